@@ -1,0 +1,94 @@
+"""Exit codes and the exceptions that carry the next step to the user."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process returns; scripts may rely on these numbers."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    ENVIRONMENT = 3
+    PARTIAL = 4
+    ENCRYPTED = 8
+    INTERRUPTED = 130
+
+
+class RtpruneError(Exception):
+    """Something the user can act on: one line that says what is wrong, one that says what to do next.
+
+    ``code`` is the short machine-readable name that stands in the report's ``error`` field.
+    """
+
+    exit_code = ExitCode.FAILURE
+    code = "failure"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+class UsageError(RtpruneError):
+    """A flag, value or combination that cannot work."""
+
+    exit_code = ExitCode.USAGE
+    code = "usage"
+
+
+class PageRangeError(UsageError):
+    """``--pages`` is malformed or names pages that the document does not have."""
+
+    code = "page_range"
+
+
+class EnvironmentFault(RtpruneError):
+    """The machine lacks something: weights, a device, a package, the network."""
+
+    exit_code = ExitCode.ENVIRONMENT
+    code = "environment"
+
+
+class ModelError(EnvironmentFault):
+    """A checkpoint is missing, incomplete, or in a form that is not loaded."""
+
+    code = "model"
+
+
+class InputError(RtpruneError):
+    """A document that cannot be opened or a page that cannot be rasterised."""
+
+    exit_code = ExitCode.PARTIAL
+    code = "unreadable"
+
+
+class UnsupportedFileError(InputError):
+    """A file whose type is not one that rtprune reads."""
+
+    code = "unsupported"
+
+
+class EmptyFileError(InputError):
+    """A file of zero bytes."""
+
+    code = "empty"
+
+
+class EncryptedError(InputError):
+    """A PDF that needs a password which was not given or is wrong."""
+
+    exit_code = ExitCode.ENCRYPTED
+    code = "encrypted"
+
+
+class OutputError(RtpruneError):
+    """The output folder or file cannot be written."""
+
+    exit_code = ExitCode.FAILURE
+    code = "output"

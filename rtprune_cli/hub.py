@@ -1,0 +1,151 @@
+"""Where a checkpoint lives: the bundled one, a local folder, or the Hugging Face cache. Downloads only by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtprune_cli import __version__
+from rtprune_cli.errors import ModelError
+from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL
+
+# What a run needs of a hub repository: remote code, pictures and papers stay there.
+PATTERNS = ["*.json", "*.safetensors", "LICENSE*"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A folder that holds a checkpoint, and the revision to report for it."""
+
+    folder: Path
+    revision: str
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """A checkpoint that is on this machine."""
+
+    name: str
+    revision: str
+    folder: Path
+    size: int
+
+
+def checkpoint_folder(model: str, revision: str | None = None, *, offline: bool = False) -> Origin:
+    """Find or fetch the checkpoint and check that its weights are safetensors.
+
+    Raises:
+        ModelError: not found, not reachable, incomplete, or pickle weights only.
+    """
+    if model == BUNDLED_MODEL:
+        from rtprune_cli.tiny import CHECKPOINT
+
+        origin = Origin(CHECKPOINT, f"bundled-{__version__}")
+    elif Path(model).is_dir():
+        origin = Origin(Path(model), "local")
+    else:
+        origin = pull(model, revision, offline=offline)
+    check_weights(origin.folder)
+    return origin
+
+
+def pull(model: str, revision: str | None = None, *, offline: bool = False) -> Origin:
+    """Fetch a hub checkpoint into the cache, or find it there.
+
+    Raises:
+        ModelError: the name is no hub id, the repository or revision is unknown, or the hub is out of reach.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    how = f"On a machine with network: rtprune models pull {model}. To try the tool without: --model {BUNDLED_MODEL}"
+    try:
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=PATTERNS, local_files_only=offline))
+    except HFValidationError:
+        raise ModelError(
+            f"model {model!r} is neither a folder nor a hub id",
+            f"Use {DEFAULT_MODEL}, {BUNDLED_MODEL}, or a folder's path",
+        ) from None
+    except RevisionNotFoundError:
+        raise ModelError(f"{model} has no revision {revision!r}", "Leave --revision out for the newest") from None
+    except GatedRepoError:
+        raise ModelError(f"{model} needs permission", "Accept its terms on the hub, then: hf auth login") from None
+    except RepositoryNotFoundError:
+        raise ModelError(
+            f"the hub knows no model {model!r}", f"Check the name; the default is {DEFAULT_MODEL}"
+        ) from None
+    except LocalEntryNotFoundError:
+        place = "is not on this machine" if offline else "is not on this machine and the hub cannot be reached"
+        raise ModelError(f"{model} {place}", how) from None
+    except (
+        Exception
+    ) as error:  # the hub's HTTP and storage clients raise types of their own, which change with versions
+        raise ModelError(f"{model} could not be fetched ({type(error).__name__})", how) from error
+    return Origin(folder, folder.name)
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a folder without safetensors: a pickle checkpoint can run code when it is loaded.
+
+    Raises:
+        ModelError: no safetensors weights.
+    """
+    if any(folder.glob("*.safetensors")):
+        return
+    if any(path for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern)):
+        raise ModelError(
+            f"{folder} holds pickle weights only, which can run code when loaded",
+            "Convert them to safetensors with safetensors.torch.save_file",
+        )
+    raise ModelError(f"{folder} holds no model.safetensors", "Pull the checkpoint again, or give its folder")
+
+
+def cached_models() -> list[CachedModel]:
+    """The bundled checkpoint and those in the Hugging Face cache that are in a known layout, by name."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    from rtprune_cli.tiny import CHECKPOINT
+
+    found = [CachedModel(BUNDLED_MODEL, f"bundled-{__version__}", CHECKPOINT, _size(CHECKPOINT))]
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return found
+    for repository in sorted(repositories, key=lambda r: r.repo_id):
+        if repository.repo_type != "model":
+            continue
+        for snapshot in repository.revisions:
+            if "ocr" in repository.repo_id.lower() and any(snapshot.snapshot_path.glob("*.safetensors")):
+                found.append(
+                    CachedModel(repository.repo_id, snapshot.commit_hash, snapshot.snapshot_path, snapshot.size_on_disk)
+                )
+    return found
+
+
+def remove(model: str) -> int:
+    """Delete every cached revision of a hub model; the bytes freed.
+
+    Raises:
+        ModelError: it is not in the cache, or is the bundled model.
+    """
+    from huggingface_hub import scan_cache_dir
+
+    if model == BUNDLED_MODEL:
+        raise ModelError("the bundled model is part of the package", "Uninstall rtprune to remove it")
+    hashes = [m.revision for m in cached_models() if m.name == model]
+    if not hashes:
+        raise ModelError(f"{model} is not in the cache", "See: rtprune models list")
+    strategy = scan_cache_dir().delete_revisions(*hashes)
+    strategy.execute()
+    return strategy.expected_freed_size
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())

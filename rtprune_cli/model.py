@@ -1,0 +1,307 @@
+"""A checkpoint in the official DeepSeek-OCR layout on transformers' own classes: loading, visual tokens, prompts.
+
+The hub checkpoint's remote code is never run. transformers' ``UnlimitedOcr*`` classes hold the same parts; only the
+decoder's sliding window differs, and ``layer_types`` turns it off (see docs/how-it-works.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rtprune_cli.errors import EnvironmentFault, ModelError
+from rtprune_cli.hub import checkpoint_folder
+from rtprune_cli.options import Mode, ModelOptions, Prompt
+from rtprune_cli.records import Views, VisualTokens
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import UnlimitedOcrConfig, UnlimitedOcrForConditionalGeneration
+
+# Text before and after the image in the official "plain" template.
+PROMPTS = {
+    "markdown": ("", "\n<|grounding|>Convert the document to markdown."),
+    "free": ("", "\nFree OCR."),
+}
+# Table tokens repeat lawfully: the official no-repeat rule lets them through.
+NGRAM_EXEMPT = ("<td>", "</td>")
+
+
+def build_config(raw: dict[str, Any]) -> UnlimitedOcrConfig:
+    """Translate an official ``config.json`` (DeepSeek-OCR) into transformers' configuration.
+
+    Sizes that the official file leaves to its code take that code's values (``deepencoder.py``: SAM ViT-B has 256
+    neck channels and windows of 14, MLPs are four times as wide as their layer).
+
+    Raises:
+        ModelError: a section or size is missing.
+    """
+    from transformers import UnlimitedOcrConfig
+
+    try:
+        text, width = dict(raw["language_config"]), raw["vision_config"]["width"]
+        sam, clip = width["sam_vit_b"], width["clip-l-14-224"]
+        vision = {
+            "sam_config": {
+                "hidden_size": sam["width"],
+                "num_hidden_layers": sam["layers"],
+                "num_attention_heads": sam["heads"],
+                "global_attn_indexes": sam["global_attn_indexes"],
+                "downsample_channels": sam["downsample_channels"],
+                "output_channels": sam.get("output_channels", 256),
+                "window_size": sam.get("window_size", 14),
+                "mlp_dim": sam.get("mlp_dim", 4 * sam["width"]),
+                "image_size": raw["vision_config"].get("image_size", 1024),
+            },
+            "encoder_config": {
+                "hidden_size": clip["width"],
+                "num_hidden_layers": clip["layers"],
+                "num_attention_heads": clip["heads"],
+                "image_size": clip["image_size"],
+                "patch_size": clip["patch_size"],
+                "intermediate_size": clip.get("intermediate_size", 4 * clip["width"]),
+                "hidden_act": "quick_gelu",
+            },
+        }
+        layers, positions = text["num_hidden_layers"], text["max_position_embeddings"]
+    except (KeyError, TypeError) as error:
+        raise ModelError(
+            f"the checkpoint's config.json lacks {error}", "Use a checkpoint in the official DeepSeek-OCR layout"
+        ) from error
+    # These belong to the multi-head latent attention that DeepSeek-OCR switches off, or to the loader.
+    for name in ("architectures", "auto_map", "torch_dtype", "use_mla", "kv_lora_rank", "q_lora_rank", "v_head_dim",
+                 "qk_nope_head_dim", "qk_rope_head_dim", "rm_head", "lm_head"):  # fmt: skip
+        text.pop(name, None)
+    text["layer_types"] = ["full_attention"] * layers
+    text["sliding_window"] = positions
+    return UnlimitedOcrConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=_image_token_id(raw),
+        tie_word_embeddings=False,
+        bos_token_id=text.get("bos_token_id", 0),
+        eos_token_id=text.get("eos_token_id", 1),
+    )
+
+
+def _image_token_id(raw: dict[str, Any]) -> int:
+    extra = raw.get("rtprune", {})
+    return int(extra.get("image_token_id", raw.get("image_token_id_for_tests", 128815)))
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """How a family of checkpoints becomes a transformers model, and what it is best at."""
+
+    build_config: Callable[[dict[str, Any]], UnlimitedOcrConfig]
+    mode: Mode
+    prompt: Prompt
+
+
+# Keyed by config.json's first architecture: model_type "deepseek_vl_v2" is shared with DeepSeek-VL2.
+ADAPTERS = {"DeepseekOCRForCausalLM": Adapter(build_config, mode="gundam", prompt="markdown")}
+
+
+@dataclass(frozen=True)
+class OcrModel:
+    """A loaded checkpoint: ``name`` and ``revision`` say which, ``mode`` and ``prompt`` what it is best at."""
+
+    name: str
+    revision: str
+    folder: Path
+    network: UnlimitedOcrForConditionalGeneration = field(repr=False)
+    mode: Mode
+    prompt: Prompt
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.network.dtype
+
+    @property
+    def text_config(self) -> Any:
+        return self.network.config.text_config
+
+    @property
+    def eos_token_id(self) -> int:
+        return int(self.network.config.eos_token_id)
+
+    @property
+    def attention(self) -> str:
+        return str(self.network.config._attn_implementation)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's own tokenizer.
+
+        Raises:
+            ModelError: ``tokenizer.json`` is missing or broken.
+        """
+        from tokenizers import Tokenizer
+
+        path = self.folder / "tokenizer.json"
+        if not path.is_file():
+            raise ModelError(f"{self.name} has no tokenizer.json", "Pull the checkpoint again: rtprune models pull")
+        try:
+            return Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises a bare Exception for a broken file
+            raise ModelError(f"{path} cannot be read", "Pull the checkpoint again: rtprune models pull") from error
+
+    @cached_property
+    def ngram_exempt(self) -> frozenset[int]:
+        """Ids of the tokens that the no-repeat rule never bans."""
+        ids = (self.tokenizer.token_to_id(token) for token in NGRAM_EXEMPT)
+        return frozenset(i for i in ids if i is not None)
+
+    def prompt_ids(self, prompt: str) -> tuple[list[int], list[int]]:
+        """Token ids before the image (bos first) and after it."""
+        before, after = (self.tokenizer.encode(text, add_special_tokens=False).ids for text in PROMPTS[prompt])
+        return [int(self.network.config.bos_token_id), *before], after
+
+    def decode_text(self, token_ids: Sequence[int]) -> str:
+        """Text of generated ids; grounding and table tokens stay, since the markdown stage reads them."""
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=False))
+
+    def embed(self, token_ids: Sequence[int]) -> Tensor:
+        """Token embeddings, (n, D)."""
+        ids = torch.tensor(token_ids, dtype=torch.long, device=self.device)
+        return self.network.get_input_embeddings()(ids)
+
+    @torch.inference_mode()
+    def encode(self, views: Sequence[Views]) -> list[VisualTokens]:
+        """Projected visual tokens of each page. All pages must have global views of one side (one mode)."""
+        tiles = [v.tiles for v in views if v.tiles is not None]
+        output = self.network.get_image_features(
+            pixel_values=torch.stack([v.global_view for v in views]).to(self.device, self.dtype),
+            pixel_values_local=torch.cat(tiles).to(self.device, self.dtype) if tiles else None,
+            num_local_patches=[0 if v.tiles is None else len(v.tiles) for v in views],
+            patches_grid=[list(v.grid) for v in views],
+        )
+        return [VisualTokens(tokens, newline_mask(v)) for tokens, v in zip(output.pooler_output, views, strict=True)]
+
+
+def newline_mask(views: Views) -> Tensor:
+    """(N,) bool on the CPU, true at newline tokens, in decoder order: tile rows, global rows, separator."""
+    columns, rows = views.grid
+    parts = []
+    if views.tiles is not None:
+        cells = int(views.tiles.shape[-1]) // 64
+        parts.append(_rows(rows * cells, columns * cells))
+    parts.append(_rows(views.side // 64, views.side // 64))
+    return torch.cat([*parts, torch.zeros(1, dtype=torch.bool)])
+
+
+def _rows(height: int, width: int) -> Tensor:
+    mask = torch.zeros(height, width + 1, dtype=torch.bool)
+    mask[:, -1] = True
+    return mask.flatten()
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the first CUDA device, else the CPU.
+
+    Raises:
+        EnvironmentFault: the device was asked for by name and is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EnvironmentFault(f"unknown device {name!r}", "Use --device auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise EnvironmentFault(f"no GPU answers to --device {name}", "Check `rtprune info`, or run with --device cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise EnvironmentFault(f"device {name!r} is not supported", "Use --device auto, cpu, cuda or cuda:1")
+    return torch.device("cuda:0") if name == "cuda" else device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` is bfloat16 on CUDA and float32 on the CPU."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return getattr(torch, name)
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], Adapter]:
+    """``config.json`` and the adapter for it.
+
+    Raises:
+        ModelError: no readable config, or a model family that is not known.
+    """
+    try:
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architecture = raw["architectures"][0]
+    except FileNotFoundError:
+        raise ModelError(f"{folder} has no config.json", "Give a hub id or a folder in the official layout") from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ModelError(f"{folder / 'config.json'} cannot be read", "Pull the checkpoint again") from error
+    adapter = ADAPTERS.get(architecture)
+    if adapter is None:
+        raise ModelError(f"architecture {architecture} is not supported", f"Supported: {', '.join(ADAPTERS)}")
+    return raw, adapter
+
+
+def load(options: ModelOptions) -> OcrModel:
+    """Load a checkpoint: the bundled one, a local folder, or a hub id (downloaded once).
+
+    Raises:
+        ModelError: missing weights, pickle weights, an unknown family, tensors that do not fit.
+        EnvironmentFault: the device is not there.
+    """
+    from transformers import UnlimitedOcrForConditionalGeneration
+    from transformers.utils import logging
+
+    device = pick_device(options.device)
+    dtype = pick_dtype(options.dtype, device)
+    origin = checkpoint_folder(options.model, options.revision, offline=options.offline)
+    raw, adapter = read_config(origin.folder)
+    config = adapter.build_config(raw)
+    # On CUDA one grouped matrix product serves all experts; the plain loop would sync once an expert.
+    experts = "grouped_mm" if device.type == "cuda" else "eager"
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # the loader logs a table for what is checked below
+    try:
+        network, info = UnlimitedOcrForConditionalGeneration.from_pretrained(
+            origin.folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            experts_implementation=experts,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"the weights of {options.model} cannot be loaded", "Pull the checkpoint again: rtprune models pull"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    wrong = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]) + [k[0] for k in info["mismatched_keys"]]
+    if wrong:
+        raise ModelError(
+            f"{len(wrong)} tensors of {options.model} do not fit its config.json, {wrong[0]} for one",
+            "Pull the checkpoint again, or use one in the official DeepSeek-OCR layout",
+        )
+    best = {"mode": adapter.mode, "prompt": adapter.prompt, **raw.get("rtprune", {})}
+    return OcrModel(
+        name=options.model,
+        revision=origin.revision,
+        folder=origin.folder,
+        network=network.to(device).eval(),
+        mode=best["mode"],
+        prompt=best["prompt"],
+    )

@@ -1,0 +1,167 @@
+"""The records that stages hand to one another. N tokens, D hidden size, S side of the global view in pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from rtprune_cli.errors import RtpruneError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+FinishReason = Literal["eos", "length", "loop"]
+
+
+@dataclass(frozen=True)
+class Document:
+    """One input file. ``path`` is None for standard input, whose bytes are then in ``data``.
+
+    ``name`` is what messages and reports call it; ``folder`` is its place in the output folder, unique in a run.
+    """
+
+    path: Path | None
+    name: str
+    folder: PurePosixPath
+    data: bytes | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name of the markdown file, without ``.md``."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class PageImage:
+    """One rasterised page: RGB, upright. ``page`` is 1-based; ``dpi`` is None when the file was pixels already."""
+
+    document: Document
+    page: int
+    image: Image
+    dpi: int | None
+    rasterise_ms: float
+
+
+@dataclass(frozen=True)
+class PageFault:
+    """A page that could not be rasterised; it keeps its place in the document. ``page`` is 1-based."""
+
+    document: Document
+    page: int
+    error: RtpruneError
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the vision encoder sees of a page, normalised to [-1, 1].
+
+    ``global_view`` (3, S, S); ``tiles`` (T, 3, 640, 640) row by row, or None; ``grid`` is (columns, rows) of tiles,
+    (1, 1) without tiles.
+    """
+
+    mode: str
+    global_view: Tensor
+    tiles: Tensor | None
+    grid: tuple[int, int]
+
+    @property
+    def side(self) -> int:
+        """S, pixels."""
+        return int(self.global_view.shape[-1])
+
+
+@dataclass(frozen=True)
+class VisualTokens:
+    """The projected visual tokens of one page in decoder order, (N, D).
+
+    ``newline`` (N,) marks row ends; the last token is the separator; all others are prunable.
+    """
+
+    tokens: Tensor
+    newline: Tensor
+
+    @property
+    def prunable(self) -> Tensor:
+        """(N,) bool: neither newline nor separator."""
+        mask = ~self.newline
+        mask[-1] = False
+        return mask
+
+
+@dataclass(frozen=True)
+class PrunedTokens:
+    """What is left of a page's visual tokens: ``tokens`` (K, D), ``keep`` (K,) their original indices, and how."""
+
+    tokens: Tensor
+    keep: Tensor
+    total: int
+    prunable: int
+    kept: int
+    newlines_dropped: int
+    ratio: float
+    r_similarity: float | None
+    r_density: float | None
+
+    @property
+    def merged(self) -> int:
+        """Prunable tokens that were merged into others."""
+        return self.prunable - self.kept
+
+
+@dataclass(frozen=True)
+class DecoderInput:
+    """One page's prompt: ``embeds`` (L, D), ``positions`` (L,) on the CPU, ``next_position`` of the first new token.
+
+    Pruned tokens leave gaps in ``positions``; ``next_position`` is the unpruned length.
+    """
+
+    embeds: Tensor
+    positions: Tensor
+    next_position: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the model wrote on one page. Token ids exclude the prompt and the final eos.
+
+    Pages of one batch share its times in equal parts.
+    """
+
+    token_ids: list[int]
+    finish_reason: FinishReason
+    prefill_ms: float
+    decode_ms: float
+
+
+@dataclass(frozen=True)
+class Box:
+    """A grounded region: ``label`` as the model named it, ``box`` (x1, y1, x2, y2) in page pixels."""
+
+    label: str
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Markdown:
+    """Clean markdown of one page, its boxes, and the crops it refers to: file name under images/ -> page box."""
+
+    text: str
+    boxes: list[Box] = field(default_factory=list)
+    crops: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PageResult:
+    """One page as it goes to the outputs: markdown, raw model text, and its report record.
+
+    ``image`` is needed only until the crops are saved. A page (or a whole document: ``page`` None in the record)
+    that failed has empty text and ``record['status'] == 'failed'``.
+    """
+
+    document: Document
+    record: dict[str, Any]
+    markdown: Markdown
+    raw: str = ""
+    image: Image | None = None

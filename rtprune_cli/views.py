@@ -1,0 +1,78 @@
+"""A page image -> the global view and tiles that the vision encoder sees, equal to the official preprocessing.
+
+Source: DeepSeek-OCR's ``modeling_deepseekocr.py`` (``infer``, ``dynamic_preprocess``, ``BasicImageTransform``).
+Resampling is PIL's bicubic throughout: another filter shifts the tokens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from rtprune_cli.errors import UsageError
+from rtprune_cli.records import Views
+
+SIDES = {"tiny": 512, "small": 640, "base": 1024, "large": 1280, "gundam": 1024}
+STRETCHED = ("tiny", "small")  # resized without keeping the aspect ratio, as the official code does
+TILE = 640
+MIN_TILES, MAX_TILES = 2, 9
+GRAY = (127, 127, 127)
+
+
+def make_views(image: Image.Image, mode: str) -> Views:
+    """Views of an upright RGB page in one of the five modes.
+
+    Raises:
+        UsageError: the mode is unknown.
+    """
+    if mode not in SIDES:
+        raise UsageError(f"unknown mode {mode!r}", f"Use one of {', '.join(SIDES)}")
+    side = (SIDES[mode], SIDES[mode])
+    if mode in STRETCHED:
+        view = image.resize(side, Image.Resampling.BICUBIC)
+    else:
+        view = ImageOps.pad(image, side, method=Image.Resampling.BICUBIC, color=GRAY)
+    tiles, grid = None, (1, 1)
+    if mode == "gundam" and max(image.size) > TILE:
+        grid = tile_grid(*image.size)
+        tiles = _tiles(image, grid)
+    return Views(mode, normalise(view), tiles, grid)
+
+
+def normalise(image: Image.Image) -> Tensor:
+    """RGB image (H, W) -> float32 (3, H, W) in [-1, 1]."""
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
+    return pixels.to(torch.float32).div_(255).sub_(0.5).div_(0.5)
+
+
+def tile_grid(width: int, height: int) -> tuple[int, int]:
+    """(columns, rows) with 2 to 9 tiles whose aspect ratio is closest to the page's.
+
+    Of equally close grids the later one wins when the page has more than half of its pixels (official rule).
+    """
+    grids = sorted(
+        (
+            (columns, rows)
+            for columns in range(1, MAX_TILES + 1)
+            for rows in range(1, MAX_TILES + 1)
+            if MIN_TILES <= columns * rows <= MAX_TILES
+        ),
+        key=lambda grid: grid[0] * grid[1],
+    )
+    best, best_distance = (1, 1), float("inf")
+    for columns, rows in grids:
+        distance = abs(width / height - columns / rows)
+        roomy = width * height > 0.5 * TILE * TILE * columns * rows
+        if distance < best_distance or (distance == best_distance and roomy):
+            best, best_distance = (columns, rows), distance
+    return best
+
+
+def _tiles(image: Image.Image, grid: tuple[int, int]) -> Tensor:
+    """(columns * rows, 3, 640, 640), row by row, of the page stretched to the grid."""
+    columns, rows = grid
+    page = normalise(image.resize((TILE * columns, TILE * rows), Image.Resampling.BICUBIC))
+    split = page.reshape(3, rows, TILE, columns, TILE).permute(1, 3, 0, 2, 4)
+    return split.reshape(rows * columns, 3, TILE, TILE).contiguous()

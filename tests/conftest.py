@@ -1,0 +1,94 @@
+"""Fixtures: the golden numbers, small real models, and pages to read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pymupdf
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
+
+from rtprune_cli.model import OcrModel, load
+from rtprune_cli.options import ModelOptions
+
+GOLDEN = Path(__file__).parent / "golden"
+SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden page in one mode."""
+
+    name: str
+    folder: Path
+    values: dict[str, Any]
+
+    @property
+    def mode(self) -> str:
+        return self.name.split("/")[1]
+
+    @property
+    def image(self) -> Image.Image:
+        return Image.open(self.folder / "pages" / f"{self.name.split('/')[0]}.png").convert("RGB")
+
+    def tensor(self, key: str) -> torch.Tensor:
+        return golden_tensors(self.folder)[f"{self.name}/{key}"]
+
+
+@cache
+def golden_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "expected.safetensors")
+
+
+def golden_cases(folder: Path) -> dict[str, Case]:
+    if not folder.is_dir():
+        return {}
+    cases = json.loads((folder / "expected.json").read_text())["cases"]
+    return {name: Case(name, folder, values) for name, values in cases.items()}
+
+
+@pytest.fixture(scope="session")
+def golden_model() -> OcrModel:
+    """The official layout at reduced sizes, with random weights."""
+    return load(ModelOptions(model=str(GOLDEN / "checkpoint"), device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> OcrModel:
+    """The bundled model."""
+    return load(ModelOptions(model="tiny", device="cpu"))
+
+
+@pytest.fixture
+def make_pdf(tmp_path: Path) -> Any:
+    """A function that writes a PDF of square pages with the given lines of large type."""
+
+    def make(*pages: str, name: str = "doc.pdf", **save: Any) -> Path:
+        with pymupdf.open() as document:
+            for text in pages:
+                page = document.new_page(width=400, height=400)
+                for i, line in enumerate(text.split("\n")):
+                    page.insert_text((30, 80 + 60 * i), line, fontsize=32)
+            path = tmp_path / name
+            document.save(path, **save)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def rtprune() -> Any:
+    """A function that runs the command line in this process and returns its result."""
+    from rtprune_cli.cli import app
+
+    def run(*arguments: Any, **kwargs: Any) -> Result:
+        return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="rtprune", **kwargs)
+
+    return run

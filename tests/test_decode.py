@@ -1,0 +1,129 @@
+"""Greedy decoding: batches, ends, and the no-repeat rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import GOLDEN, golden_cases
+
+from rtprune_cli.decode import NgramGuard, assemble, decode, ends_in_loop
+from rtprune_cli.model import OcrModel
+from rtprune_cli.options import DecodeOptions, PruneOptions
+from rtprune_cli.pruning import prune
+from rtprune_cli.records import DecoderInput
+from rtprune_cli.views import make_views
+
+FREE = DecodeOptions(max_new_tokens=24, no_repeat_ngram=0)
+
+
+@pytest.fixture(scope="module")
+def inputs(golden_model: OcrModel) -> list[DecoderInput]:
+    """Prompts of unequal lengths: golden pages at several ratios."""
+    pages = []
+    for name, ratio in (("note_small/tiny", None), ("note_small/base", 0.5), ("note_small/small", 1.0)):
+        case = golden_cases(GOLDEN)[name]
+        views = make_views(case.image, case.mode)
+        pruned = prune(golden_model.encode([views]), [views.global_view], PruneOptions(ratio=ratio))[0]
+        pages.append(assemble(golden_model.embed([0]), pruned, golden_model.embed([5, 17, 33, 210, 9])))
+    return pages
+
+
+def ban(tokens: list[int], n: int, window: int, exempt: frozenset[int] = frozenset()) -> list[int]:
+    guard = NgramGuard(n, window, exempt)
+    for token in tokens:
+        guard.push(token)
+    return guard.banned()
+
+
+def test_a_batch_gives_the_tokens_of_each_page_alone(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
+    # eos 29 ends the pages at different steps, so rows leave the batch on the way
+    together = decode(golden_model.network, inputs, FREE, eos_token_id=29)
+    alone = [decode(golden_model.network, [page], FREE, eos_token_id=29)[0] for page in inputs]
+    assert [page.token_ids for page in together] == [page.token_ids for page in alone]
+    assert len({len(page.token_ids) for page in together}) > 1
+
+
+def test_kept_tokens_keep_their_positions(inputs: list[DecoderInput]) -> None:
+    page = inputs[1]
+    assert len(page.positions) == len(page.embeds) < page.next_position == 1 + 273 + 5
+    assert page.positions[0] == 0
+    assert page.positions[-6:].tolist() == [273, 274, 275, 276, 277, 278]
+
+
+def test_eos_ends_a_page_and_is_not_part_of_it(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
+    first = decode(golden_model.network, inputs[:1], FREE, eos_token_id=-1)[0].token_ids
+    eos = first[3]
+    ended = decode(golden_model.network, inputs[:1], FREE, eos_token_id=eos)[0]
+    assert ended.finish_reason == "eos"
+    assert ended.token_ids == first[: first.index(eos)]
+
+
+def test_the_token_limit_ends_a_page(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
+    page = decode(golden_model.network, inputs[:1], DecodeOptions(max_new_tokens=5), eos_token_id=-1)[0]
+    assert (len(page.token_ids), page.finish_reason) == (5, "length")
+
+
+def test_the_last_position_ends_a_page(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
+    page = inputs[0]
+    late = DecoderInput(page.embeds, page.positions, next_position=8192 - 3)
+    assert len(decode(golden_model.network, [late], FREE, eos_token_id=-1)[0].token_ids) == 3
+
+
+def test_no_ngram_repeats_within_the_window(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
+    options = DecodeOptions(max_new_tokens=80, no_repeat_ngram=4, no_repeat_window=0)
+    tokens = decode(golden_model.network, inputs[:1], options, eos_token_id=-1)[0].token_ids
+    grams = [tuple(tokens[i : i + 4]) for i in range(len(tokens) - 3)]
+    assert len(grams) == len(set(grams))
+
+
+def test_ngram_rule_bans_the_token_that_followed() -> None:
+    assert ban([1, 2, 3, 9, 1, 2], n=3, window=0) == [3]
+    assert ban([1, 2, 3, 9, 1, 5], n=3, window=0) == []
+    assert ban([1, 2, 3, 9, 1, 2], n=0, window=0) == []
+
+
+def test_ngram_rule_forgets_what_lies_before_the_window() -> None:
+    assert ban([1, 2, 3, 9, 1, 2], n=3, window=6) == [3]
+    assert ban([1, 2, 3, 9, 1, 2], n=3, window=5) == []
+
+
+def test_exempt_tokens_are_never_banned() -> None:
+    assert ban([1, 2, 3, 9, 1, 2], n=3, window=0, exempt=frozenset([3])) == []
+
+
+def test_ngram_rule_equals_a_plain_scan() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 3, (60,), generator=generator).tolist()
+    for n, window in ((2, 10), (3, 20), (4, 0)):
+        for end in range(len(tokens)):
+            seen = tokens[:end]
+            start = max(0, end - window) if window else 0
+            prefix = seen[end - n + 1 :] if end >= n - 1 else None
+            plain = [seen[i + n - 1] for i in range(start, end - n + 1) if seen[i : i + n - 1] == prefix]
+            assert ban(seen, n, window) == plain
+
+
+def test_a_repeating_tail_is_a_loop_and_a_ruler_is_not() -> None:
+    assert ends_in_loop([7, 8, 9] + [1, 2, 3, 4] * 20)
+    assert not ends_in_loop(list(range(300)))
+    assert not ends_in_loop([5] * 20)  # a line of dashes
+
+
+class Stuck:
+    """A network that writes token 7 for ever."""
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.config = network, network.config
+
+    def __call__(self, **kwargs: Any) -> Any:
+        output = self.network(**kwargs)
+        output.logits = torch.nn.functional.one_hot(torch.full(output.logits.shape[:2], 7), 400).float()
+        return output
+
+
+def test_a_page_cut_off_in_a_loop_says_so(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
+    options = DecodeOptions(max_new_tokens=80, no_repeat_ngram=0)
+    page = decode(Stuck(golden_model.network), inputs[:1], options, eos_token_id=-1)[0]  # type: ignore[arg-type]
+    assert (page.token_ids, page.finish_reason) == ([7] * 80, "loop")

@@ -1,0 +1,68 @@
+"""Parity with the official code and the authors' pruning, in float32 on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import GOLDEN, SHARED_GOLDEN, Case, golden_cases
+
+from rtprune_cli.decode import assemble, decode, prefill
+from rtprune_cli.model import OcrModel
+from rtprune_cli.options import DecodeOptions, PruneOptions
+from rtprune_cli.pruning import prune
+from rtprune_cli.records import VisualTokens
+from rtprune_cli.views import make_views
+
+OWN = golden_cases(GOLDEN)
+# The remaining cases lie beside the maintainers' checkout.
+SHARED = {name: case for name, case in golden_cases(SHARED_GOLDEN).items() if name not in OWN}
+CASES = [pytest.param(case, id=name) for name, case in OWN.items()] + (
+    [pytest.param(case, id=name, marks=pytest.mark.shared) for name, case in SHARED.items()]
+    or [pytest.param(None, id="shared", marks=pytest.mark.skip(reason="../shared/golden is absent"))]
+)
+RATIOS = {"none": 1.0, "dynamic": None, "0.9": 0.9, "0.75": 0.75, "0.5": 0.5}
+AFTER = [5, 17, 33, 210, 9]
+
+
+def visual_tokens(case: Case, model: OcrModel) -> VisualTokens:
+    return model.encode([make_views(case.image, case.mode)])[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_views_equal_the_official_preprocessing(case: Case) -> None:
+    views = make_views(case.image, case.mode)
+    assert list(views.grid) == case.values["grid"]
+    assert torch.equal(views.global_view[:, ::16, ::16], case.tensor("pixels_sample"))
+    assert (views.tiles is not None) == case.values["tiled"]
+    if views.tiles is not None:
+        assert torch.equal(views.tiles[:, :, ::32, ::32], case.tensor("tiles_sample"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_visual_tokens_equal_the_official_ones(case: Case, golden_model: OcrModel) -> None:
+    tokens = visual_tokens(case, golden_model)
+    assert len(tokens.tokens) == case.values["n_tokens"]
+    torch.testing.assert_close(tokens.tokens, case.tensor("features"), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pruning_and_decoding_equal_the_published_ones(case: Case, golden_model: OcrModel) -> None:
+    views = make_views(case.image, case.mode)
+    tokens = golden_model.encode([views])[0]
+    for name, ratio in RATIOS.items():
+        expected = case.values["results"][name]
+        pruned = prune([tokens], [views.global_view], PruneOptions(ratio=ratio))[0]
+        if name != "none":
+            assert pruned.r_similarity == pytest.approx(expected["r_similarity"], abs=1e-5)
+            assert pruned.r_density == pytest.approx(expected["r_density"], abs=1e-5)
+            assert pruned.ratio == pytest.approx(expected["ratio"], abs=1e-5)
+            assert (pruned.prunable, pruned.kept) == (expected["prunable"], expected["kept"])
+            assert torch.equal(pruned.keep, case.tensor(f"{name}/keep"))
+            torch.testing.assert_close(pruned.tokens, case.tensor(f"{name}/embeds"), rtol=0, atol=1e-4)
+        page = assemble(golden_model.embed([0]), pruned, golden_model.embed(AFTER))
+        with torch.inference_mode():
+            logits = prefill(golden_model.network, [page])[0][0]
+        torch.testing.assert_close(logits, case.tensor(f"{name}/first_logits"), rtol=0, atol=1e-3)
+        options = DecodeOptions(max_new_tokens=16, no_repeat_ngram=0)
+        decoded = decode(golden_model.network, [page], options, eos_token_id=-1)[0]
+        assert decoded.token_ids == expected["tokens"], name

@@ -1,0 +1,169 @@
+"""Loading checkpoints: names, sizes, refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import GOLDEN
+from safetensors.torch import load_file, save_file
+from transformers import UnlimitedOcrForConditionalGeneration
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key, revert_weight_conversion
+
+from rtprune_cli.errors import EnvironmentFault, ModelError
+from rtprune_cli.hub import cached_models, checkpoint_folder, pull, remove
+from rtprune_cli.model import OcrModel, build_config, load, pick_device, pick_dtype
+from rtprune_cli.options import ModelOptions
+from rtprune_cli.views import make_views
+
+
+@pytest.fixture(scope="module")
+def full_size() -> UnlimitedOcrForConditionalGeneration:
+    """The real architecture without memory for its weights."""
+    raw = json.loads((GOLDEN / "deepseek_ocr_config.json").read_text())
+    with torch.device("meta"):
+        return UnlimitedOcrForConditionalGeneration(build_config(raw))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A copy of the golden checkpoint to spoil."""
+    return Path(shutil.copytree(GOLDEN / "checkpoint", tmp_path / "checkpoint"))
+
+
+def edit_config(checkpoint: Path, **values: object) -> None:
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_the_real_config_builds_the_real_parameter_count(full_size: UnlimitedOcrForConditionalGeneration) -> None:
+    assert sum(p.numel() for p in full_size.parameters()) == 3_335_504_128
+
+
+def test_every_official_tensor_name_finds_its_place(full_size: UnlimitedOcrForConditionalGeneration) -> None:
+    names = (GOLDEN / "deepseek_ocr_tensors.txt").read_text().split()
+    transforms = get_model_conversion_mapping(full_size)
+    renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
+    converters = [t for t in transforms if isinstance(t, WeightConverter)]
+    own = full_size.state_dict()
+    lost = [
+        name
+        for name in names
+        if rename_source_key(name, renamings, converters, full_size.base_model_prefix, own)[0] not in own
+    ]
+    # CLIP's own patch embedding is not used: SAM's features take its place
+    assert lost == ["model.vision_model.embeddings.patch_embedding.weight"]
+    assert set(revert_weight_conversion(full_size, own)) == set(names) - set(lost)
+    assert len(names) == 2710
+
+
+def test_the_decoder_attends_to_everything(full_size: UnlimitedOcrForConditionalGeneration) -> None:
+    assert set(full_size.config.text_config.layer_types) == {"full_attention"}
+
+
+def test_a_missing_tensor_is_named(checkpoint: Path) -> None:
+    tensors = load_file(checkpoint / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"norm\.weight"):
+        load(ModelOptions(model=str(checkpoint)))
+
+
+def test_a_tensor_of_the_wrong_size_is_named(checkpoint: Path) -> None:
+    tensors = load_file(checkpoint / "model.safetensors")
+    tensors["model.norm.weight"] = torch.ones(3)
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"norm\.weight"):
+        load(ModelOptions(model=str(checkpoint)))
+
+
+def test_truncated_weights_are_an_error_with_a_next_step(checkpoint: Path) -> None:
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"cannot be loaded\. Pull"):
+        load(ModelOptions(model=str(checkpoint)))
+
+
+def test_pickle_weights_are_refused_with_the_reason(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="can run code"):
+        load(ModelOptions(model=str(checkpoint)))
+
+
+def test_a_folder_without_weights_is_refused(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"no model\.safetensors"):
+        load(ModelOptions(model=str(checkpoint)))
+
+
+def test_an_unknown_architecture_is_refused(checkpoint: Path) -> None:
+    edit_config(checkpoint, architectures=["LlamaForCausalLM"])
+    with pytest.raises(ModelError, match="LlamaForCausalLM is not supported"):
+        load(ModelOptions(model=str(checkpoint)))
+
+
+def test_a_config_without_vision_sizes_is_refused(checkpoint: Path) -> None:
+    edit_config(checkpoint, vision_config={})
+    with pytest.raises(ModelError, match="width"):
+        load(ModelOptions(model=str(checkpoint)))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_broken_config_is_refused(checkpoint: Path, text: str) -> None:
+    (checkpoint / "config.json").write_text(text)
+    with pytest.raises(ModelError, match="cannot be read"):
+        load(ModelOptions(model=str(checkpoint)))
+
+
+def test_a_missing_tokenizer_is_named_when_it_is_needed(golden_model: OcrModel) -> None:
+    with pytest.raises(ModelError, match=r"no tokenizer\.json"):
+        golden_model.prompt_ids("free")
+
+
+def test_an_absent_model_offline_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="rtprune models pull someone/something"):
+        checkpoint_folder("someone/something", offline=True)
+
+
+def test_a_name_that_is_no_hub_id_is_refused() -> None:
+    with pytest.raises(ModelError, match="neither a folder nor a hub id"):
+        pull("a/b/c d", offline=True)
+
+
+def test_the_bundled_model_is_listed_and_cannot_be_removed() -> None:
+    assert cached_models()[0].name == "tiny"
+    with pytest.raises(ModelError, match="part of the package"):
+        remove("tiny")
+
+
+def test_removing_what_is_not_there_is_an_error() -> None:
+    with pytest.raises(ModelError, match="not in the cache"):
+        remove("someone/something")
+
+
+def test_pages_encoded_together_equal_pages_alone(golden_model: OcrModel) -> None:
+    from PIL import Image
+
+    pages = [Image.new("RGB", size, color) for size, color in (((700, 500), "white"), ((300, 300), "gray"))]
+    views = [make_views(page, "gundam") for page in pages]
+    together = golden_model.encode(views)
+    for view, tokens in zip(views, together, strict=True):
+        torch.testing.assert_close(golden_model.encode([view])[0].tokens, tokens.tokens, rtol=0, atol=1e-4)
+        assert tokens.newline.shape == tokens.tokens.shape[:1]
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "meta"])
+def test_devices_that_are_not_there_are_refused(name: str) -> None:
+    with pytest.raises(EnvironmentFault):
+        pick_device(name)
+
+
+def test_dtype_follows_the_device() -> None:
+    assert pick_dtype("auto", torch.device("cpu")) is torch.float32
+    assert pick_dtype("auto", torch.device("cuda")) is torch.bfloat16
+    assert pick_dtype("float16", torch.device("cpu")) is torch.float16

@@ -1,0 +1,112 @@
+"""Records, totals, the table, and the schema that documents them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from conftest import GOLDEN
+from rich.console import Console
+
+import rtprune_cli
+from rtprune_cli.model import build_config
+from rtprune_cli.report import FIELDS, prefill_flops, print_table, summarise
+
+SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report.schema.json").read_text())
+
+
+def record(**values: Any) -> dict[str, Any]:
+    """A page that was read, with plausible numbers."""
+    row: dict[str, Any] = dict.fromkeys(FIELDS)
+    row.update(
+        schema_version=1, document="a.pdf", page=1, status="ok", mode="tiny", prompt="free", image_width=9,
+        image_height=9, visual_tokens_before=100, visual_tokens_after=80, prunable=64, kept=44, merged=20,
+        newlines_dropped=0, r_similarity=0.5, r_density=0.5, ratio=0.75, retention=0.8, output_tokens=10,
+        finish_reason="eos", flops_speedup=1.25,
+    )  # fmt: skip
+    row.update({name: 1.0 for name in FIELDS if name.endswith("_ms")})
+    return {**row, **values}
+
+
+def failed(**values: Any) -> dict[str, Any]:
+    error = {"code": "encrypted", "message": "no"}
+    return {**dict.fromkeys(FIELDS), "schema_version": 1, "document": "[b].pdf", "status": "failed", "error": error}
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    print_table(records, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_schema_lists_every_field() -> None:
+    assert list(SCHEMA["properties"]) == list(FIELDS) == SCHEMA["required"]
+
+
+def test_records_of_a_real_run_fit_the_schema(make_pdf: Callable[..., Path], rtprune: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pdf"
+    bad.write_bytes(b"")
+    flags = ["--model", "tiny", "--max-new-tokens", "5", "--measure-baseline", "--compare"]
+    assert rtprune("ocr", make_pdf("one"), bad, "-o", tmp_path / "out", *flags).exit_code == 4
+    rows = [json.loads(line) for line in (tmp_path / "out" / "report.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok", "failed"]
+    for row in rows:
+        jsonschema.validate(row, SCHEMA)
+    assert rows[0]["prefill_speedup"] > 0
+    assert 0 <= rows[0]["edit_distance_to_unpruned"] <= 1
+
+
+@pytest.mark.parametrize("change", [{"kept": None}, {"ratio": 1.5}, {"surplus": 1}, {"finish_reason": "tired"}])
+def test_schema_refuses_a_wrong_record(change: dict[str, Any]) -> None:
+    jsonschema.validate(record(), SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(record(**change), SCHEMA)
+
+
+def test_retention_of_a_run_counts_tokens_not_pages() -> None:
+    total = summarise([record(), record(visual_tokens_before=300, visual_tokens_after=120), failed()])
+    assert (total["pages"], total["failed"], total["retention"]) == (2, 1, 0.5)
+
+
+def test_summary_of_nothing_has_no_means() -> None:
+    total = summarise([failed()])
+    assert total["retention"] is None
+    assert total["flops_speedup"] is None
+
+
+def test_flops_count_the_real_decoder() -> None:
+    config = build_config(json.loads((GOLDEN / "deepseek_ocr_config.json").read_text())).text_config
+    # 2 x active parameters of the decoder layers (570 M) a token, and causal attention; worked out by hand for 1 token
+    attention, dense = 4 * 1280**2, 3 * 1280 * 6848
+    sparse = 3 * 1280 * 896 * (6 + 2) + 1280 * 64
+    weights = 12 * attention + dense + 11 * sparse + 1280 * 129280
+    assert prefill_flops(config, 1) == 2 * weights + 12 * 4 * 1280
+    assert prefill_flops(config, 427) / prefill_flops(config, 361) > 427 / 361 * 0.99
+
+
+def test_table_shows_a_page_a_failure_and_the_totals() -> None:
+    text = table([record(), failed()])
+    assert "100 → 80" in text
+    assert "80.0 %" in text
+    assert "[b].pdf" in text
+    assert "failed: encrypted" in text
+    assert "1 pages, 1 failed" in text
+
+
+def test_table_summarises_pages_beyond_twenty() -> None:
+    text = table([record(page=i) for i in range(1, 31)])
+    assert "… 10 more in the report" in text
+    assert "30 pages" in text
+    assert text.count("a.pdf") == 20
+
+
+def test_measured_columns_appear_only_when_measured() -> None:
+    assert "prefill ×" not in table([record()])
+    text = table([record(prefill_speedup=1.5, edit_distance_to_unpruned=0.125)])
+    assert "1.50" in text
+    assert "0.1250" in text
