@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -166,7 +167,11 @@ def _ocr(paths: list[str], files_from: str | None, null: bool, options: OcrOptio
         check_pages(options.input.pages)
     if not paths and files_from is None:
         raise UsageError("no input given", "Name PDFs, images or folders, or use --files-from")
-    documents = find_documents(paths, recursive=options.input.recursive, files_from=files_from, null=null)
+    # The output folder may lie in an input folder: its crops are no input of the next run.
+    written = [] if options.output.output == "-" else [Path(options.output.output)]
+    documents = find_documents(
+        paths, recursive=options.input.recursive, files_from=files_from, null=null, exclude=written
+    )
     with open_output(options.output) as writer:
         from rtprune_cli.model import load
         from rtprune_cli.pipeline import ocr as run_ocr

@@ -1,0 +1,180 @@
+"""Which documents: paths, folders and list files, each with its own place in the output folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from rtprune_cli.errors import InputError, UsageError
+from rtprune_cli.inputs.formats import EXTENSIONS, READS, printable, reason
+from rtprune_cli.records import Document
+
+log = logging.getLogger("rtprune")
+
+STDIN = "-"
+MAX_STEM_BYTES = 200  # file systems allow 255 for a name; ".report.json" and "_2" must still fit
+RESERVED = ("report.jsonl", "report.jsonl.part")  # files of the run itself beside the documents' folders
+
+
+def find_documents(
+    paths: Sequence[str],
+    *,
+    recursive: bool,
+    files_from: str | None = None,
+    null: bool = False,
+    stdin: BinaryIO | None = None,
+    exclude: Iterable[Path] = (),
+) -> list[Document]:
+    """Turn command-line paths into documents, in the order given; a folder's files are sorted.
+
+    A folder gives its direct children with a supported extension, or its whole tree with ``recursive``; hidden files
+    are skipped and linked folders below it are not followed. A file that is named is always returned: opening it
+    decides whether it can be read. ``-`` is a document on standard input; ``files_from`` is a list of paths in a file
+    (``-``: standard input), one a line or separated by NUL with ``null``. Nothing under ``exclude`` is found inside
+    folders, so that a second run over a tree that holds the output folder does not read its own crops. A path that
+    is reached twice is one document.
+
+    Raises:
+        UsageError: nothing to read, a path that does not exist, a folder without supported files.
+        InputError: a folder or list that cannot be read.
+    """
+    if files_from == STDIN and STDIN in paths:
+        raise UsageError("both a list and a document on standard input", "Put one of them in a file")
+    skipped = {os.path.abspath(path) for path in exclude}
+    namer = _Namer()
+    documents: list[Document] = []
+    seen: set[str] = set()
+    listed = [] if files_from is None else _read_list(files_from, null, stdin)
+    for raw, is_listed in [(path, False) for path in paths] + [(path, True) for path in listed]:
+        if raw == STDIN and not is_listed:
+            if STDIN not in seen:
+                seen.add(STDIN)
+                blob = _standard_input(stdin).read()
+                documents.append(Document(None, "stdin", namer.claim(PurePosixPath("stdin"), "stdin"), blob))
+            continue
+        for path, place in _expand(raw, recursive, skipped):
+            if (key := os.path.abspath(path)) not in seen:
+                seen.add(key)
+                name = printable(str(path))
+                documents.append(Document(path, name, namer.claim(place, name), _drain_pipe(path)))
+    if not documents:
+        what = "no input given" if files_from is None else f"the list {printable(files_from)} names no files"
+        raise UsageError(what, "Name files or folders, or - for standard input")
+    return documents
+
+
+def _standard_input(stdin: BinaryIO | None) -> BinaryIO:
+    return sys.stdin.buffer if stdin is None else stdin
+
+
+def _read_list(source: str, null: bool, stdin: BinaryIO | None) -> list[str]:
+    try:
+        blob = _standard_input(stdin).read() if source == STDIN else Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the list {printable(source)}: {reason(error)}", "Check --files-from") from None
+    if null:
+        return [os.fsdecode(entry) for entry in blob.split(b"\0") if entry]
+    if b"\0" in blob:
+        raise UsageError(f"the list {printable(source)} is separated by NUL", "Add -0 / --null")
+    lines = blob.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [os.fsdecode(line) for line in (line.removesuffix(b"\r") for line in lines) if line.strip()]
+
+
+def _expand(raw: str, recursive: bool, skipped: set[str]) -> list[tuple[Path, PurePosixPath]]:
+    """The files behind one path, each with the place it would like in the output folder."""
+    path = Path(raw)
+    try:
+        is_folder = stat.S_ISDIR(os.stat(raw).st_mode)
+    except (OSError, ValueError) as error:
+        name = printable(raw)
+        if isinstance(error, PermissionError):
+            raise InputError(f"{name} cannot be reached: permission denied", "Check its permissions") from None
+        raise UsageError(f"{name!r} does not exist", "Check the spelling, or quote names with spaces") from None
+    if not is_folder:
+        return [(path, PurePosixPath(path.stem))]
+    files = _walk(path, recursive, skipped)
+    if not files:
+        hint = f"rtprune reads {READS}" + ("" if recursive else "; add -r to look into subfolders")
+        raise UsageError(f"the folder {printable(raw)} holds no file that can be read", hint)
+    return [(file, PurePosixPath(*file.relative_to(path).with_suffix("").parts)) for file in files]
+
+
+def _walk(root: Path, recursive: bool, skipped: set[str]) -> list[Path]:
+    def give_up_or_warn(error: OSError) -> None:
+        where = printable(str(error.filename))
+        if error.filename == str(root):
+            raise InputError(f"the folder {where} cannot be read: {reason(error)}", "Check its permissions")
+        log.warning("the folder %s was skipped: %s", where, reason(error))
+
+    files: list[Path] = []
+    # Linked folders are not followed, as in find(1): a loop of links ends here, and no file is reached twice.
+    for folder, subfolders, names in os.walk(root, onerror=give_up_or_warn):
+        wanted = [name for name in subfolders if not name.startswith(".")]
+        wanted = [name for name in wanted if os.path.abspath(os.path.join(folder, name)) not in skipped]
+        subfolders[:] = sorted(wanted) if recursive else []
+        for name in sorted(names):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
+                path = Path(folder, name)
+                if os.path.isfile(path):
+                    files.append(path)
+                else:
+                    log.warning("%s was skipped: not a file, or a broken link", printable(str(path)))
+    return files
+
+
+def _drain_pipe(path: Path) -> bytes | None:
+    """A named pipe or ``<(command)`` can be read only once, and a document is opened twice (count, then read)."""
+    try:
+        return path.read_bytes() if stat.S_ISFIFO(path.stat().st_mode) else None
+    except OSError:
+        return None  # opening it later says what is wrong, and costs only this document
+
+
+class _Namer:
+    """Gives every document its own folder, also where file systems ignore case or normalise Unicode."""
+
+    def __init__(self) -> None:
+        self._folders: set[str] = set()
+        self._ancestors: set[str] = set()
+        self._files = set(RESERVED)
+
+    def claim(self, place: PurePosixPath, name: str) -> PurePosixPath:
+        parts = [_safe_part(part) for part in place.parts] or ["_"]
+        wanted = PurePosixPath(*parts)
+        folder, number = wanted, 1
+        while not self._free(folder):
+            number += 1
+            folder = wanted.with_name(f"{wanted.name}_{number}")
+        if folder != wanted:
+            log.warning("%s goes to %s: the name %s is taken", name, printable(str(folder)), printable(str(wanted)))
+        self._folders.add(_key(folder))
+        self._ancestors.update(_key(parent) for parent in (folder, *folder.parents))
+        self._files.update(_files_of(folder))
+        return folder
+
+    def _free(self, folder: PurePosixPath) -> bool:
+        """Not taken, and no folder of one document has the path of another's file (``a.pdf`` and ``a/a.md.pdf``)."""
+        on_files = any(_key(path) in self._files for path in (folder, *folder.parents))
+        return _key(folder) not in self._folders and not on_files and self._ancestors.isdisjoint(_files_of(folder))
+
+
+def _key(path: PurePosixPath) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _files_of(folder: PurePosixPath) -> set[str]:
+    return {_key(folder / f"{folder.name}{suffix}") for suffix in (".md", ".report.json", ".raw.txt")}
+
+
+def _safe_part(part: str) -> str:
+    """One path component that cannot climb, and leaves room for the suffixes of the output files."""
+    part = re.sub(r"[\\/\x00\ud800-\udfff]", "_", part)
+    part = part.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
+    return "_" if part in ("", ".", "..") else part
