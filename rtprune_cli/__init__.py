@@ -1,3 +1,56 @@
-"""rtprune: document OCR with DeepSeek-OCR and RTPrune visual-token pruning."""
+"""rtprune: document OCR with DeepSeek-OCR and RTPrune visual-token pruning.
+
+The public names below are loaded on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rtprune_cli.errors import ExitCode, RtpruneError
+    from rtprune_cli.inputs import find_documents
+    from rtprune_cli.model import load
+    from rtprune_cli.options import (
+        DecodeOptions,
+        InputOptions,
+        ModelOptions,
+        OcrOptions,
+        OutputOptions,
+        PruneOptions,
+    )
+    from rtprune_cli.outputs import open_output
+    from rtprune_cli.pipeline import ocr, run
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DecodeOptions",
+    "ExitCode",
+    "InputOptions",
+    "ModelOptions",
+    "OcrOptions",
+    "OutputOptions",
+    "PruneOptions",
+    "RtpruneError",
+    "find_documents",
+    "load",
+    "ocr",
+    "open_output",
+    "run",
+]
+
+_HOME = {
+    "ExitCode": "errors",
+    "RtpruneError": "errors",
+    "find_documents": "inputs",
+    "load": "model",
+    "ocr": "pipeline",
+    "open_output": "outputs",
+    "run": "pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'options')}"), name)

@@ -9,8 +9,8 @@ import torch
 from conftest import GOLDEN, golden_cases
 
 from rtprune_cli.decode import NgramGuard, assemble, decode, ends_in_loop
-from rtprune_cli.model import OcrModel
-from rtprune_cli.options import DecodeOptions, PruneOptions
+from rtprune_cli.model import OcrModel, load
+from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
 from rtprune_cli.pruning import prune
 from rtprune_cli.records import DecoderInput
 from rtprune_cli.views import make_views
@@ -127,3 +127,14 @@ def test_a_page_cut_off_in_a_loop_says_so(golden_model: OcrModel, inputs: list[D
     options = DecodeOptions(max_new_tokens=80, no_repeat_ngram=0)
     page = decode(Stuck(golden_model.network), inputs[:1], options, eos_token_id=-1)[0]  # type: ignore[arg-type]
     assert (page.token_ids, page.finish_reason) == ([7] * 80, "loop")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_cuda_writes_the_tokens_of_the_cpu(inputs: list[DecoderInput], golden_model: OcrModel) -> None:
+    on_gpu = load(ModelOptions(model=str(GOLDEN / "checkpoint"), device="cuda", dtype="float32"))
+    moved = [DecoderInput(page.embeds.cuda(), page.positions, page.next_position) for page in inputs]
+    expected = decode(golden_model.network, inputs, FREE, eos_token_id=29)
+    assert [page.token_ids for page in decode(on_gpu.network, moved, FREE, eos_token_id=29)] == [
+        page.token_ids for page in expected
+    ]

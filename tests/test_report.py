@@ -48,6 +48,11 @@ def test_schema_lists_every_field() -> None:
     assert list(SCHEMA["properties"]) == list(FIELDS) == SCHEMA["required"]
 
 
+def test_docs_describe_every_field() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "report-format.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in FIELDS)
+
+
 def test_records_of_a_real_run_fit_the_schema(make_pdf: Callable[..., Path], rtprune: Any, tmp_path: Path) -> None:
     bad = tmp_path / "bad.pdf"
     bad.write_bytes(b"")
