@@ -151,6 +151,38 @@ def test_double_verbose_shows_the_traceback(rtprune: Any) -> None:
     assert result.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [(KeyboardInterrupt(), 130, "interrupted"), (ZeroDivisionError("oh"), 1, "Run again with -vv")],
+)
+def test_interrupts_and_bugs_are_one_line(
+    make_pdf: Callable[..., Path],
+    rtprune: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("rtprune_cli.pipeline.run", fail)
+    result = rtprune("ocr", make_pdf("one"), "-o", tmp_path / "out", *TINY)
+    assert message in one_line(result.stderr)
+    assert result.exit_code == code
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(make_pdf: Callable[..., Path]) -> None:
+    command = [sys.executable, "-m", "rtprune_cli", "ocr", str(make_pdf("one")), "-o", "-", *TINY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 def test_images_and_folders_are_read(rtprune: Any, tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     Image.new("L", (300, 300), 255).save(tmp_path / "in" / "deep" / "a [1].png")
