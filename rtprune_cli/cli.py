@@ -177,9 +177,9 @@ def _ocr(paths: list[str], files_from: str | None, null: bool, options: OcrOptio
         from rtprune_cli.pipeline import ocr as run_ocr
         from rtprune_cli.report import print_table
 
-        model = load(options.model)
-        log.info("%s (%s) on %s", model.name, model.revision, model.device)
-        with _progress(len(documents), quiet) as on_page:
+        with _progress(f"loading {options.model.model}", len(documents), quiet) as on_page:
+            model = load(options.model)
+            log.info("%s (%s) on %s", model.name, model.revision, model.device)
             records = run_ocr(documents, model, options, writer, on_page)
     if not quiet and any(record["status"] == "ok" for record in records):
         print_table(records, _console())
@@ -310,19 +310,21 @@ def _console() -> Any:
 
 
 @contextmanager
-def _progress(documents: int, quiet: bool) -> Iterator[Any]:
+def _progress(first: str, documents: int, quiet: bool) -> Iterator[Any]:
     """A callback for finished pages: a status line on a terminal, nothing elsewhere (the table follows)."""
+    from rich.markup import escape
+
     console = _console()
     if quiet or not console.is_terminal:
         yield lambda result: None
         return
-    with console.status("reading") as status:
+    with console.status(escape(first)) as status:
         count = 0
 
         def on_page(result: PageResult) -> None:
             nonlocal count
             count += 1
-            name = result.document.name.replace("[", r"\[").replace("\n", " ")
-            status.update(f"{count} pages of {documents} document{'s' * (documents != 1)}, last {name}")
+            of = f"{documents} document{'s' * (documents != 1)}"
+            status.update(f"{count} page{'s' * (count != 1)} of {of}, last {escape(result.document.name)}")
 
         yield on_page

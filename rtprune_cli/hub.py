@@ -55,7 +55,7 @@ def pull(model: str, revision: str | None = None, *, offline: bool = False) -> O
     Raises:
         ModelError: the name is no hub id, the repository or revision is unknown, or the hub is out of reach.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -66,7 +66,15 @@ def pull(model: str, revision: str | None = None, *, offline: bool = False) -> O
 
     how = f"On a machine with network: rtprune models pull {model}. To try the tool without: --model {BUNDLED_MODEL}"
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=PATTERNS, local_files_only=offline))
+        folder = Path(
+            snapshot_download(
+                model,
+                revision=revision,
+                cache_dir=constants.HF_HUB_CACHE,
+                allow_patterns=PATTERNS,
+                local_files_only=offline,
+            )
+        )
     except HFValidationError:
         raise ModelError(
             f"model {model!r} is neither a folder nor a hub id",
@@ -108,14 +116,14 @@ def check_weights(folder: Path) -> None:
 
 def cached_models() -> list[CachedModel]:
     """The bundled checkpoint and those in the Hugging Face cache that are in a known layout, by name."""
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     from rtprune_cli.tiny import CHECKPOINT
 
     found = [CachedModel(BUNDLED_MODEL, f"bundled-{__version__}", CHECKPOINT, _size(CHECKPOINT))]
     try:
-        repositories = scan_cache_dir().repos
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return found
     for repository in sorted(repositories, key=lambda r: r.repo_id):
@@ -135,14 +143,14 @@ def remove(model: str) -> int:
     Raises:
         ModelError: it is not in the cache, or is the bundled model.
     """
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
 
     if model == BUNDLED_MODEL:
         raise ModelError("the bundled model is part of the package", "Uninstall rtprune to remove it")
     hashes = [m.revision for m in cached_models() if m.name == model]
     if not hashes:
         raise ModelError(f"{model} is not in the cache", "See: rtprune models list")
-    strategy = scan_cache_dir().delete_revisions(*hashes)
+    strategy = scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(*hashes)
     strategy.execute()
     return strategy.expected_freed_size
 

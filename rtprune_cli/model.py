@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.hub import checkpoint_folder
-from rtprune_cli.options import Mode, ModelOptions, Prompt
+from rtprune_cli.options import DEEPSEEK_OCR, Mode, ModelOptions, Prompt
 from rtprune_cli.records import Views, VisualTokens
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Adapter:
 
 
 # Keyed by config.json's first architecture: model_type "deepseek_vl_v2" is shared with DeepSeek-VL2.
-ADAPTERS = {"DeepseekOCRForCausalLM": Adapter(build_config, mode="gundam", prompt="markdown")}
+ADAPTERS = {DEEPSEEK_OCR: Adapter(build_config, mode="gundam", prompt="markdown")}
 
 
 @dataclass(frozen=True)
@@ -259,6 +259,7 @@ def load(options: ModelOptions) -> OcrModel:
         ModelError: missing weights, pickle weights, an unknown family, tensors that do not fit.
         EnvironmentFault: the device is not there.
     """
+    from safetensors import SafetensorError
     from transformers import UnlimitedOcrForConditionalGeneration
     from transformers.utils import logging
 
@@ -284,7 +285,7 @@ def load(options: ModelOptions) -> OcrModel:
             ignore_mismatched_sizes=True,
             local_files_only=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"the weights of {options.model} cannot be loaded", "Pull the checkpoint again: rtprune models pull"
         ) from error

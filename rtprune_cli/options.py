@@ -17,6 +17,9 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 MIN_RATIO = 0.05
 DEFAULT_MODEL = "deepseek-ai/DeepSeek-OCR"
 BUNDLED_MODEL = "tiny"
+# config.json's first architecture of every family that model.py has an adapter for
+DEEPSEEK_OCR = "DeepseekOCRForCausalLM"
+ARCHITECTURES = (DEEPSEEK_OCR,)
 
 
 @dataclass(frozen=True)

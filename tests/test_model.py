@@ -141,6 +141,22 @@ def test_the_bundled_model_is_listed_and_cannot_be_removed() -> None:
         remove("tiny")
 
 
+def test_a_cached_model_is_listed_found_loaded_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--ocr"
+    snapshot = repository / "snapshots" / commit
+    shutil.copytree(GOLDEN / "checkpoint", snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    assert [(m.name, m.revision) for m in cached_models()][1:] == [("someone/ocr", commit)]
+    model = load(ModelOptions(model="someone/ocr", offline=True, device="cpu"))
+    assert (model.revision, model.folder) == (commit, snapshot)
+    assert remove("someone/ocr") > 0
+    assert len(cached_models()) == 1
+    assert not snapshot.exists()
+
+
 def test_removing_what_is_not_there_is_an_error() -> None:
     with pytest.raises(ModelError, match="not in the cache"):
         remove("someone/something")
