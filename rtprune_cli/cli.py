@@ -265,7 +265,7 @@ def info(
 def _reporting(quiet: bool, verbose: int) -> Iterator[None]:
     """Set up logging; turn every expected error into one line and its exit code."""
     level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(_OneLine())
     log.handlers, log.propagate = [handler], False
     log.setLevel(level)
@@ -290,6 +290,13 @@ def _reporting(quiet: bool, verbose: int) -> Iterator[None]:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         log.error("unexpected %s. Run again with -vv and report the traceback", reason, exc_info=traceback)
         raise typer.Exit(ExitCode.FAILURE) from None
+
+
+class _Stderr(logging.Handler):
+    """Writes to whatever standard error is at the time: the status line puts itself in its place while it is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
 
 
 class _OneLine(logging.Formatter):

@@ -101,8 +101,8 @@ class PrunedTokens:
     kept: int
     newlines_dropped: int
     ratio: float
-    r_similarity: float | None
-    r_density: float | None
+    r_similarity: float
+    r_density: float
 
     @property
     def merged(self) -> int:
