@@ -31,7 +31,7 @@ with tempfile.TemporaryDirectory() as folder:
         ocr(documents, model, options, output)  # the first run warms up
         records = ocr(documents, model, options, output)
     text = (Path(folder) / "notice" / "notice.md").read_text(encoding="utf-8")
-console = Console(record=True, width=104, file=io.StringIO(), force_terminal=True)
+console = Console(record=True, width=112, file=io.StringIO(), force_terminal=True)
 console.print(f"$ rtprune ocr {SAMPLE} -o out --model tiny", style="bold", highlight=False)
 print_table(records, console)
 console.print("$ cat out/notice/notice.md", style="bold", highlight=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,11 +86,16 @@ def make_pdf(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def rtprune() -> Any:
+def rtprune() -> Iterator[Any]:
     """A function that runs the command line in this process and returns its result."""
     from rtprune_cli.cli import app
+
+    log = logging.getLogger("rtprune")
+    before = log.handlers, log.propagate, log.level
 
     def run(*arguments: Any, **kwargs: Any) -> Result:
         return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="rtprune", **kwargs)
 
-    return run
+    yield run
+    log.handlers, log.propagate, _ = before
+    log.setLevel(before[2])
