@@ -172,6 +172,7 @@ class OcrModel:
         """Text of generated ids; grounding and table tokens stay, since the markdown stage reads them."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=False))
 
+    @torch.inference_mode()
     def embed(self, token_ids: Sequence[int]) -> Tensor:
         """Token embeddings, (n, D)."""
         ids = torch.tensor(token_ids, dtype=torch.long, device=self.device)

@@ -217,7 +217,7 @@ def run_settings(model: OcrModel, options: OcrOptions) -> dict[str, Any]:
 
 
 def _failed(document: Document, page: int | None, error: RtpruneError) -> PageResult:
-    log.warning("%s", error)
+    log.error("%s", error)
     return PageResult(document, failure_record(document, page, error), Markdown(""))
 
 

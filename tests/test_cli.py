@@ -129,6 +129,12 @@ def test_a_bad_file_is_one_line_and_keeps_its_place(
     assert "failed" in next((tmp_path / "out").glob("*/*.md")).read_text()
 
 
+def test_a_quiet_run_still_names_what_failed(rtprune: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"")
+    result = rtprune("ocr", tmp_path / "a.pdf", "-q", "-o", tmp_path / "out", *TINY)
+    assert "a.pdf is empty" in one_line(result.stderr)
+
+
 def test_a_bad_file_does_not_stop_the_others(make_pdf: Callable[..., Path], rtprune: Any, tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(b"")
     result = rtprune("ocr", tmp_path / "a.pdf", make_pdf("one"), "-o", tmp_path / "out", *TINY)
