@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtprune_cli import __version__
-from rtprune_cli.errors import ExitCode, RtpruneError, UsageError
+from rtprune_cli.errors import ExitCode, RtpruneError
 from rtprune_cli.options import (
     BUNDLED_MODEL,
     DTYPES,
@@ -160,15 +160,12 @@ def ocr(
 
 def _ocr(paths: list[str], files_from: str | None, null: bool, options: OcrOptions, quiet: bool) -> ExitCode:
     from rtprune_cli.inputs import check_pages, find_documents
-    from rtprune_cli.outputs import open_output
+    from rtprune_cli.outputs import STDOUT, open_output
 
     # What can be wrong with the command is found before the model, which takes longest, is loaded.
-    if options.input.pages is not None:
-        check_pages(options.input.pages)
-    if not paths and files_from is None:
-        raise UsageError("no input given", "Name PDFs, images or folders, or use --files-from")
+    check_pages(options.input.pages)
     # The output folder may lie in an input folder: its crops are no input of the next run.
-    written = [] if options.output.output == "-" else [Path(options.output.output)]
+    written = [] if options.output.output == STDOUT else [Path(options.output.output)]
     documents = find_documents(
         paths, recursive=options.input.recursive, files_from=files_from, null=null, exclude=written
     )

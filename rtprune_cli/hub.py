@@ -38,15 +38,19 @@ def checkpoint_folder(model: str, revision: str | None = None, *, offline: bool 
         ModelError: not found, not reachable, incomplete, or pickle weights only.
     """
     if model == BUNDLED_MODEL:
-        from rtprune_cli.tiny import CHECKPOINT
-
-        origin = Origin(CHECKPOINT, f"bundled-{__version__}")
+        origin = _bundled()
     elif Path(model).is_dir():
         origin = Origin(Path(model), "local")
     else:
         origin = pull(model, revision, offline=offline)
     check_weights(origin.folder)
     return origin
+
+
+def _bundled() -> Origin:
+    from rtprune_cli.tiny import CHECKPOINT
+
+    return Origin(CHECKPOINT, f"bundled-{__version__}")
 
 
 def pull(model: str, revision: str | None = None, *, offline: bool = False) -> Origin:
@@ -119,9 +123,8 @@ def cached_models() -> list[CachedModel]:
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    from rtprune_cli.tiny import CHECKPOINT
-
-    found = [CachedModel(BUNDLED_MODEL, f"bundled-{__version__}", CHECKPOINT, _size(CHECKPOINT))]
+    bundled = _bundled()
+    found = [CachedModel(BUNDLED_MODEL, bundled.revision, bundled.folder, _size(bundled.folder))]
     try:
         repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:

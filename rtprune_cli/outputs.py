@@ -19,8 +19,8 @@ from typing import IO, TextIO
 from rtprune_cli.errors import OutputError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.records import Document, PageResult
+from rtprune_cli.report import SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
 REPORT = "report.jsonl"
 STDOUT = "-"
 MAX_ERROR_TEXT = 200

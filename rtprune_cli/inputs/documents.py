@@ -66,7 +66,7 @@ def find_documents(
                 documents.append(Document(path, name, namer.claim(place, name), _drain_pipe(path)))
     if not documents:
         what = "no input given" if files_from is None else f"the list {printable(files_from)} names no files"
-        raise UsageError(what, "Name files or folders, or - for standard input")
+        raise UsageError(what, "Name PDFs, images or folders, or use --files-from")
     return documents
 
 
