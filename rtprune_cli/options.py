@@ -1,9 +1,13 @@
-"""Every setting of a run: name, default and check, once. A flag's name is the field's name in kebab-case."""
+"""Every setting of a run: name, default, help and check, once.
+
+A flag's name is the field's name in kebab-case, its variable RTPRUNE_ and the name in capitals, its key in
+rtprune.toml the flag's name: settings.py and cli.py make all three from the fields below.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
 
 from rtprune_cli.errors import UsageError
 
@@ -11,6 +15,8 @@ Mode = Literal["tiny", "small", "base", "large", "gundam"]
 Prompt = Literal["markdown", "free"]
 Tables = Literal["html", "markdown"]
 Solver = Literal["sinkhorn", "pot"]
+OnLoop = Literal["retry", "mark", "fail"]
+LogFormat = Literal["text", "json"]
 
 MODES: tuple[str, ...] = get_args(Mode)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -21,120 +27,7 @@ BUNDLED_MODEL = "tiny"
 DEEPSEEK_OCR = "DeepseekOCRForCausalLM"
 ARCHITECTURES = (DEEPSEEK_OCR,)
 
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """Which checkpoint, and where it runs.
-
-    ``model`` is a hub id, a local folder in the official layout, or ``tiny`` for the bundled model.
-    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``dtype`` ``auto`` means bfloat16 on CUDA and
-    float32 on CPU.
-    """
-
-    model: str = DEFAULT_MODEL
-    revision: str | None = None
-    offline: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise UsageError(f"unknown dtype {self.dtype!r}", f"Use one of {', '.join(DTYPES)}")
-
-
-@dataclass(frozen=True)
-class PruneOptions:
-    """RTPrune's settings; the defaults are the paper's (arXiv 2605.00392, section 4).
-
-    ``ratio`` is the share of prunable visual tokens to keep, or ``None`` for the dynamic ratio.
-    """
-
-    ratio: float | None = None
-    alpha: float = 0.1
-    dustbin_score: float = 0.2
-    sobel_threshold: float = 0.2
-    iterations: int = 5
-    solver: Solver = "sinkhorn"
-
-    def __post_init__(self) -> None:
-        if self.ratio is not None and not MIN_RATIO <= self.ratio <= 1.0:
-            raise UsageError(
-                f"ratio {self.ratio:g} is out of range", f"Give --ratio dynamic or a number from {MIN_RATIO} to 1"
-            )
-        if self.iterations < 1:
-            raise UsageError("the transport solver needs at least one iteration", "Give --iterations 1 or more")
-        if self.solver not in get_args(Solver):
-            raise UsageError(f"unknown transport solver {self.solver!r}", f"Use {' or '.join(get_args(Solver))}")
-
-
-@dataclass(frozen=True)
-class DecodeOptions:
-    """Greedy decoding. ``no_repeat_window`` 0 bans an n-gram's repetition in the whole text (the official
-    evaluation used that with n 35); 30 within 90 is the official vLLM recipe."""
-
-    max_new_tokens: int = 8192
-    no_repeat_ngram: int = 30
-    no_repeat_window: int = 90
-    batch_size: int = 1
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_new_tokens", 1), ("no_repeat_ngram", 0), ("no_repeat_window", 0), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"{name.replace('_', '-')} is {getattr(self, name)}", f"Give a whole number of at least {least}"
-                )
-
-
-@dataclass(frozen=True)
-class InputOptions:
-    """What is read. ``pages`` is 1-based, like ``1,3,5-10,20-end``; ``dpi`` applies to PDF pages;
-    ``max_pixels`` guards against decompression bombs (pixels of one rasterised page)."""
-
-    pages: str | None = None
-    dpi: int = 200
-    password: str | None = None
-    recursive: bool = False
-    max_pixels: int = 200_000_000
-
-    def __post_init__(self) -> None:
-        if not 20 <= self.dpi <= 1200:
-            raise UsageError(f"dpi {self.dpi} is out of range", "Give --dpi from 20 to 1200; 200 suits most scans")
-        if self.max_pixels < 1:
-            raise UsageError("max-pixels must be positive", "Leave it out for the default")
-
-
-@dataclass(frozen=True)
-class OutputOptions:
-    """What is written. ``output`` is a folder, or ``-`` for markdown on standard output and nothing else."""
-
-    output: str = "out"
-    tables: Tables = "html"
-    raw: bool = False
-
-    def __post_init__(self) -> None:
-        if self.tables not in get_args(Tables):
-            raise UsageError(f"unknown table format {self.tables!r}", "Use --tables html or --tables markdown")
-
-
-@dataclass(frozen=True)
-class OcrOptions:
-    """One run of ``rtprune ocr``. ``mode`` and ``prompt`` of None mean what the model is best at."""
-
-    model: ModelOptions = ModelOptions()
-    prune: PruneOptions = PruneOptions()
-    decode: DecodeOptions = DecodeOptions()
-    input: InputOptions = InputOptions()
-    output: OutputOptions = OutputOptions()
-    mode: Mode | None = None
-    prompt: Prompt | None = None
-    measure_baseline: bool = False
-    compare: bool = False
-
-    def __post_init__(self) -> None:
-        if self.mode is not None and self.mode not in MODES:
-            raise UsageError(f"unknown mode {self.mode!r}", f"Use one of {', '.join(MODES)}")
-        if self.prompt is not None and self.prompt not in get_args(Prompt):
-            raise UsageError(f"unknown prompt {self.prompt!r}", f"Use {' or '.join(get_args(Prompt))}")
+T = TypeVar("T")
 
 
 def parse_ratio(text: str) -> float | None:
@@ -151,3 +44,192 @@ def parse_ratio(text: str) -> float | None:
         raise UsageError(
             f"--ratio {text!r} is neither 'dynamic' nor a number", f"Give dynamic or a number from {MIN_RATIO} to 1"
         ) from None
+
+
+def setting(default: T, help: str, *, same_text: bool = False, **metadata: Any) -> T:
+    """A field with what its flag needs.
+
+    ``same_text`` says that the setting cannot change what is written for a page, so that a rerun which differs only
+    there goes on where the last one ended. ``metadata``: ``short``, a one-letter flag; ``choices``, the words it
+    takes, for completion (the check is the class's own); ``parse`` and ``shown``, for a value whose text is not its
+    Python form; ``count``, for a flag that is repeated.
+    """
+    return field(default=default, metadata={"help": help, "same_text": same_text, **metadata})  # type: ignore[no-any-return]
+
+
+def _choose(what: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise UsageError(f"unknown {what} {value!r}", f"Use one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which checkpoint, and where it runs.
+
+    ``model`` is a hub id, a local folder in the official layout, or ``tiny`` for the bundled model.
+    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``dtype`` ``auto`` means bfloat16 on CUDA and
+    float32 on CPU.
+    """
+
+    # What counts for a rerun is the checkpoint and the dtype that these lead to, not how they were named.
+    model: str = setting(
+        DEFAULT_MODEL, f"Hub id, local folder, or '{BUNDLED_MODEL}' for the bundled model.", same_text=True
+    )
+    revision: str | None = setting(None, "Branch, tag or commit of the hub model.", same_text=True)
+    offline: bool = setting(False, "Never use the network; cached models only.", same_text=True, off="--online")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N.", same_text=True, choices=("auto", "cpu", "cuda"))
+    dtype: str = setting(
+        "auto", f"{', '.join(DTYPES)}. auto: bfloat16 on CUDA, float32 on CPU.", same_text=True, choices=DTYPES
+    )
+
+    def __post_init__(self) -> None:
+        _choose("dtype", self.dtype, DTYPES)
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """RTPrune's settings; the defaults are the paper's (arXiv 2605.00392, section 4).
+
+    ``ratio`` is the share of prunable visual tokens to keep, or ``None`` for the dynamic ratio.
+    """
+
+    ratio: float | None = setting(
+        None,
+        f"Share of visual tokens to keep: dynamic, or {MIN_RATIO} to 1 (no pruning).",
+        parse=parse_ratio,
+        shown="dynamic",
+    )
+    alpha: float = 0.1
+    dustbin_score: float = 0.2
+    sobel_threshold: float = 0.2
+    iterations: int = 5
+    solver: Solver = setting(
+        "sinkhorn", "Optimal transport by sinkhorn (fast) or pot (reference).", choices=get_args(Solver)
+    )
+
+    def __post_init__(self) -> None:
+        if self.ratio is not None and not MIN_RATIO <= self.ratio <= 1.0:
+            raise UsageError(
+                f"ratio {self.ratio:g} is out of range", f"Give --ratio dynamic or a number from {MIN_RATIO} to 1"
+            )
+        if self.iterations < 1:
+            raise UsageError("the transport solver needs at least one iteration", "Give --iterations 1 or more")
+        _choose("transport solver", self.solver, get_args(Solver))
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """Greedy decoding. ``no_repeat_window`` 0 bans an n-gram's repetition in the whole text (the official
+    evaluation used that with n 35); 30 within 90 is the official vLLM recipe. ``loop_window`` is how many repeated
+    tokens at the end of a text are a loop; 0 never stops early."""
+
+    max_new_tokens: int = setting(8192, "Longest text of a page, in tokens.")
+    no_repeat_ngram: int = setting(30, "Never write an n-gram of this length twice; 0 turns it off.")
+    no_repeat_window: int = setting(90, "...within this many tokens; 0 for the whole text.")
+    batch_size: int = setting(1, "Pages decoded together.", same_text=True)
+    loop_window: int = setting(512, "Stop a page after this many tokens of repetition; 0 never stops early.")
+
+    def __post_init__(self) -> None:
+        least = {"max_new_tokens": 1, "no_repeat_ngram": 0, "no_repeat_window": 0, "batch_size": 1, "loop_window": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise UsageError(
+                    f"{name.replace('_', '-')} is {getattr(self, name)}", f"Give a whole number of at least {smallest}"
+                )
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What is read. ``pages`` is 1-based, like ``1,3,5-10,20-end``; ``dpi`` applies to PDF pages;
+    ``max_pixels`` guards against decompression bombs (pixels of one rasterised page)."""
+
+    pages: str | None = setting(None, "Pages of each document, from 1: 1,3,5-10,20-end.")
+    dpi: int = setting(200, "Resolution at which PDF pages are rasterised.")
+    password: str | None = setting(None, "Password of encrypted PDFs.", same_text=True)
+    recursive: bool = setting(False, "Take folders with their subfolders.", same_text=True, short="-r")
+    max_pixels: int = setting(200_000_000, "Refuse pages larger than this (decompression bombs).")
+
+    def __post_init__(self) -> None:
+        if not 20 <= self.dpi <= 1200:
+            raise UsageError(f"dpi {self.dpi} is out of range", "Give --dpi from 20 to 1200; 200 suits most scans")
+        if self.max_pixels < 1:
+            raise UsageError("max-pixels must be positive", "Leave it out for the default")
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written. ``output`` is a folder, or ``-`` for markdown on standard output and nothing else.
+    ``md_only`` writes one NAME.md a document, without a folder, crops and reports."""
+
+    output: str = setting("out", "Output folder, or '-' for markdown on standard output.", same_text=True, short="-o")
+    tables: Tables = setting("html", "html (as the model writes them) or markdown.", choices=get_args(Tables))
+    raw: bool = setting(False, "Keep the raw model text beside the markdown.")
+    md_only: bool = setting(False, "Write NAME.md only: no folders, crops or reports.")
+
+    def __post_init__(self) -> None:
+        _choose("table format", self.tables, get_args(Tables))
+        if self.raw and self.md_only:
+            raise UsageError("--raw and --md-only exclude each other", "Leave one of them out")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run of many documents goes on, waits and gives up.
+
+    ``max_page_error_rate`` is the share of failed pages, 0 to 1, above which a run stops; None never stops.
+    """
+
+    force: bool = setting(False, "Read documents again that are done.", same_text=True, off="")
+    wait: bool = setting(False, "Wait while another run writes to the output folder.", same_text=True)
+    abort_on_error: bool = setting(False, "Stop at the first page or document that fails.", same_text=True)
+    max_page_error_rate: float | None = setting(
+        None, "Stop when more than this share of pages failed, 0 to 1; looked at from the 20th page on.", same_text=True
+    )
+
+    def __post_init__(self) -> None:
+        rate = self.max_page_error_rate
+        if rate is not None and not 0 <= rate <= 1:
+            raise UsageError(f"max-page-error-rate {rate:g} is out of range", "Give a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class OcrOptions:
+    """One run of ``rtprune ocr``. ``mode`` and ``prompt`` of None mean what the model is best at.
+
+    ``on_loop`` says what becomes of a page whose text runs into a loop: read it again unpruned, then in another mode
+    (``retry``); keep it without the repeated tail (``mark``); or count it as failed (``fail``).
+    """
+
+    model: ModelOptions = ModelOptions()
+    prune: PruneOptions = PruneOptions()
+    decode: DecodeOptions = DecodeOptions()
+    input: InputOptions = InputOptions()
+    output: OutputOptions = OutputOptions()
+    run: RunOptions = RunOptions()
+    mode: Mode | None = setting(None, f"{', '.join(MODES)}. Default: the model's best.", choices=MODES)
+    prompt: Prompt | None = setting(
+        None, "markdown (with layout) or free (text only). Default: the model's best.", choices=get_args(Prompt)
+    )
+    on_loop: OnLoop = setting(
+        "retry", "A page that repeats itself: retry it unpruned and in another mode, mark it, or fail it.",
+        choices=get_args(OnLoop),
+    )  # fmt: skip
+    measure_baseline: bool = setting(False, "Prefill each page unpruned too and report the speed-up.", off="")
+    compare: bool = setting(False, "Read each page unpruned too and report the edit distance.", off="")
+
+    def __post_init__(self) -> None:
+        _choose("mode", self.mode, MODES)
+        _choose("prompt", self.prompt, get_args(Prompt))
+        _choose("on-loop", self.on_loop, get_args(OnLoop))
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What is said on standard error."""
+
+    quiet: bool = setting(False, "Errors only on standard error.", short="-q", off="")
+    verbose: int = setting(0, "More detail; -vv adds tracebacks.", short="-v", count=True)
+    log_format: LogFormat = setting("text", "text, or json: one object a line.", choices=get_args(LogFormat))
+
+    def __post_init__(self) -> None:
+        _choose("log format", self.log_format, get_args(LogFormat))
