@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from rtprune_cli.loops import LoopGuard
 from rtprune_cli.options import DecodeOptions
 from rtprune_cli.records import Decoded, DecoderInput, FinishReason, PrunedTokens
 from rtprune_cli.timing import Stopwatch
@@ -101,12 +102,14 @@ def decode(
 ) -> list[Decoded]:
     """Decode B pages together; each gets the tokens that it would get alone (exactly so in float32).
 
-    A page ends at eos, after ``options.max_new_tokens``, or at the decoder's last position, whichever comes first.
+    A page ends at eos, after ``options.max_new_tokens``, at the decoder's last position, or when its text has run into
+    a loop, whichever comes first. Of a loop only the first copy of its passage stays, also where the limit ended it.
     """
     last_position = int(network.config.text_config.max_position_embeddings)
     logits, cache, mask, prefill_ms = prefill(network, inputs)
     clock = Stopwatch(logits.device)
     pages = [NgramGuard(options.no_repeat_ngram, options.no_repeat_window, ngram_exempt) for _ in inputs]
+    loops = [LoopGuard(options.loop_window) for _ in inputs]
     reasons: list[FinishReason] = ["length"] * len(inputs)
     budgets = [min(options.max_new_tokens, last_position - page.next_position) for page in inputs]
     rows = list(range(len(inputs)))  # the pages still in the batch, in cache order
@@ -121,7 +124,10 @@ def decode(
                 reasons[row] = "eos"
             elif len(pages[row].tokens) < budgets[row]:
                 pages[row].push(chosen[place])
-                if len(pages[row].tokens) < budgets[row]:
+                loops[row].push(chosen[place])
+                if loops[row].looping:
+                    reasons[row] = "loop"
+                elif len(pages[row].tokens) < budgets[row]:
                     staying.append(place)
         if len(staying) < len(rows):
             if not staying:
@@ -139,22 +145,13 @@ def decode(
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1].float()  # fmt: skip
-    share = len(inputs)
     decode_ms = clock.stop()
-    for row, page in enumerate(pages):
-        if reasons[row] == "length" and ends_in_loop(page.tokens):
-            reasons[row] = "loop"
-    return [
-        Decoded(page.tokens, reason, prefill_ms / share, decode_ms / share)
-        for page, reason in zip(pages, reasons, strict=True)
-    ]
-
-
-def ends_in_loop(tokens: Sequence[int], *, repeats: int = 3, span: int = 60, longest: int = 1024) -> bool:
-    """Whether the output ends in one passage over and over: ``repeats`` times and at least ``span`` tokens."""
-    for period in range(1, min(longest, len(tokens) // repeats) + 1):
-        length = max(span, repeats * period)
-        tail = tokens[-length:]
-        if len(tail) == length and tail[period:] == tail[:-period]:
-            return True
-    return False
+    share = len(inputs)
+    decoded = []
+    for page, loop, reason in zip(pages, loops, reasons, strict=True):
+        if reason == "length" and loop.looping_at_limit:
+            reason = "loop"
+        kept = loop.kept if reason == "loop" else len(page.tokens)
+        cut = len(page.tokens) - kept
+        decoded.append(Decoded(page.tokens[:kept], reason, prefill_ms / share, decode_ms / share, loop_tokens_cut=cut))
+    return decoded

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FinishReason = Literal["eos", "length", "loop"]
+# Of a document's place in the output folder: its own from an earlier run, or something else's
+Occupancy = Literal["free", "own", "other"]
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,15 @@ class DecoderInput:
 class Decoded:
     """What the model wrote on one page. Token ids exclude the prompt and the final eos.
 
-    Pages of one batch share its times in equal parts.
+    Pages of one batch share its times in equal parts. ``loop_tokens_cut``: tokens of repetition that were written and
+    are not in ``token_ids``.
     """
 
     token_ids: list[int]
     finish_reason: FinishReason
     prefill_ms: float
     decode_ms: float
+    loop_tokens_cut: int = 0
 
 
 @dataclass(frozen=True)

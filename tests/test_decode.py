@@ -1,18 +1,22 @@
-"""Greedy decoding: batches, ends, and the no-repeat rule."""
+"""Greedy decoding: batches, ends, loops, and the no-repeat rule."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import GOLDEN, golden_cases
+from stubs import Act, ScriptedNetwork
 
-from rtprune_cli.decode import NgramGuard, assemble, decode, ends_in_loop
+from rtprune_cli.decode import NgramGuard, assemble, decode
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
 from rtprune_cli.pruning import prune
-from rtprune_cli.records import DecoderInput
+from rtprune_cli.records import Decoded, DecoderInput
+from rtprune_cli.tiny.evaluate import views_of
+from rtprune_cli.tiny.synth import make_page
 from rtprune_cli.views import make_views
 
 FREE = DecodeOptions(max_new_tokens=24, no_repeat_ngram=0)
@@ -105,28 +109,49 @@ def test_ngram_rule_equals_a_plain_scan() -> None:
             assert ban(seen, n, window) == plain
 
 
-def test_a_repeating_tail_is_a_loop_and_a_ruler_is_not() -> None:
-    assert ends_in_loop([7, 8, 9] + [1, 2, 3, 4] * 20)
-    assert not ends_in_loop(list(range(300)))
-    assert not ends_in_loop([5] * 20)  # a line of dashes
+CYCLE = tuple(range(20, 50))
 
 
-class Stuck:
-    """A network that writes token 7 for ever."""
+def read(model: OcrModel, seeds: Sequence[int], acts: Sequence[Act | None], **settings: int) -> list[Decoded]:
+    """Pages of large print, read together by the bundled model; each has its act."""
+    model = replace(model, network=ScriptedNetwork(model.network, lambda prompt: acts[prompt.view.ordinal]))
+    views = views_of(make_page(seed) for seed in seeds)
+    before, after = (model.embed(ids) for ids in model.prompt_ids("free"))
+    pruned = prune(model.encode(views), [v.global_view for v in views], PruneOptions())
+    options = DecodeOptions(**{"max_new_tokens": 160, "no_repeat_ngram": 0, "loop_window": 64, **settings})
+    prompts = [assemble(before, page, after) for page in pruned]
+    return decode(model.network, prompts, options, eos_token_id=model.eos_token_id)
 
-    def __init__(self, network: Any) -> None:
-        self.network, self.config = network, network.config
 
-    def __call__(self, **kwargs: Any) -> Any:
-        output = self.network(**kwargs)
-        output.logits = torch.nn.functional.one_hot(torch.full(output.logits.shape[:2], 7), 400).float()
-        return output
+def test_a_page_in_a_loop_stops_and_keeps_the_first_copy(tiny: OcrModel) -> None:
+    page = read(tiny, [1], [Act(CYCLE, after=3)])[0]
+    assert page.finish_reason == "loop"
+    assert page.token_ids == read(tiny, [1], [None])[0].token_ids[:3] + list(CYCLE)
+    # the second copy, 7 tokens that end no n-gram of the third, and the window
+    assert page.loop_tokens_cut == len(CYCLE) + 7 + 64
 
 
-def test_a_page_cut_off_in_a_loop_says_so(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
-    options = DecodeOptions(max_new_tokens=80, no_repeat_ngram=0)
-    page = decode(Stuck(golden_model.network), inputs[:1], options, eos_token_id=-1)[0]  # type: ignore[arg-type]
-    assert (page.token_ids, page.finish_reason) == ([7] * 80, "loop")
+def test_a_page_in_a_loop_leaves_its_batch_as_it_was(tiny: OcrModel) -> None:
+    seeds, acts = (1, 2, 3), (None, Act(CYCLE, after=3), Act(endless=True))
+    together = read(tiny, seeds, acts)
+    alone = [read(tiny, [seed], [act])[0] for seed, act in zip(seeds, acts, strict=True)]
+    assert [page.token_ids for page in together] == [page.token_ids for page in alone]
+    assert [page.finish_reason for page in together] == ["eos", "loop", "length"]
+
+
+def test_a_loop_is_seen_through_the_no_repeat_rule(tiny: OcrModel) -> None:
+    page = read(tiny, [1], [Act(CYCLE)], no_repeat_ngram=30)[0]
+    assert (page.token_ids, page.finish_reason) == (list(CYCLE), "loop")
+
+
+def test_a_loop_at_the_token_limit_is_cut_too(tiny: OcrModel) -> None:
+    page = read(tiny, [1], [Act((7,))], max_new_tokens=80, loop_window=0)[0]
+    assert (page.token_ids, page.finish_reason, page.loop_tokens_cut) == ([7], "loop", 79)
+
+
+def test_a_short_repetition_at_the_token_limit_stays(tiny: OcrModel) -> None:
+    page = read(tiny, [1], [Act((7,), after=5)], max_new_tokens=60, loop_window=0)[0]
+    assert (len(page.token_ids), page.finish_reason, page.loop_tokens_cut) == (60, "length", 0)
 
 
 @pytest.mark.cuda
