@@ -6,7 +6,7 @@ rtprune.toml the flag's name: settings.py and cli.py make all three from the fie
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from rtprune_cli.errors import UsageError
@@ -42,7 +42,7 @@ def parse_ratio(text: str) -> float | None:
         return float(text)
     except ValueError:
         raise UsageError(
-            f"--ratio {text!r} is neither 'dynamic' nor a number", f"Give dynamic or a number from {MIN_RATIO} to 1"
+            f"ratio {text!r} is neither 'dynamic' nor a number", f"Give dynamic or a number from {MIN_RATIO} to 1"
         ) from None
 
 
@@ -50,9 +50,10 @@ def setting(default: T, help: str, *, same_text: bool = False, **metadata: Any) 
     """A field with what its flag needs.
 
     ``same_text`` says that the setting cannot change what is written for a page, so that a rerun which differs only
-    there goes on where the last one ended. ``metadata``: ``short``, a one-letter flag; ``choices``, the words it
-    takes, for completion (the check is the class's own); ``parse`` and ``shown``, for a value whose text is not its
-    Python form; ``count``, for a flag that is repeated.
+    there goes on where the last one ended. ``metadata``: ``short``, a one-letter flag; ``off``, the flag that
+    switches a boolean off again, --no-NAME unless told ("" for none); ``choices``, the words it takes, for completion
+    (the check is the class's own); ``parse`` and ``shown``, for a value whose text is not its Python form; ``count``,
+    for a flag that is repeated; ``secret``, for what is never shown.
     """
     return field(default=default, metadata={"help": help, "same_text": same_text, **metadata})  # type: ignore[no-any-return]
 
@@ -145,7 +146,7 @@ class InputOptions:
 
     pages: str | None = setting(None, "Pages of each document, from 1: 1,3,5-10,20-end.")
     dpi: int = setting(200, "Resolution at which PDF pages are rasterised.")
-    password: str | None = setting(None, "Password of encrypted PDFs.", same_text=True)
+    password: str | None = setting(None, "Password of encrypted PDFs.", same_text=True, secret=True)
     recursive: bool = setting(False, "Take folders with their subfolders.", same_text=True, short="-r")
     max_pixels: int = setting(200_000_000, "Refuse pages larger than this (decompression bombs).")
 
@@ -169,7 +170,7 @@ class OutputOptions:
     def __post_init__(self) -> None:
         _choose("table format", self.tables, get_args(Tables))
         if self.raw and self.md_only:
-            raise UsageError("--raw and --md-only exclude each other", "Leave one of them out")
+            raise UsageError("--raw and --md-only exclude each other", "Give --no-raw or --no-md-only")
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class RunOptions:
     ``max_page_error_rate`` is the share of failed pages, 0 to 1, above which a run stops; None never stops.
     """
 
-    force: bool = setting(False, "Read documents again that are done.", same_text=True, off="")
+    force: bool = setting(False, "Read documents again that are done.", same_text=True)
     wait: bool = setting(False, "Wait while another run writes to the output folder.", same_text=True)
     abort_on_error: bool = setting(False, "Stop at the first page or document that fails.", same_text=True)
     max_page_error_rate: float | None = setting(
@@ -214,13 +215,25 @@ class OcrOptions:
         "retry", "A page that repeats itself: retry it unpruned and in another mode, mark it, or fail it.",
         choices=get_args(OnLoop),
     )  # fmt: skip
-    measure_baseline: bool = setting(False, "Prefill each page unpruned too and report the speed-up.", off="")
-    compare: bool = setting(False, "Read each page unpruned too and report the edit distance.", off="")
+    measure_baseline: bool = setting(False, "Prefill each page unpruned too and report the speed-up.")
+    compare: bool = setting(False, "Read each page unpruned too and report the edit distance.")
 
     def __post_init__(self) -> None:
         _choose("mode", self.mode, MODES)
         _choose("prompt", self.prompt, get_args(Prompt))
         _choose("on-loop", self.on_loop, get_args(OnLoop))
+
+
+def affecting(options: Any) -> dict[str, Any]:
+    """The settings, by name, that can change what is written for a page (see :func:`setting`)."""
+    found: dict[str, Any] = {}
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if is_dataclass(value):
+            found |= affecting(value)
+        elif not each.metadata.get("same_text", False):
+            found[each.name] = value
+    return found
 
 
 @dataclass(frozen=True)
@@ -232,4 +245,6 @@ class LogOptions:
     log_format: LogFormat = setting("text", "text, or json: one object a line.", choices=get_args(LogFormat))
 
     def __post_init__(self) -> None:
+        if self.verbose < 0:
+            raise UsageError(f"verbose is {self.verbose}", "Give 0, 1 or 2")
         _choose("log format", self.log_format, get_args(LogFormat))
