@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     PARTIAL = 4
     ENCRYPTED = 8
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class RtpruneError(Exception):
@@ -85,6 +86,24 @@ class EncryptedError(InputError):
 
     exit_code = ExitCode.ENCRYPTED
     code = "encrypted"
+
+
+class PageFailedError(InputError):
+    """A stage failed on one page; the others go on."""
+
+    code = "page_failed"
+
+
+class OutOfMemoryError(PageFailedError):
+    """A page alone needs more memory than the device has."""
+
+    code = "out_of_memory"
+
+
+class LoopError(PageFailedError):
+    """The text of a page repeats itself, and the run was told to count that as a failure."""
+
+    code = "loop"
 
 
 class OutputError(RtpruneError):

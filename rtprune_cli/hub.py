@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def checkpoint_folder(model: str, revision: str | None = None, *, offline: bool 
     if model == BUNDLED_MODEL:
         origin = _bundled()
     elif Path(model).is_dir():
-        origin = Origin(Path(model), "local")
+        origin = Origin(Path(model), f"local-{_stamp(Path(model))}")
     else:
         origin = pull(model, revision, offline=offline)
     check_weights(origin.folder)
@@ -156,6 +157,14 @@ def remove(model: str) -> int:
     strategy = scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(*hashes)
     strategy.execute()
     return strategy.expected_freed_size
+
+
+def _stamp(folder: Path) -> str:
+    """Changes when a file of the checkpoint does. Reading gigabytes of weights to hash them would take longer than
+    loading them, so size and time of change stand for the content."""
+    found = {path for pattern in PATTERNS for path in folder.glob(pattern)}
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(found)]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
 def _size(folder: Path) -> int:

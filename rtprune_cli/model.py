@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ PROMPTS = {
 }
 # Table tokens repeat lawfully: the official no-repeat rule lets them through.
 NGRAM_EXEMPT = ("<td>", "</td>")
+ATTENTION = "sdpa"
 
 
 def build_config(raw: dict[str, Any]) -> UnlimitedOcrConfig:
@@ -110,23 +111,42 @@ ADAPTERS = {DEEPSEEK_OCR: Adapter(build_config, mode="gundam", prompt="markdown"
 
 
 @dataclass(frozen=True)
-class OcrModel:
-    """A loaded checkpoint: ``name`` and ``revision`` say which, ``mode`` and ``prompt`` what it is best at."""
+class Checkpoint:
+    """A checkpoint that was found, not yet loaded: ``name`` and ``revision`` say which, ``mode`` and ``prompt`` what
+    it is best at, ``device`` and ``dtype`` where and how it will run. ``config`` is its config.json."""
 
     name: str
     revision: str
     folder: Path
-    network: UnlimitedOcrForConditionalGeneration = field(repr=False)
     mode: Mode
     prompt: Prompt
+    device: torch.device
+    dtype: torch.dtype
+    config: dict[str, Any] = field(repr=False)
 
     @property
-    def device(self) -> torch.device:
-        return self.network.device
+    def attention(self) -> str:
+        return ATTENTION
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.network.dtype
+    def load(self) -> OcrModel:
+        """The model with its weights.
+
+        Raises:
+            ModelError: weights that cannot be read, tensors that do not fit.
+        """
+        own = {each.name: getattr(self, each.name) for each in fields(Checkpoint)}
+        return OcrModel(**own, network=_load_network(self))
+
+
+@dataclass(frozen=True)
+class OcrModel(Checkpoint):
+    """A loaded checkpoint."""
+
+    network: UnlimitedOcrForConditionalGeneration = field(repr=False)
+
+    def load(self) -> OcrModel:
+        """It is loaded."""
+        return self
 
     @property
     def text_config(self) -> Any:
@@ -135,10 +155,6 @@ class OcrModel:
     @property
     def eos_token_id(self) -> int:
         return int(self.network.config.eos_token_id)
-
-    @property
-    def attention(self) -> str:
-        return str(self.network.config._attn_implementation)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -253,33 +269,51 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Adapter]:
     return raw, adapter
 
 
-def load(options: ModelOptions) -> OcrModel:
-    """Load a checkpoint: the bundled one, a local folder, or a hub id (downloaded once).
+def locate(options: ModelOptions) -> Checkpoint:
+    """Find a checkpoint: the bundled one, a local folder, or a hub id (downloaded once).
 
     Raises:
-        ModelError: missing weights, pickle weights, an unknown family, tensors that do not fit.
+        ModelError: missing weights, pickle weights, an unknown family.
         EnvironmentFault: the device is not there.
     """
+    device = pick_device(options.device)
+    origin = checkpoint_folder(options.model, options.revision, offline=options.offline)
+    config, adapter = read_config(origin.folder)
+    best = {"mode": adapter.mode, "prompt": adapter.prompt, **config.get("rtprune", {})}
+    return Checkpoint(
+        name=options.model,
+        revision=origin.revision,
+        folder=origin.folder,
+        mode=best["mode"],
+        prompt=best["prompt"],
+        device=device,
+        dtype=pick_dtype(options.dtype, device),
+        config=config,
+    )
+
+
+def load(options: ModelOptions) -> OcrModel:
+    """:func:`locate` and load a checkpoint, with the errors of both."""
+    return locate(options).load()
+
+
+def _load_network(checkpoint: Checkpoint) -> UnlimitedOcrForConditionalGeneration:
     from safetensors import SafetensorError
     from transformers import UnlimitedOcrForConditionalGeneration
     from transformers.utils import logging
 
-    device = pick_device(options.device)
-    dtype = pick_dtype(options.dtype, device)
-    origin = checkpoint_folder(options.model, options.revision, offline=options.offline)
-    raw, adapter = read_config(origin.folder)
-    config = adapter.build_config(raw)
+    config = ADAPTERS[checkpoint.config["architectures"][0]].build_config(checkpoint.config)
     # On CUDA one grouped matrix product serves all experts; the plain loop would sync once an expert.
-    experts = "grouped_mm" if device.type == "cuda" else "eager"
+    experts = "grouped_mm" if checkpoint.device.type == "cuda" else "eager"
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the loader logs a table for what is checked below
     try:
         network, info = UnlimitedOcrForConditionalGeneration.from_pretrained(
-            origin.folder,
+            checkpoint.folder,
             config=config,
-            dtype=dtype,
-            attn_implementation="sdpa",
+            dtype=checkpoint.dtype,
+            attn_implementation=ATTENTION,
             experts_implementation=experts,
             use_safetensors=True,
             output_loading_info=True,
@@ -288,22 +322,14 @@ def load(options: ModelOptions) -> OcrModel:
         )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ModelError(
-            f"the weights of {options.model} cannot be loaded", "Pull the checkpoint again: rtprune models pull"
+            f"the weights of {checkpoint.name} cannot be loaded", "Pull the checkpoint again: rtprune models pull"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
     wrong = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]) + [k[0] for k in info["mismatched_keys"]]
     if wrong:
         raise ModelError(
-            f"{len(wrong)} tensors of {options.model} do not fit its config.json, {wrong[0]} for one",
+            f"{len(wrong)} tensors of {checkpoint.name} do not fit its config.json, {wrong[0]} for one",
             "Pull the checkpoint again, or use one in the official DeepSeek-OCR layout",
         )
-    best = {"mode": adapter.mode, "prompt": adapter.prompt, **raw.get("rtprune", {})}
-    return OcrModel(
-        name=options.model,
-        revision=origin.revision,
-        folder=origin.folder,
-        network=network.to(device).eval(),
-        mode=best["mode"],
-        prompt=best["prompt"],
-    )
+    return network.to(checkpoint.device).eval()

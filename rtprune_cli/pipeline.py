@@ -1,228 +1,254 @@
-"""The only place where stages meet: documents in, page results out, in order, none missing."""
+"""The only place where stages meet: documents in, page results out, in order, none missing, none twice."""
 
 from __future__ import annotations
 
-import logging
+import hashlib
+import json
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from itertools import groupby
-from operator import attrgetter
-from statistics import median
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from rtprune_cli import __version__
-from rtprune_cli.decode import assemble, decode, prefill
 from rtprune_cli.errors import RtpruneError
-from rtprune_cli.inputs import read_pages
-from rtprune_cli.markdown import to_markdown
-from rtprune_cli.model import OcrModel
-from rtprune_cli.options import OcrOptions
-from rtprune_cli.outputs import FolderOutput, StreamOutput
-from rtprune_cli.pruning import prune
-from rtprune_cli.records import (
-    Decoded,
-    DecoderInput,
-    Document,
-    Markdown,
-    PageFault,
-    PageImage,
-    PageResult,
-    PrunedTokens,
-    VisualTokens,
-)
-from rtprune_cli.report import Record, failure_record, page_record, prefill_flops, summarise
-from rtprune_cli.timing import Stopwatch
-from rtprune_cli.views import make_views
+from rtprune_cli.inputs import content_hash, read_pages, select_pages
+from rtprune_cli.model import Checkpoint, OcrModel
+from rtprune_cli.options import OcrOptions, affecting
+from rtprune_cli.outputs import Earlier, Output
+from rtprune_cli.reading import PageReader, failed
+from rtprune_cli.records import Document, PageFault, PageImage, PageResult
+from rtprune_cli.report import Totals
 
-log = logging.getLogger("rtprune")
-
-BASELINE_REPEATS = 3  # interleaved prefills, with and without pruning, whose medians are compared
+MIN_PAGES_FOR_RATE = 20  # before that, one bad page in the first three would stop a run of thousands
 
 
-class PageFailedError(RtpruneError):
-    """A stage failed on one page; the others go on."""
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with a document.
 
-    code = "page_failed"
+    ``pages`` are those that were asked for, in order; ``earlier`` what is done already; ``error`` why nothing can be.
+    ``content`` is the SHA-256 of the file and ``fingerprint`` stands for all that its text depends on; both are empty
+    when the file cannot be read.
+    """
+
+    document: Document
+    pages: tuple[int, ...] = ()
+    earlier: Earlier = field(default_factory=Earlier)
+    content: str = ""
+    fingerprint: str = ""
+    error: RtpruneError | None = None
+
+
+class Watcher:
+    """What a run tells of itself while it goes on. This one listens to nothing."""
+
+    def begin(self, totals: Totals) -> None:
+        """The sums of the run, which grow from now on."""
+
+    def loading(self) -> None:
+        """The model's weights are being loaded."""
+
+    def opened(self, plan: Plan) -> None:
+        """The pages of this document come next; or it is ``finished`` already."""
+
+    def page(self, result: PageResult) -> None:
+        """A page was read, or failed."""
+
+    def closed(self, plan: Plan, totals: Totals) -> None:
+        """All pages of this document are written; the totals are of those that were read now."""
 
 
 def ocr(
     documents: Iterable[Document],
-    model: OcrModel,
+    checkpoint: Checkpoint,
     options: OcrOptions,
-    output: FolderOutput | StreamOutput,
-    on_page: Callable[[PageResult], None] = lambda _: None,
-) -> list[Record]:
-    """Read documents and write each as soon as its last page is done; the records of all pages.
+    output: Output,
+    watcher: Watcher | None = None,
+) -> Totals:
+    """Read documents and write each as soon as its last page is done; the totals of what was read.
+
+    Pages that an earlier run has done are not read again, and the model is loaded only when there is one to read.
+    ``totals.stopped`` says why a run ended early (``--abort-on-error``, ``--max-page-error-rate``).
 
     Raises:
         OutputError: the output cannot be written; what was finished before stays.
+        ModelError: the weights cannot be loaded.
+        EnvironmentFault: the GPU failed.
     """
-    settings = run_settings(model, options)
-    records: list[Record] = []
-    for document, results in groupby(run(documents, model, options), key=attrgetter("document")):
-        own = []
-        for result in results:
-            output.add(result)
-            own.append(result.record)
-            on_page(result)
-        output.finish(document, {"summary": summarise(own), "settings": settings})
-        records += own
-    return records
+    watcher = watcher or Watcher()
+    settings = run_settings(checkpoint, options)
+    totals = Totals()
+    own = Totals()  # of the document at hand
+    watcher.begin(totals)
+    plans = _starting((make_plan(document, checkpoint, options, output) for document in documents), output)
+    for item in _read_in_order(plans, PageReader(checkpoint, options, watcher.loading), options):
+        if isinstance(item, PageResult):
+            output.add(item)
+            for each in (totals, own):
+                each.add(item.record)
+            watcher.page(item)
+            totals.stopped = _reason_to_stop(totals, options)
+            if totals.stopped:
+                break
+        elif isinstance(item, _Opened):
+            own = Totals()
+            watcher.opened(item.plan)
+        else:
+            if item.plan.earlier.finished:
+                output.skip(item.plan.document, item.plan.earlier.records)
+            else:
+                output.finish(item.plan.document, item.plan.pages, settings)
+            watcher.closed(item.plan, own)
+    return totals
 
 
 def run(documents: Iterable[Document], model: OcrModel, options: OcrOptions) -> Iterator[PageResult]:
     """Read documents page by page, in order. Every page yields one result; one that fails has its error in the record.
 
-    A document that cannot be opened yields one result whose record has no page number.
+    A document that cannot be opened yields one result whose record has no page number. Nothing is written.
     """
-    options = replace(options, mode=options.mode or model.mode, prompt=options.prompt or model.prompt)
-    waiting: list[PageImage] = []
-    for item in _pages(documents, options):
-        if isinstance(item, PageImage):
-            waiting.append(item)
-            if len(waiting) < options.decode.batch_size:
-                continue
-        yield from _read_batch(waiting, model, options)
-        waiting = []
+    plans = (Plan(document) for document in documents)
+    for item in _read_in_order(plans, PageReader(model, options), options):
         if isinstance(item, PageResult):
             yield item
-    yield from _read_batch(waiting, model, options)
 
 
-def _pages(documents: Iterable[Document], options: OcrOptions) -> Iterator[PageImage | PageResult]:
-    for document in documents:
-        try:
-            for item in read_pages(document, options.input):
-                yield _failed(document, item.page, item.error) if isinstance(item, PageFault) else item
-        except RtpruneError as error:
-            yield _failed(document, None, error)
+def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> Plan:
+    """What is to be done with a document. Opens it, reads no page, writes nothing; never raises RtpruneError.
 
-
-def _read_batch(pages: Sequence[PageImage], model: OcrModel, options: OcrOptions) -> list[PageResult]:
-    if not pages:
-        return []
+    Without a checkpoint nothing counts as done.
+    """
+    plan = Plan(document)
     try:
-        return _read(pages, model, options)
-    except RtpruneError:
-        raise
-    except Exception as error:
-        if len(pages) > 1:  # one bad page must not take its neighbours with it
-            return [result for page in pages for result in _read_batch([page], model, options)]
-        log.debug("page %d of %s failed", pages[0].page, pages[0].document.name, exc_info=True)
-        reason = PageFailedError(
-            f"page {pages[0].page} of {pages[0].document.name} could not be read ({type(error).__name__})",
-            "Run again with -vv for the traceback",
-        )
-        return [_failed(pages[0].document, pages[0].page, reason)]
+        content = content_hash(document)
+        if checkpoint is not None:
+            plan = replace(plan, content=content, fingerprint=fingerprint(content, checkpoint, options))
+            if not options.run.force:
+                plan = replace(plan, earlier=output.earlier(document, plan.fingerprint))
+        if plan.earlier.finished:
+            return replace(plan, pages=tuple(record["page"] for record in plan.earlier.records))
+        return replace(plan, pages=tuple(select_pages(document, options.input)))
+    except RtpruneError as error:
+        return replace(plan, error=error)
 
 
-def _read(pages: Sequence[PageImage], model: OcrModel, options: OcrOptions) -> list[PageResult]:
-    """The stages, one after the other, over a batch. Pages share a stage's time in equal parts."""
-    spent: dict[str, float] = {}
-    assert options.mode
-    assert options.prompt
-    with _timed(spent, "preprocess", model.device, len(pages)):
-        views = [make_views(page.image, options.mode) for page in pages]
-    with _timed(spent, "encode", model.device, len(pages)):
-        tokens = model.encode(views)
-    with _timed(spent, "prune", model.device, len(pages)):
-        pruned = prune(tokens, [v.global_view for v in views], options.prune)
-    before, after = (model.embed(ids) for ids in model.prompt_ids(options.prompt))
-    inputs = [assemble(before, p, after) for p in pruned]
-    decoded = _decode(model, inputs, options)
-    results = []
-    for i, page in enumerate(pages):
-        raw = model.decode_text(decoded[i].token_ids)
-        speedup, distance = None, None
-        if options.measure_baseline or options.compare:
-            unpruned = assemble(before, _untouched(tokens[i], pruned[i]), after)
-            if options.measure_baseline:
-                speedup = measure_prefill_speedup(model, unpruned, inputs[i])
-            if options.compare:
-                text = model.decode_text(_decode(model, [unpruned], options)[0].token_ids)
-                distance = normalised_edit_distance(text, raw)
-        flops = [prefill_flops(model.text_config, n) for n in (inputs[i].next_position, len(inputs[i].embeds))]
-        record = page_record(
-            page,
-            views[i],
-            pruned[i],
-            decoded[i],
-            prompt=options.prompt,
-            milliseconds=spent,
-            flops_speedup=flops[0] / flops[1],
-            prefill_speedup=speedup,
-            edit_distance=distance,
-        )
-        markdown = to_markdown(raw, size=page.image.size, page=page.page, tables=options.output.tables)
-        results.append(PageResult(page.document, record, markdown, raw, page.image))
-    return results
+def fingerprint(content: str, checkpoint: Checkpoint, options: OcrOptions) -> str:
+    """What stands for everything that the text of a document depends on: content (SHA-256), settings, model, version.
+
+    The device is not part of it: a run may go on elsewhere, if with the same dtype.
+    """
+    facts = {
+        **affecting(options),
+        **_resolved(checkpoint, options),
+        "content": content,
+        "revision": checkpoint.revision,
+        "dtype": str(checkpoint.dtype),
+        "version": __version__,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _decode(model: OcrModel, inputs: Sequence[DecoderInput], options: OcrOptions) -> list[Decoded]:
-    return decode(
-        model.network, inputs, options.decode, eos_token_id=model.eos_token_id, ngram_exempt=model.ngram_exempt
-    )
+# --- Documents and pages in order --------------------------------------------------------------------------------
 
 
-def _untouched(tokens: VisualTokens, pruned: PrunedTokens) -> PrunedTokens:
-    return replace(pruned, tokens=tokens.tokens, keep=torch.arange(pruned.total), kept=pruned.prunable)
+@dataclass(frozen=True)
+class _Opened:
+    plan: Plan
 
 
-@torch.inference_mode()
-def measure_prefill_speedup(model: OcrModel, unpruned: DecoderInput, pruned: DecoderInput) -> float:
-    """Median prefill time without pruning over the median with it, taken in turns on this page alone."""
-    times = [
-        (prefill(model.network, [unpruned])[-1], prefill(model.network, [pruned])[-1]) for _ in range(BASELINE_REPEATS)
-    ]
-    return median(without for without, _ in times) / median(with_ for _, with_ in times)
+@dataclass(frozen=True)
+class _Closed:
+    plan: Plan
 
 
-def normalised_edit_distance(reference: str, text: str) -> float:
-    """Levenshtein distance over the longer length, 0 (equal) to 1."""
-    from rapidfuzz.distance import Levenshtein
+def _starting(plans: Iterable[Plan], output: Output) -> Iterator[Plan]:
+    for plan in plans:
+        if plan.fingerprint and not plan.earlier.finished:
+            output.start(plan.document, plan.fingerprint, plan.content, plan.earlier.pages)
+        yield plan
 
-    return float(Levenshtein.normalized_distance(reference, text))
+
+def _read_in_order(
+    plans: Iterable[Plan], reader: PageReader, options: OcrOptions
+) -> Iterator[PageResult | _Opened | _Closed]:
+    """Batches may span documents; everything still comes out in the order in which it went in."""
+    waiting: list[PageImage | PageResult | _Opened | _Closed] = []
+    images = 0
+    for item in _items(plans, options):
+        waiting.append(item)
+        images += isinstance(item, PageImage)
+        if images == 0 or images >= reader.batch_size:
+            yield from _read_waiting(waiting, reader)
+            images = 0
+        del item  # its pixels are not needed while the next page is made
+    yield from _read_waiting(waiting, reader)
 
 
-def run_settings(model: OcrModel, options: OcrOptions) -> dict[str, Any]:
+def _read_waiting(
+    waiting: list[PageImage | PageResult | _Opened | _Closed], reader: PageReader
+) -> Iterator[PageResult | _Opened | _Closed]:
+    results = iter(reader.read([item for item in waiting if isinstance(item, PageImage)]))
+    items = [next(results) if isinstance(item, PageImage) else item for item in waiting]
+    waiting.clear()
+    while items:
+        yield items.pop(0)
+
+
+def _items(plans: Iterable[Plan], options: OcrOptions) -> Iterator[PageImage | PageResult | _Opened | _Closed]:
+    for plan in plans:
+        yield _Opened(plan)
+        try:
+            if plan.error is not None:
+                raise plan.error
+            if not plan.earlier.finished:
+                for item in read_pages(plan.document, options.input, skip=plan.earlier.pages):
+                    yield failed(plan.document, item.page, item.error) if isinstance(item, PageFault) else item
+        except RtpruneError as error:
+            yield failed(plan.document, None, error)
+        yield _Closed(plan)
+
+
+def _reason_to_stop(totals: Totals, options: OcrOptions) -> str | None:
+    rate, count = options.run.max_page_error_rate, totals.pages + totals.failed
+    if options.run.abort_on_error and totals.failed:
+        return "stopped at the first failure, as --abort-on-error asks"
+    if rate is not None and count >= MIN_PAGES_FOR_RATE and totals.failed > rate * count:
+        return f"stopped: {totals.failed} of {count} pages failed, more than --max-page-error-rate {rate:g} allows"
+    return None
+
+
+# --- What the report says about the run --------------------------------------------------------------------------
+
+
+def run_settings(checkpoint: Checkpoint, options: OcrOptions) -> dict[str, Any]:
     """What a reader of the report needs to run this again: settings, model, device and versions."""
-    import transformers
-
-    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.machine()
+    on_gpu = checkpoint.device.type == "cuda"
     settings = asdict(options)
     settings["input"].pop("password")  # a report is shared; a password is not
+    settings["output"].pop("output")  # folders can be moved
+    settings.pop("run")  # how often the run was begun is no property of its result
     return {
         **settings,
-        "mode": options.mode or model.mode,
-        "prompt": options.prompt or model.prompt,
+        **_resolved(checkpoint, options),
         "model": {
-            "name": model.name,
-            "revision": model.revision,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(model.device),
-            "device_name": device,
-            "attention": model.attention,
+            "name": checkpoint.name,
+            "revision": checkpoint.revision,
+            "dtype": str(checkpoint.dtype).removeprefix("torch."),
+            "device": str(checkpoint.device),
+            "device_name": torch.cuda.get_device_name(checkpoint.device) if on_gpu else platform.machine(),
+            "attention": checkpoint.attention,
         },
         "versions": {
             "rtprune": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "transformers": transformers.__version__,
+            "transformers": version("transformers"),
         },
     }
 
 
-def _failed(document: Document, page: int | None, error: RtpruneError) -> PageResult:
-    log.error("%s", error)
-    return PageResult(document, failure_record(document, page, error), Markdown(""))
-
-
-@contextmanager
-def _timed(spent: dict[str, float], stage: str, device: torch.device, pages: int) -> Iterator[None]:
-    watch = Stopwatch(device)
-    yield
-    spent[stage] = watch.stop() / pages
+def _resolved(checkpoint: Checkpoint, options: OcrOptions) -> dict[str, str]:
+    return {"mode": options.mode or checkpoint.mode, "prompt": options.prompt or checkpoint.prompt}

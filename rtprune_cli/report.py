@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rtprune_cli.errors import RtpruneError
@@ -18,12 +18,12 @@ Record = dict[str, Any]
 
 # One order for every record, so that a failed page has the same columns as a good one.
 FIELDS = (
-    "schema_version", "document", "page", "status", "error",
+    "schema_version", "document", "folder", "page", "status", "error",
     "mode", "prompt", "image_width", "image_height", "dpi", "tile_columns", "tile_rows",
     "visual_tokens_before", "visual_tokens_after", "prunable", "kept", "merged", "newlines_dropped",
     "r_similarity", "r_density", "ratio", "retention",
-    "output_tokens", "finish_reason",
-    "rasterise_ms", "preprocess_ms", "encode_ms", "prune_ms", "prefill_ms", "decode_ms",
+    "output_tokens", "finish_reason", "loop_tokens_cut", "attempts",
+    "rasterise_ms", "preprocess_ms", "encode_ms", "prune_ms", "prefill_ms", "decode_ms", "retry_ms",
     "flops_speedup", "prefill_speedup", "edit_distance_to_unpruned",
 )  # fmt: skip
 
@@ -37,10 +37,16 @@ def page_record(
     prompt: str,
     milliseconds: dict[str, float],
     flops_speedup: float,
+    attempts: list[Record] | None = None,
+    retry_ms: float = 0.0,
     prefill_speedup: float | None = None,
     edit_distance: float | None = None,
 ) -> Record:
-    """The report record of a page that was read. ``milliseconds`` holds preprocess, encode and prune."""
+    """The report record of a page that was read. ``milliseconds`` holds preprocess, encode and prune.
+
+    ``attempts`` are the :func:`attempt` records of a page that was read more than once, ``retry_ms`` the time of those
+    that were not kept.
+    """
     width, height = page.image.size
     return _record(
         page.document,
@@ -65,16 +71,30 @@ def page_record(
         retention=_round(len(pruned.keep) / pruned.total, 6),
         output_tokens=len(decoded.token_ids),
         finish_reason=decoded.finish_reason,
+        loop_tokens_cut=decoded.loop_tokens_cut,
+        attempts=attempts,
         rasterise_ms=_round(page.rasterise_ms, 3),
         preprocess_ms=_round(milliseconds["preprocess"], 3),
         encode_ms=_round(milliseconds["encode"], 3),
         prune_ms=_round(milliseconds["prune"], 3),
         prefill_ms=_round(decoded.prefill_ms, 3),
         decode_ms=_round(decoded.decode_ms, 3),
+        retry_ms=_round(retry_ms, 3),
         flops_speedup=_round(flops_speedup, 4),
         prefill_speedup=_round(prefill_speedup, 4),
         edit_distance_to_unpruned=_round(edit_distance, 6),
     )
+
+
+def attempt(mode: str, retention: float, decoded: Decoded) -> Record:
+    """One reading of a page that was read more than once."""
+    return {
+        "mode": mode,
+        "retention": _round(retention, 6),
+        "finish_reason": decoded.finish_reason,
+        "output_tokens": len(decoded.token_ids),
+        "loop_tokens_cut": decoded.loop_tokens_cut,
+    }
 
 
 def failure_record(document: Document, page: int | None, error: RtpruneError) -> Record:
@@ -83,7 +103,8 @@ def failure_record(document: Document, page: int | None, error: RtpruneError) ->
 
 
 def _record(document: Document, page: int | None, **values: Any) -> Record:
-    known = {"schema_version": SCHEMA_VERSION, "document": document.name, "page": page, **values}
+    known = {"schema_version": SCHEMA_VERSION, "document": document.name, "folder": str(document.folder)}
+    known |= {"page": page, **values}
     return {name: known.get(name) for name in FIELDS}
 
 
@@ -110,49 +131,102 @@ def prefill_flops(text_config: Any, tokens: int) -> int:
     return int(layers * (projections + attention) + mlp + 2 * hidden * text_config.vocab_size)
 
 
+class Totals:
+    """The sums of a run, kept while it goes on; its size does not grow with the pages that were read."""
+
+    def __init__(self) -> None:
+        self.rows: list[Record] = []  # the first ones, for the table
+        self.failures: list[Record] = []
+        self.stopped: str | None = None  # why the run ended early
+        self.pages = self.retried = 0
+        self.visual_tokens_before = self.visual_tokens_after = self.output_tokens = 0
+        self._finish_reasons = dict.fromkeys(("eos", "length", "loop"), 0)
+        self._milliseconds = {name: 0.0 for name in FIELDS if name.endswith("_ms")}
+        self._means = {name: _Mean() for name in ("flops_speedup", "prefill_speedup", "edit_distance_to_unpruned")}
+
+    def add(self, row: Record) -> None:
+        """Count a page record."""
+        if len(self.rows) < TABLE_PAGES:
+            self.rows.append(row)
+        if row["status"] == "failed":
+            self.failures.append({name: row[name] for name in ("document", "page", "error")})
+            return
+        self.pages += 1
+        self.retried += row["attempts"] is not None
+        self.visual_tokens_before += row["visual_tokens_before"]
+        self.visual_tokens_after += row["visual_tokens_after"]
+        self.output_tokens += row["output_tokens"]
+        self._finish_reasons[row["finish_reason"]] += 1
+        for name in self._milliseconds:
+            self._milliseconds[name] += row[name]
+        for name, mean in self._means.items():
+            mean.add(row[name])
+
+    @property
+    def failed(self) -> int:
+        """Pages, and documents as a whole, that failed."""
+        return len(self.failures)
+
+    @property
+    def retention(self) -> float | None:
+        """Visual tokens after over before, all pages together; None when no page was read."""
+        return self.visual_tokens_after / self.visual_tokens_before if self.visual_tokens_before else None
+
+    def summary(self) -> Record:
+        """Totals as a record; means and shares are None when no page was read. The speed-ups are means over pages."""
+        return {
+            "pages": self.pages,
+            "failed": self.failed,
+            "retried": self.retried,
+            "visual_tokens_before": self.visual_tokens_before,
+            "visual_tokens_after": self.visual_tokens_after,
+            "retention": _round(self.retention, 6),
+            "output_tokens": self.output_tokens,
+            "finish_reasons": dict(self._finish_reasons),
+            "milliseconds": {name[:-3]: round(total, 3) for name, total in self._milliseconds.items()},
+            **{name: _round(mean.value, 6) for name, mean in self._means.items()},
+        }
+
+
+class _Mean:
+    """Of the values that are there."""
+
+    def __init__(self) -> None:
+        self._total, self._count = 0.0, 0
+
+    def add(self, value: float | None) -> None:
+        if value is not None:
+            self._total, self._count = self._total + value, self._count + 1
+
+    @property
+    def value(self) -> float | None:
+        return self._total / self._count if self._count else None
+
+
 def summarise(records: Iterable[Record]) -> Record:
-    """Totals of a run or a document; means and shares are None when no page was read.
-
-    ``retention`` is tokens after over tokens before, all pages together; the speed-ups are means over pages.
-    """
-    rows = list(records)
-    read = [row for row in rows if row["status"] == "ok"]
-    before = sum(row["visual_tokens_before"] for row in read)
-    stages = [name for name in FIELDS if name.endswith("_ms")]
-    return {
-        "pages": len(read),
-        "failed": len(rows) - len(read),
-        "visual_tokens_before": before,
-        "visual_tokens_after": sum(row["visual_tokens_after"] for row in read),
-        "retention": _round(sum(row["visual_tokens_after"] for row in read) / before, 6) if before else None,
-        "output_tokens": sum(row["output_tokens"] for row in read),
-        "finish_reasons": {
-            reason: sum(row["finish_reason"] == reason for row in read) for reason in ("eos", "length", "loop")
-        },
-        "milliseconds": {name[:-3]: round(sum(row[name] for row in read), 3) for name in stages},
-        "flops_speedup": _mean(read, "flops_speedup"),
-        "prefill_speedup": _mean(read, "prefill_speedup"),
-        "edit_distance_to_unpruned": _mean(read, "edit_distance_to_unpruned"),
-    }
+    """:meth:`Totals.summary` of records at hand."""
+    totals = Totals()
+    for record in records:
+        totals.add(record)
+    return totals.summary()
 
 
-def _mean(rows: Sequence[Record], name: str) -> float | None:
-    values = [row[name] for row in rows if row[name] is not None]
-    return _round(sum(values) / len(values), 6) if values else None
-
-
-def print_table(records: Sequence[Record], console: Console) -> None:
+def print_table(totals: Totals, console: Console) -> None:
     """The first pages of a run and its totals as a table."""
     from rich.markup import escape
     from rich.table import Table
 
-    total = summarise(records)
+    total = totals.summary()
     optional = {
         "prefill ×": total["prefill_speedup"] is not None,
         "edit dist.": total["edit_distance_to_unpruned"] is not None,
     }
     table = Table(title="rtprune", title_justify="left", header_style="bold", show_footer=True)
-    table.add_column("document", f"{total['pages']} pages" + (f", {total['failed']} failed" if total["failed"] else ""))
+    table.add_column(
+        "document",
+        f"{total['pages']} page{'s' * (total['pages'] != 1)}"
+        + (f", {total['failed']} failed" if total["failed"] else ""),
+    )
     table.add_column("page", justify="right")
     table.add_column("mode")
     table.add_column(
@@ -167,10 +241,10 @@ def print_table(records: Sequence[Record], console: Console) -> None:
         table.add_column("prefill ×", _times(total["prefill_speedup"]), justify="right")
     if optional["edit dist."]:
         table.add_column("edit dist.", f"{total['edit_distance_to_unpruned']:.4f}", justify="right")
-    for row in records[:TABLE_PAGES]:
+    for row in totals.rows:
         table.add_row(*_cells(row, escape, optional))
-    if len(records) > TABLE_PAGES:
-        table.add_row(f"… {len(records) - TABLE_PAGES} more in the report")
+    if (more := totals.pages + totals.failed - len(totals.rows)) > 0:
+        table.add_row(f"… {more} more in the report")
     console.print(table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,12 +14,16 @@ from typing import Any
 import pymupdf
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import ModelOptions
+
+# For `--hypothesis-profile long`: see tests/faults.py
+settings.register_profile("long", max_examples=int(os.environ.get("FUZZ_EXAMPLES", "10000")), database=None)
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
@@ -54,6 +59,13 @@ def golden_cases(folder: Path) -> dict[str, Case]:
         return {}
     cases = json.loads((folder / "expected.json").read_text())["cases"]
     return {name: Case(name, folder, values) for name, values in cases.items()}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_person_who_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RTPRUNE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RTPRUNE_CONFIG", os.devnull)
 
 
 @pytest.fixture(scope="session")

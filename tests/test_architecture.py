@@ -10,12 +10,14 @@ import rtprune_cli
 PACKAGE = Path(rtprune_cli.__file__).parent
 # Higher may import lower; modules of one level do not import each other.
 LEVELS = [
-    {"errors", "timing"},
-    {"options"},
-    {"records"},
+    {"errors", "timing", "interrupts"},
+    {"options", "storage"},
+    {"records", "loops", "settings", "logs", "journal"},
     {"hub", "views", "pruning", "decode", "markdown", "report"},
     {"inputs", "model", "outputs"},
-    {"pipeline", "info"},
+    {"reading"},
+    {"pipeline", "info", "flags"},
+    {"display"},
     {"cli"},
     {"__main__"},
 ]

@@ -15,6 +15,7 @@ from PIL import Image
 from rtprune_cli import __version__
 from rtprune_cli.cli import exit_code
 from rtprune_cli.errors import ExitCode
+from rtprune_cli.report import Totals
 
 TINY = ("--model", "tiny", "--max-new-tokens", "4")
 
@@ -173,7 +174,7 @@ def test_interrupts_and_bugs_are_one_line(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("rtprune_cli.pipeline.run", fail)
+    monkeypatch.setattr("rtprune_cli.pipeline.run_settings", fail)
     result = rtprune("ocr", make_pdf("one"), "-o", tmp_path / "out", *TINY)
     assert message in one_line(result.stderr)
     assert result.exit_code == code
@@ -226,6 +227,6 @@ def test_info_says_what_is_here_and_what_is_missing(rtprune: Any) -> None:
     ],
 )
 def test_exit_code_follows_the_failures(codes: list[str], expected: ExitCode) -> None:
-    rows: list[dict[str, Any]] = [{"status": "ok", "error": None}]
-    rows += [{"status": "failed", "error": {"code": code}} for code in codes]
-    assert exit_code(rows) == expected
+    totals = Totals()
+    totals.failures = [{"error": {"code": code}} for code in codes]
+    assert exit_code(totals) == expected

@@ -6,34 +6,74 @@ import errno
 import io
 import json
 import os
+import threading
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from rtprune_cli.errors import ExitCode, OutputError
 from rtprune_cli.options import OutputOptions
-from rtprune_cli.outputs import FolderOutput, StreamOutput, atomic_write, open_output
+from rtprune_cli.outputs import Earlier, FolderOutput, StreamOutput, open_output
 from rtprune_cli.records import Document, Markdown, PageResult
+from rtprune_cli.report import FIELDS
+from rtprune_cli.storage import append, atomic_write
 
 PAPER = Document(Path("in/paper.pdf"), "in/paper.pdf", PurePosixPath("paper"))
+OPTIONS = OutputOptions()
+NUMBERS = {name: 1 for name in FIELDS if name.startswith(("visual", "output", "flops")) or name.endswith("_ms")}
 
 
 def page(number: int | None, text: str = "text", *, document: Document = PAPER, error: str = "") -> PageResult:
-    record: dict[str, object] = {"page": number, "status": "ok"}
+    record: dict[str, Any] = dict.fromkeys(FIELDS) | NUMBERS | {"status": "ok", "finish_reason": "eos"}
+    record |= {"document": document.name, "folder": str(document.folder), "page": number}
     if error:
         record |= {"status": "failed", "error": {"code": "unreadable", "message": error}}
         text = ""
     return PageResult(document, record, Markdown(text), raw=f"<|det|>{text}")
 
 
-def write(root: Path, *results: PageResult, raw: bool = False, **summary: object) -> Path:
-    """One document; returns its folder."""
-    with FolderOutput(root, OutputOptions(str(root), raw=raw)) as output:
+def with_crop(number: int) -> PageResult:
+    name = f"page-{number:04d}-1.png"
+    result = page(number)
+    return replace(
+        result, markdown=Markdown(f"![](images/{name})", crops={name: (0, 0, 2, 2)}), image=Image.new("RGB", (4, 4))
+    )
+
+
+def begin(output: FolderOutput, document: Document = PAPER, fingerprint: str = "f") -> None:
+    """Start a document as the pipeline does: what an earlier run has done stays."""
+    output.start(document, fingerprint, "content", output.earlier(document, fingerprint).pages)
+
+
+def finish(output: FolderOutput, *results: PageResult, document: Document = PAPER, fingerprint: str = "f") -> None:
+    begin(output, document, fingerprint)
+    for result in results:
+        output.add(result)
+    output.finish(document, [r.record["page"] for r in results if r.record["page"]], {"ratio": float("nan")})
+
+
+def write(root: Path, *results: PageResult, options: OutputOptions = OPTIONS, fingerprint: str = "f") -> Path:
+    """One run over one document; returns its folder."""
+    with FolderOutput(root, options) as output:
+        finish(output, *results, fingerprint=fingerprint)
+    return root / "paper"
+
+
+def cut_short(root: Path, *results: PageResult, options: OutputOptions = OPTIONS) -> None:
+    """A run that is interrupted before the document's last page."""
+    with pytest.raises(KeyboardInterrupt), FolderOutput(root, options) as output:
+        begin(output)
         for result in results:
             output.add(result)
-        output.finish(PAPER, summary)
-    return root / "paper"
+        raise KeyboardInterrupt
+
+
+def rows(root: Path) -> list[tuple[str, int]]:
+    lines = (root / "report.jsonl").read_text("utf-8").splitlines()
+    return [(row["folder"], row["page"]) for row in map(json.loads, lines)]
 
 
 # --- Writing
@@ -86,8 +126,8 @@ def test_interrupted_write_leaves_no_temporary_file(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_output_on_a_file_is_refused_at_once(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="A file stands") as caught:
-        open_output(OutputOptions(str(tmp_path / place)))
+    with pytest.raises(OutputError, match="A file stands") as caught, open_output(OutputOptions(str(tmp_path / place))):
+        pass
     assert caught.value.exit_code is ExitCode.FAILURE
 
 
@@ -95,10 +135,28 @@ def test_unwritable_output_is_refused_at_once(tmp_path: Path, monkeypatch: pytes
     def forbid(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "touch", forbid)
-    with pytest.raises(OutputError, match="permission denied") as caught:
-        open_output(OutputOptions(str(tmp_path)))
-    assert ".rtprune" not in str(caught.value)
+    monkeypatch.setattr(Path, "mkdir", forbid)
+    with pytest.raises(OutputError, match="permission denied"), open_output(OutputOptions(str(tmp_path))):
+        pass
+
+
+def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    calls = []
+
+    def half(descriptor: int, data: memoryview) -> int:
+        calls.append(descriptor)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:3])
+
+    (tmp_path / "a").write_bytes(b"one\n")
+    descriptor = os.open(tmp_path / "a", os.O_RDWR)
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(OutputError, match="Free some space"):
+        append(descriptor, b"second\n", tmp_path / "a")
+    os.close(descriptor)
+    assert (tmp_path / "a").read_bytes() == b"one\n"
 
 
 # --- The output folder
@@ -135,13 +193,13 @@ def test_error_text_cannot_leave_its_comment(tmp_path: Path, message: str) -> No
 
 
 def test_report_of_a_document(tmp_path: Path) -> None:
-    folder = write(tmp_path, page(1), page(2, error="broken"), totals={"pages": 2}, ratio=float("nan"))
+    folder = write(tmp_path, page(1), page(2, error="broken"))
     report = json.loads((folder / "paper.report.json").read_text())
     assert report["schema_version"] == 1
-    assert report["totals"] == {"pages": 2}
-    assert report["ratio"] is None
+    assert report["settings"] == {"ratio": None}
     assert report["document"] == {"name": "in/paper.pdf", "path": str(Path("in/paper.pdf")), "folder": "paper"}
     assert [record["status"] for record in report["pages"]] == ["ok", "failed"]
+    assert (report["summary"]["pages"], report["summary"]["failed"]) == (1, 1)
 
 
 def test_run_report_has_one_line_a_page(tmp_path: Path) -> None:
@@ -152,40 +210,43 @@ def test_run_report_has_one_line_a_page(tmp_path: Path) -> None:
     assert len(lines) == 2
     assert '"note":"é 😀\\nline"' in lines[0]
     assert json.loads(lines[0])["parts"] == [1.5, None]
-    assert not (tmp_path / "report.jsonl.part").exists()
 
 
-def test_run_report_grows_with_every_document(tmp_path: Path) -> None:
-    with FolderOutput(tmp_path, OutputOptions()) as output:
-        output.add(page(1))
-        output.finish(PAPER, {})
-        assert json.loads((tmp_path / "report.jsonl.part").read_text())["page"] == 1
-
-
-def test_run_report_survives_an_interrupt(tmp_path: Path) -> None:
+def test_run_report_holds_what_was_finished_before_an_interrupt(tmp_path: Path) -> None:
     def run() -> None:
-        with FolderOutput(tmp_path, OutputOptions()) as output:
-            output.add(page(1))
-            output.finish(PAPER, {})
-            output.add(page(1))
+        with FolderOutput(tmp_path, OPTIONS) as output:
+            finish(output, page(1))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert len((tmp_path / "report.jsonl").read_text().splitlines()) == 1
+    assert rows(tmp_path) == [("paper", 1)]
+
+
+def test_run_report_holds_the_pages_of_an_unfinished_document(tmp_path: Path) -> None:
+    cut_short(tmp_path, page(1), page(2, error="broken"))
+    assert rows(tmp_path) == [("paper", 1), ("paper", 2)]
+
+
+def test_run_report_keeps_the_documents_of_other_runs(tmp_path: Path) -> None:
+    other = Document(Path("b.pdf"), "b.pdf", PurePosixPath("b"))
+    write(tmp_path, page(1), page(2))
+    with FolderOutput(tmp_path, OPTIONS) as output:
+        finish(output, page(1, document=other), document=other)
+    write(tmp_path, page(1), fingerprint="changed")
+    assert rows(tmp_path) == [("b", 1), ("paper", 1)]
 
 
 def test_run_that_failed_before_its_first_document_keeps_the_old_report(tmp_path: Path) -> None:
     (tmp_path / "report.jsonl").write_text("old")
-    with pytest.raises(KeyboardInterrupt), FolderOutput(tmp_path, OutputOptions()):
+    with pytest.raises(KeyboardInterrupt), FolderOutput(tmp_path, OPTIONS):
         raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == ["report.jsonl"]
     assert (tmp_path / "report.jsonl").read_text() == "old"
 
 
 def test_raw_text_is_written_when_asked(tmp_path: Path) -> None:
     assert not (write(tmp_path / "a", page(1)) / "paper.raw.txt").exists()
-    folder = write(tmp_path / "b", page(1, "one"), page(2, error="broken"), raw=True)
+    folder = write(tmp_path / "b", page(1, "one"), page(2, error="broken"), options=OutputOptions(raw=True))
     assert (folder / "paper.raw.txt").read_text() == (
         "<!-- page 1 -->\n\n<|det|>one\n\n<!-- page 2 failed: unreadable: broken -->\n"
     )
@@ -194,7 +255,7 @@ def test_raw_text_is_written_when_asked(tmp_path: Path) -> None:
 def test_lone_surrogates_do_not_stop_a_document(tmp_path: Path) -> None:
     result = page(1, "a\ud800b")
     result.record["note"] = "\ud800"
-    folder = write(tmp_path, result, raw=True)
+    folder = write(tmp_path, result, options=OutputOptions(raw=True))
     assert "a?b" in (folder / "paper.md").read_text("utf-8")
     assert json.loads((tmp_path / "report.jsonl").read_text("utf-8"))["note"] == "?"
 
@@ -202,40 +263,196 @@ def test_lone_surrogates_do_not_stop_a_document(tmp_path: Path) -> None:
 def test_crops_are_saved_with_the_page(tmp_path: Path) -> None:
     noise = Image.effect_noise((60, 40), 90).convert("RGB")
     markdown = Markdown("![](images/page-0001-1.png)", crops={"page-0001-1.png": (3, 4, 20, 30)})
-    with FolderOutput(tmp_path, OutputOptions()) as output:
-        output.add(PageResult(PAPER, {"page": 1, "status": "ok"}, markdown, image=noise))
-        with Image.open(tmp_path / "paper" / "images" / "page-0001-1.png") as crop:
-            assert crop.tobytes() == noise.crop((3, 4, 20, 30)).tobytes()
+    cut_short(tmp_path, replace(page(1), markdown=markdown, image=noise))
+    with Image.open(tmp_path / "paper" / "images" / "page-0001-1.png") as crop:
+        assert crop.tobytes() == noise.crop((3, 4, 20, 30)).tobytes()
 
 
 def test_crop_names_cannot_leave_the_folder(tmp_path: Path) -> None:
     markdown = Markdown("", crops={"../../../evil.png": (0, 0, 2, 2)})
-    with FolderOutput(tmp_path / "out", OutputOptions()) as output:
-        output.add(PageResult(PAPER, {"page": 1}, markdown, image=Image.new("RGB", (4, 4))))
+    cut_short(tmp_path / "out", replace(page(1), markdown=markdown, image=Image.new("RGB", (4, 4))))
     assert [path.parent.name for path in tmp_path.rglob("evil.png")] == ["images"]
+
+
+def test_crops_of_an_earlier_run_go_and_other_files_stay(tmp_path: Path) -> None:
+    folder = write(tmp_path, with_crop(1), with_crop(2))
+    (folder / "images" / "mine.png").touch()
+    write(tmp_path, page(1), with_crop(2), fingerprint="changed")
+    assert sorted(os.listdir(folder / "images")) == ["mine.png", "page-0002-1.png"]
 
 
 @pytest.mark.parametrize("folder", ["../x", "/x", ""])
 def test_documents_stay_inside_the_output_folder(tmp_path: Path, folder: str) -> None:
     document = Document(None, "x", PurePosixPath(folder))
-    with FolderOutput(tmp_path, OutputOptions()) as output, pytest.raises(OutputError):
-        output.finish(document, {})
+    with FolderOutput(tmp_path, OPTIONS) as output, pytest.raises(OutputError):
+        output.start(document, "f", "c", frozenset())
 
 
 def test_documents_can_be_interleaved_and_mirrored(tmp_path: Path) -> None:
     other = Document(None, "stdin", PurePosixPath("2020/two\nlines"))
-    with FolderOutput(tmp_path, OutputOptions()) as output:
+    with FolderOutput(tmp_path, OPTIONS) as output:
+        begin(output)
+        begin(output, other)
         output.add(page(1, "mine"))
         output.add(page(1, "other", document=other))
-        output.finish(PAPER, {})
-        output.finish(other, {})
+        output.finish(PAPER, [1], {})
+        output.finish(other, [1], {})
     assert "mine" in (tmp_path / "paper" / "paper.md").read_text()
     assert "other" in (tmp_path / "2020" / "two\nlines" / "two\nlines.md").read_text()
 
 
-def test_rerun_gives_the_same_bytes(tmp_path: Path) -> None:
-    first = (write(tmp_path, page(1)) / "paper.md").read_bytes(), (tmp_path / "report.jsonl").read_bytes()
-    assert ((write(tmp_path, page(1)) / "paper.md").read_bytes(), (tmp_path / "report.jsonl").read_bytes()) == first
+def test_md_only_writes_one_file_a_document(tmp_path: Path) -> None:
+    write(tmp_path, with_crop(1), page(2), options=OutputOptions(md_only=True))
+    assert [path for path in os.listdir(tmp_path) if not path.startswith(".")] == ["paper.md"]
+    assert (tmp_path / "paper.md").read_text() == "<!-- page 1 -->\n\n<!-- page 2 -->\n\ntext\n"
+
+
+# --- Going on
+
+
+def test_a_finished_document_is_known_with_its_records(tmp_path: Path) -> None:
+    results = page(1), page(2)
+    write(tmp_path, *results)
+    earlier = FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f")
+    assert earlier.finished
+    assert list(earlier.records) == [result.record for result in results]
+
+
+@pytest.mark.parametrize("name", ["paper.md", "paper.report.json"])
+def test_a_finished_document_without_its_files_is_read_again(tmp_path: Path, name: str) -> None:
+    (write(tmp_path, page(1)) / name).unlink()
+    assert FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f") == Earlier()
+
+
+def test_other_settings_make_a_document_new(tmp_path: Path) -> None:
+    write(tmp_path, page(1))
+    assert FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "g") == Earlier()
+
+
+def test_pages_before_an_interrupt_are_done(tmp_path: Path) -> None:
+    cut_short(tmp_path, page(1), page(2))
+    earlier = FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f")
+    assert (earlier.finished, earlier.pages) == (False, {1, 2})
+
+
+def test_failed_pages_are_tried_again_and_take_their_place(tmp_path: Path) -> None:
+    write(tmp_path, page(1, "one"), page(2, error="broken"), page(3, "three"))
+    assert FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f").pages == {1, 3}
+    with FolderOutput(tmp_path, OPTIONS) as output:
+        begin(output)
+        output.add(page(2, "two"))
+        output.finish(PAPER, [1, 2, 3], {})
+    text = (tmp_path / "paper" / "paper.md").read_text()
+    assert text.index("one") < text.index("two") < text.index("three")
+    assert FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f").finished
+
+
+def test_a_page_whose_crop_is_gone_is_read_again(tmp_path: Path) -> None:
+    cut_short(tmp_path, with_crop(1), with_crop(2))
+    (tmp_path / "paper" / "images" / "page-0002-1.png").unlink()
+    assert FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f").pages == {1}
+
+
+@pytest.mark.parametrize("cut", range(1, 400, 57))
+def test_a_torn_last_line_costs_its_page_only(tmp_path: Path, cut: int) -> None:
+    cut_short(tmp_path, page(1, "one"), page(2, "two"))
+    path = tmp_path / ".rtprune" / "journal" / "paper.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f").pages == {1}
+    with FolderOutput(tmp_path, OPTIONS) as output:
+        begin(output)
+        output.add(page(2, "two again"))
+        output.finish(PAPER, [1, 2], {})
+    assert (tmp_path / "paper" / "paper.md").read_text().endswith("one\n\n<!-- page 2 -->\n\ntwo again\n")
+
+
+def test_going_on_gives_the_bytes_of_one_run(tmp_path: Path) -> None:
+    results = [with_crop(1), page(2, "é"), with_crop(3)]
+    write(tmp_path / "whole", *results)
+    cut_short(tmp_path / "cut", *results[:2])
+    with FolderOutput(tmp_path / "cut", OPTIONS) as output:
+        begin(output)
+        output.add(results[2])
+        output.finish(PAPER, [1, 2, 3], {"ratio": float("nan")})
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
+    scratch = tmp_path / ".rtprune" / "tmp"
+    scratch.mkdir(parents=True)
+    (scratch / "half").touch()
+    write(tmp_path, page(1))
+    assert not scratch.exists()
+
+
+def test_a_second_run_is_refused_and_told_who_writes(tmp_path: Path) -> None:
+    def second() -> None:
+        with FolderOutput(tmp_path, OPTIONS):
+            raise AssertionError
+
+    with FolderOutput(tmp_path, OPTIONS), pytest.raises(OutputError, match=rf"process {os.getpid()} on .*--wait"):
+        second()
+
+
+def test_a_second_run_can_wait(tmp_path: Path) -> None:
+    order = []
+
+    def second() -> None:
+        with FolderOutput(tmp_path, OPTIONS, wait=True):
+            order.append("second")
+
+    with FolderOutput(tmp_path, OPTIONS):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+# --- Whose place it is
+
+
+def other_document(tmp_path: Path, name: str = "elsewhere.pdf") -> Document:
+    return Document(tmp_path / name, name, PurePosixPath("paper"))
+
+
+def test_a_place_belongs_to_the_document_that_filled_it(tmp_path: Path) -> None:
+    document = other_document(tmp_path)
+    document.path.touch()  # type: ignore[union-attr]
+    with FolderOutput(tmp_path / "out", OPTIONS) as output:
+        finish(output, page(1, document=document), document=document)
+    output = FolderOutput(tmp_path / "out", OPTIONS)
+    assert output.occupancy(document, lambda: "changed content") == "own"
+    assert output.occupancy(PAPER, lambda: "content") == "other"
+
+
+def test_a_document_that_was_moved_is_known_by_its_content(tmp_path: Path) -> None:
+    write(tmp_path, page(1))  # of in/paper.pdf, which does not exist
+    output = FolderOutput(tmp_path, OPTIONS)
+    assert output.occupancy(other_document(tmp_path), lambda: "content") == "own"
+    assert output.occupancy(other_document(tmp_path), lambda: "other content") == "other"
+
+
+def test_a_file_of_the_user_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "paper.md").write_text("# My notes")
+    assert FolderOutput(tmp_path, OPTIONS).occupancy(PAPER, lambda: "content") == "other"
+    (tmp_path / "paper" / "paper.md").write_text("<!-- page 1 -->")  # the tool's own, its journal deleted
+    assert FolderOutput(tmp_path, OPTIONS).occupancy(PAPER, lambda: "content") == "own"
+
+
+def test_a_document_that_vanished_keeps_its_text(tmp_path: Path) -> None:
+    folder = write(tmp_path, page(1, "precious"))
+    with FolderOutput(tmp_path, OPTIONS) as output:
+        output.add(page(None, error="gone"))
+        output.finish(PAPER, [], {})
+    assert "precious" in (folder / "paper.md").read_text()
+    assert rows(tmp_path) == [("paper", None)]
 
 
 # --- Standard output
@@ -247,7 +464,7 @@ def test_stream_has_the_markdown_of_the_folder(tmp_path: Path) -> None:
     with StreamOutput(stream) as output:
         for result in results:
             output.add(result)
-        output.finish(PAPER, {})
+        output.finish(PAPER, [1, 2, 3], {})
     assert stream.getvalue() == (write(tmp_path, *results) / "paper.md").read_text("utf-8")
 
 
@@ -255,7 +472,7 @@ def test_stream_drops_references_to_crops() -> None:
     stream = io.StringIO()
     crop, other = "![](images/page-0001-1.png)", "![](images/page-0001-2.png)"
     markdown = Markdown(f"a\n\n{crop}\n\nb {other}", crops={"page-0001-1.png": (0, 0, 2, 2)})
-    StreamOutput(stream).add(PageResult(PAPER, {"page": 1}, markdown))
+    StreamOutput(stream).add(replace(page(1), markdown=markdown))
     assert stream.getvalue() == f"<!-- page 1 -->\n\na\n\nb {other}\n"
 
 

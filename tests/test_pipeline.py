@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-import rtprune_cli.pipeline as pipeline
+import rtprune_cli.reading as reading
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, InputOptions, OcrOptions, PruneOptions
-from rtprune_cli.pipeline import normalised_edit_distance, run, run_settings
+from rtprune_cli.pipeline import run, run_settings
 from rtprune_cli.records import Document, PageResult
 
 OPTIONS = OcrOptions(decode=DecodeOptions(max_new_tokens=6), input=InputOptions(dpi=92))
@@ -58,7 +58,7 @@ def test_every_mode_runs(make_pdf: Callable[..., Path], tiny: OcrModel, mode: st
 def test_a_failing_page_keeps_its_place_in_a_batch(
     make_pdf: Callable[..., Path], tiny: OcrModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pipeline.make_views
+    real = reading.make_views
     sizes = []
 
     def fail_on_second(image: Any, mode: str) -> Any:
@@ -67,7 +67,7 @@ def test_a_failing_page_keeps_its_place_in_a_batch(
             raise RuntimeError("secret <text> of the exception")
         return real(image, mode)
 
-    monkeypatch.setattr(pipeline, "make_views", fail_on_second)
+    monkeypatch.setattr(reading, "make_views", fail_on_second)
     path = make_pdf("one", "two", "three")
     import pymupdf
 
@@ -92,8 +92,3 @@ def test_settings_name_the_model_and_keep_the_password_out(tiny: OcrModel) -> No
     assert settings["mode"] == "tiny"
     assert settings["versions"]["transformers"]
     assert "secret" not in str(settings)
-
-
-def test_edit_distance_is_normalised() -> None:
-    assert normalised_edit_distance("abcd", "abxd") == 0.25
-    assert normalised_edit_distance("", "") == 0

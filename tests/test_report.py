@@ -15,7 +15,7 @@ from rich.console import Console
 
 import rtprune_cli
 from rtprune_cli.model import build_config
-from rtprune_cli.report import FIELDS, prefill_flops, print_table, summarise
+from rtprune_cli.report import FIELDS, Totals, prefill_flops, print_table, summarise
 
 SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report.schema.json").read_text())
 
@@ -24,10 +24,10 @@ def record(**values: Any) -> dict[str, Any]:
     """A page that was read, with plausible numbers."""
     row: dict[str, Any] = dict.fromkeys(FIELDS)
     row.update(
-        schema_version=1, document="a.pdf", page=1, status="ok", mode="tiny", prompt="free", image_width=9,
+        schema_version=1, document="a.pdf", folder="a", page=1, status="ok", mode="tiny", prompt="free", image_width=9,
         image_height=9, visual_tokens_before=100, visual_tokens_after=80, prunable=64, kept=44, merged=20,
         newlines_dropped=0, r_similarity=0.5, r_density=0.5, ratio=0.75, retention=0.8, output_tokens=10,
-        finish_reason="eos", flops_speedup=1.25,
+        finish_reason="eos", loop_tokens_cut=0, flops_speedup=1.25,
     )  # fmt: skip
     row.update({name: 1.0 for name in FIELDS if name.endswith("_ms")})
     return {**row, **values}
@@ -35,12 +35,16 @@ def record(**values: Any) -> dict[str, Any]:
 
 def failed(**values: Any) -> dict[str, Any]:
     error = {"code": "encrypted", "message": "no"}
-    return {**dict.fromkeys(FIELDS), "schema_version": 1, "document": "[b].pdf", "status": "failed", "error": error}
+    place = {"document": "[b].pdf", "folder": "b"}
+    return {**dict.fromkeys(FIELDS), **place, "schema_version": 1, "status": "failed", "error": error}
 
 
 def table(records: list[dict[str, Any]]) -> str:
     console = Console(file=io.StringIO(), width=160)
-    print_table(records, console)
+    totals = Totals()
+    for row in records:
+        totals.add(row)
+    print_table(totals, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -100,7 +104,7 @@ def test_table_shows_a_page_a_failure_and_the_totals() -> None:
     assert "80.0 %" in text
     assert "[b].pdf" in text
     assert "failed: encrypted" in text
-    assert "1 pages, 1 failed" in text
+    assert "1 page, 1 failed" in text
 
 
 def test_table_summarises_pages_beyond_twenty() -> None:

@@ -1,0 +1,247 @@
+"""Owns what a person sees while a run goes on: a progress display on a terminal, a line a document elsewhere, the end.
+
+All of it goes to standard error. Lines go through the log, so that ``--log-format json`` is the same events as objects.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from rtprune_cli.logs import NOTICE
+from rtprune_cli.options import LogOptions
+from rtprune_cli.outputs import Output
+from rtprune_cli.pipeline import Plan, Watcher
+from rtprune_cli.reading import failed
+from rtprune_cli.records import PageResult
+from rtprune_cli.report import Totals, print_table
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleRenderable
+
+log = logging.getLogger("rtprune")
+
+MAX_FAILURES = 20  # listed at the end; all of them are in the report
+RATE_PAGES = 64  # the speed shown is that of the latest pages
+RATE_SECONDS = 600.0  # the time left is estimated from the documents of the last ten minutes
+
+
+class Display(Watcher):
+    """Counts, and says a line a document; the base of the progress display."""
+
+    def __init__(self, documents: int, every: bool = False) -> None:
+        """``every``: also those documents of which a person has heard already, or needs not hear."""
+        self.totals = Totals()
+        self._every = every
+        self.documents = documents
+        self.closed_documents = 0
+        self.finished_before = 0
+
+    def begin(self, totals: Totals) -> None:
+        self.totals = totals
+
+    def closed(self, plan: Plan, totals: Totals) -> None:
+        self.closed_documents += 1
+        self.finished_before += plan.earlier.finished
+        self._tell(plan, totals)
+
+    def _tell(self, plan: Plan, totals: Totals) -> None:
+        summary = totals.summary()
+        status = "ok" if not totals.failed else "partial" if totals.pages else "failed"
+        data = {
+            "event": "document",
+            "document": plan.document.name,
+            "folder": str(plan.document.folder),
+            "status": "done before" if plan.earlier.finished else status,
+            "pages_done_before": len(plan.earlier.pages),
+            **{name: summary[name] for name in ("pages", "failed", "retention", "output_tokens")},
+        }
+        if plan.earlier.finished:
+            log.log(
+                NOTICE if self._every else logging.INFO, "%s: done before", plan.document.name, extra={"data": data}
+            )
+            return
+        if not totals.pages and not plan.pages and not self._every:
+            return  # it could not be opened: that error has been said, and is all there is to say
+        parts = [_count(totals.pages, "page")]
+        if plan.earlier.pages:
+            parts.append(f"{len(plan.earlier.pages)} done before")
+        if totals.failed:
+            parts.append(f"{totals.failed} failed")
+        if totals.retention is not None:
+            parts.append(f"retention {100 * totals.retention:.1f} %")
+        parts.append(f"{sum(summary['milliseconds'].values()) / 1000:.1f} s")
+        place = f"[{self.closed_documents}/{self.documents}] " if self.documents > 1 else ""
+        log.log(NOTICE, "%s%s: %s", place, plan.document.name, ", ".join(parts), extra={"data": data})
+
+
+class _Bar(Progress):
+    """Rich's progress bar with a line of figures below it."""
+
+    def __init__(self, console: Console) -> None:
+        self.figures = Text("", no_wrap=True, overflow="ellipsis")
+        super().__init__(
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            expand=True,
+            speed_estimate_period=RATE_SECONDS,
+        )
+
+    def get_renderables(self) -> Iterable[RenderableType | ConsoleRenderable]:
+        yield self.make_tasks_table(self.tasks)
+        yield self.figures
+
+
+class ProgressDisplay(Display):
+    """Documents, pages, speed, time left and retention so far, in place, on a terminal."""
+
+    def __init__(self, documents: int, bar: _Bar, first: str) -> None:
+        super().__init__(documents)
+        self._bar = bar
+        self._bar.figures.plain = first
+        self._task = bar.add_task("", total=documents, count=self._count())
+        self._recent: deque[tuple[float, int]] = deque(maxlen=RATE_PAGES)
+        self._pages = self._read = 0  # of the document at hand
+
+    def loading(self) -> None:
+        self._bar.figures.plain = "loading the model"
+        self._bar.refresh()
+
+    def opened(self, plan: Plan) -> None:
+        self._pages, self._read = len(plan.pages) - len(plan.earlier.pages), 0
+
+    def page(self, result: PageResult) -> None:
+        self._read += 1
+        self._recent.append((time.monotonic(), result.record["output_tokens"] or 0))
+        self._show(result.document.name)
+
+    def _tell(self, plan: Plan, totals: Totals) -> None:
+        self._pages = self._read = 0
+        self._show(plan.document.name)
+
+    def _show(self, name: str) -> None:
+        done = self.closed_documents + (self._read / self._pages if self._pages else 0)
+        # What was done before took no time, and says nothing about the time that is left.
+        self._bar.update(
+            self._task,
+            total=self.documents - self.finished_before,
+            completed=done - self.finished_before,
+            count=self._count(),
+        )
+        totals = self.totals
+        parts = [_count(totals.pages, "page")]
+        if totals.failed:
+            parts.append(f"{totals.failed} failed")
+        if (seconds := self._recent[-1][0] - self._recent[0][0] if self._recent else 0) > 0:
+            tokens = sum(count for _, count in list(self._recent)[1:])
+            parts += [f"{(len(self._recent) - 1) / seconds:.2f} pages/s", f"{tokens / seconds:.0f} tokens/s"]
+        if totals.retention is not None:
+            parts.append(f"retention {100 * totals.retention:.1f} %")
+        self._bar.figures.plain = " · ".join([*parts, name])
+
+    def _count(self) -> str:
+        return f"{self.closed_documents}/{_count(self.documents, 'document')}"
+
+
+@contextmanager
+def showing(documents: int, options: LogOptions, first: str) -> Iterator[Display]:
+    """The display of a run over so many documents; ``first`` is shown until it has something to say."""
+    console = make_console()
+    if options.quiet or options.log_format == "json" or not console.is_terminal:
+        yield Display(documents, every=options.log_format == "json")
+        return
+    with _Bar(console) as bar:
+        yield ProgressDisplay(documents, bar, first)
+
+
+def tell_end(display: Display, options: LogOptions, *, goes_on: bool) -> None:
+    """The end of a run: the table, what failed, what was done before, why it stopped early and whether the same
+    command ``goes_on`` from there."""
+    totals = display.totals
+    if options.log_format == "json":
+        data = {
+            "event": "summary",
+            "documents": display.closed_documents,
+            "documents_done_before": display.finished_before,
+            "stopped": totals.stopped,
+            **totals.summary(),
+        }
+        log.log(NOTICE, "%s, %d failed", _count(totals.pages, "page"), totals.failed, extra={"data": data})
+    elif not options.quiet:
+        _print_end(display, make_console())
+    if totals.stopped:
+        log.error("%s%s", totals.stopped, ". The same command goes on from here" if goes_on else "")
+
+
+def _print_end(display: Display, console: Console) -> None:
+    totals = display.totals
+    if totals.pages:
+        print_table(totals, console)
+    if display.finished_before:
+        what = _count(display.finished_before, "document")
+        console.print(f"{what} done before; --force reads again", style="dim", highlight=False)
+    if totals.failed and totals.failed + totals.pages > 1:
+        console.print(f"{totals.failed} failed:", style="red", highlight=False)
+        for failure in totals.failures[:MAX_FAILURES]:
+            page = "" if failure["page"] is None else f", page {failure['page']}"
+            line = f"  {failure['document']}{page}: {failure['error']['code']}"
+            console.print(Text(line.replace("\n", "\\n")), soft_wrap=True)
+        if totals.failed > MAX_FAILURES:
+            console.print(f"  … {totals.failed - MAX_FAILURES} more in the report", highlight=False)
+
+
+def make_console() -> Console:
+    """Standard error, as wide as the terminal; away from one so wide that nothing is folded, since logs are grepped.
+
+    Rich honours NO_COLOR.
+    """
+    console = Console(stderr=True)
+    return console if console.is_terminal else Console(stderr=True, width=160)
+
+
+def print_plan(plans: Iterable[Plan], output: Output) -> Totals:
+    """What a run would do, a line a document on standard output: name, pages to read, what is done, where it goes.
+
+    Tabs separate; the totals hold the documents that cannot be read.
+    """
+    totals, documents, pages, done = Totals(), 0, 0, 0
+    for plan in plans:
+        todo = [page for page in plan.pages if page not in plan.earlier.pages]
+        state = f"{len(plan.earlier.pages)} done" if plan.earlier.pages else "new"
+        if plan.error is not None:
+            totals.add(failed(plan.document, None, plan.error).record)
+            state = f"failed: {plan.error.code}"
+        print(plan.document.name, page_ranges(todo) or "-", state, output.place(plan.document), sep="\t")
+        documents, pages, done = documents + 1, pages + len(todo), done + plan.earlier.finished
+    parts = [_count(documents, "document"), f"{_count(pages, 'page')} to read"]
+    parts += [f"{done} done before"] * bool(done) + [f"{totals.failed} failed"] * bool(totals.failed)
+    log.log(NOTICE, "%s", ", ".join(parts))
+    return totals
+
+
+def page_ranges(pages: Sequence[int]) -> str:
+    """Page numbers as ``--pages`` takes them: 1-3,7."""
+    runs: list[list[int]] = []
+    for page in pages:
+        if runs and page == runs[-1][-1] + 1:
+            runs[-1][1:] = [page]
+        else:
+            runs.append([page])
+    return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

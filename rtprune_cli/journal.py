@@ -1,0 +1,179 @@
+"""Owns the journal of a document: which of its pages are done, so that a rerun goes on where the last one ended.
+
+A journal is a file of JSON lines: a header that says which document, content and settings it is about, then a line a
+page. Lines are only appended, each with one fsync, so that after a kill or a power cut all but the last are whole.
+A finished document's journal is rewritten without the texts, which are in the markdown by then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rtprune_cli.storage import append, atomic_write, make_folder, output_error, to_json
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a journal is about.
+
+    ``path`` is the absolute path of the input, None for standard input; ``sha256`` its content; ``fingerprint``
+    stands for content, settings, model and version together: pages count as done only under the same one.
+    """
+
+    path: str | None
+    sha256: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One page: its report record, its markdown, the raw model text if it is kept, the names of its crops."""
+
+    record: dict[str, Any]
+    text: str
+    raw: str | None = None
+    crops: tuple[str, ...] = ()
+
+
+class Journal:
+    """The journal of one document, open for appending."""
+
+    def __init__(self, path: Path, header: Header, keep: Collection[int] | None, scratch: Path) -> None:
+        """Go on with the ``keep`` pages of the journal at ``path``, which has this header; or with None start it anew.
+
+        ``scratch`` is where temporary files go.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._path = path
+        self._header = header
+        self._scratch = scratch
+        self._places: dict[int, int] = {}  # page -> offset of its last line
+        past = None if keep is None else read(path)
+        if past is None or past.finished or past.header.fingerprint != header.fingerprint:
+            make_folder(path.parent)
+            atomic_write(path, to_json(_header_line(header)), scratch)
+            past = None
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            if past is not None:
+                self._places = {page: place for page, place in past.places.items() if page in (keep or ())}
+                os.ftruncate(self._descriptor, past.end)  # a line that a kill tore
+        except OSError as error:
+            raise output_error(path, error) from None
+
+    def append(self, entry: Entry) -> None:
+        """Keep a page.
+
+        Raises:
+            OutputError: it cannot be written; the journal is as it was.
+        """
+        place = os.lseek(self._descriptor, 0, os.SEEK_END)
+        append(self._descriptor, to_json(asdict(entry)), self._path)
+        self._places[entry.record["page"]] = place
+
+    @property
+    def pages(self) -> frozenset[int]:
+        """The pages that are kept, failed ones too."""
+        return frozenset(self._places)
+
+    def entries(self, pages: Iterable[int]) -> Iterator[Entry]:
+        """The entries of ``pages``, in that order, read from the disk."""
+        with open(self._descriptor, "rb", closefd=False) as file:
+            for page in pages:
+                file.seek(self._places[page])
+                yield _entry(json.loads(file.readline()))
+
+    def finish(self, records: list[dict[str, Any]]) -> None:
+        """Mark the document as done, and keep only the records of its pages.
+
+        Raises:
+            OutputError: it cannot be written; the document counts as unfinished.
+        """
+        lines = [{**_header_line(self._header), "finished": True}, *({"record": record} for record in records)]
+        atomic_write(self._path, b"".join(map(to_json, lines)), self._scratch)
+
+    def close(self) -> None:
+        """Close the file; what was appended stays."""
+        os.close(self._descriptor)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a journal on disk holds: ``done`` pages that were read, and where the last whole line ends."""
+
+    header: Header
+    finished: bool
+    records: list[dict[str, Any]]
+    crops: dict[int, tuple[str, ...]]
+    places: dict[int, int]
+    end: int
+
+
+def read(path: Path) -> Past | None:
+    """The journal at ``path``; None if there is none, or none that this version understands. Failed pages are left out:
+    they are to be tried again."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except OSError:
+        return None
+    with file:
+        first = _line(file.readline())
+        header = _header(first)
+        if header is None:
+            return None
+        records, crops, places = [], {}, {}
+        place = file.tell()
+        for raw in file:
+            line = _line(raw)
+            if line is None or not isinstance(line.get("record"), dict):
+                break  # torn; nothing whole can follow it
+            record = line["record"]
+            if record.get("status") == "ok":
+                records.append(record)
+                places[record["page"]] = place
+                crops[record["page"]] = tuple(line.get("crops", ()))
+            place += len(raw)
+        return Past(header, bool(first and first.get("finished")), records, crops, places, place)
+
+
+def owner(path: Path) -> Header | None:
+    """Whose journal ``path`` is; only its first line is read."""
+    try:
+        with open(path, "rb") as file:
+            return _header(_line(file.readline()))
+    except OSError:
+        return None
+
+
+def _line(raw: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(raw) if raw.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _header_line(header: Header) -> dict[str, Any]:
+    return {"journal": VERSION, **asdict(header)}
+
+
+def _header(line: Mapping[str, Any] | None) -> Header | None:
+    if line is None or line.get("journal") != VERSION:
+        return None
+    try:
+        return Header(line["path"], line["sha256"], line["fingerprint"])
+    except KeyError:
+        return None
+
+
+def _entry(line: Mapping[str, Any]) -> Entry:
+    return Entry(line["record"], line["text"], line["raw"], tuple(line["crops"]))

@@ -1,0 +1,64 @@
+"""Owns the lines on standard error: text for people, or one JSON object a line for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from datetime import datetime, timezone
+from typing import Any
+
+from rtprune_cli.options import LogOptions
+
+log = logging.getLogger("rtprune")
+
+NOTICE = 25  # between WARNING and INFO: said unless --quiet
+logging.addLevelName(NOTICE, "NOTICE")
+
+
+def set_up(options: LogOptions) -> None:
+    """Send the log to standard error as ``options`` say."""
+    level = logging.ERROR if options.quiet else (NOTICE, logging.INFO, logging.DEBUG)[min(options.verbose, 2)]
+    handler = _Stderr()
+    handler.setFormatter(_JsonLine() if options.log_format == "json" else _OneLine())
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(level)
+    if level > logging.DEBUG:
+        warnings.simplefilter("ignore")  # of libraries; -vv shows them
+
+
+def shows_tracebacks() -> bool:
+    """Whether -vv was given."""
+    return log.level <= logging.DEBUG
+
+
+class _Stderr(logging.Handler):
+    """Writes to whatever standard error is at the time: the progress display takes its place while it is on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+class _OneLine(logging.Formatter):
+    """``rtprune: error: ...`` on one line, whatever is in a file's name; a traceback below it when there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno in (logging.INFO, NOTICE) else f"{record.levelname.lower()}: "
+        line = f"rtprune: {level}{record.getMessage()}".replace("\n", "\\n").replace("\r", "\\r")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _JsonLine(logging.Formatter):
+    """Time, level and message, then the fields of the event that a caller passed as ``extra={"data": ...}``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        data: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "data", {}),
+        }
+        if record.exc_info:
+            data["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(data)

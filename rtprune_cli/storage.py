@@ -1,0 +1,121 @@
+"""Owns writing to disk: files that appear whole or not at all, lines that are appended or not, and what to do else."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from rtprune_cli.errors import OutputError
+
+_HINTS = {
+    errno.EACCES: "Choose another folder with -o, or change its permissions",
+    errno.EPERM: "Choose another folder with -o, or change its permissions",
+    errno.EROFS: "Choose another folder with -o; this one is read-only",
+    errno.ENOSPC: "Free some space and run the same command again: it goes on where it stopped",
+    errno.EDQUOT: "Free some space and run the same command again: it goes on where it stopped",
+    errno.ENOTDIR: "A file stands where a folder is needed; choose another folder with -o",
+    errno.EEXIST: "A file stands where a folder is needed; choose another folder with -o",
+    errno.EISDIR: "A folder stands where a file is needed; choose another folder with -o",
+    errno.ENAMETOOLONG: "Choose an output folder with a shorter path",
+}
+
+
+def output_error(path: Path | str, error: OSError) -> OutputError:
+    """What went wrong at ``path`` and what to do next."""
+    reason = (error.strerror or type(error).__name__).lower()
+    hint = _HINTS.get(error.errno or 0, "Check the disk, or choose another folder with -o")
+    return OutputError(f"cannot write {str(path)!r}: {reason}", hint)
+
+
+def atomic_write(path: Path, data: bytes, scratch: Path | None = None) -> None:
+    """Write ``data`` to ``path`` so that readers see the old file or the whole new one, also after a crash.
+
+    A kill can leave a temporary file in ``scratch``, a folder that its owner empties; without one, beside ``path``.
+
+    Raises:
+        OutputError: it cannot be written; nothing is left behind.
+    """
+    temporary = temporary_path(path, scratch)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        remove(temporary)
+        if isinstance(error, OSError):
+            raise output_error(path, error) from None
+        raise
+
+
+def temporary_path(path: Path, scratch: Path | None) -> Path:
+    """A new name on the same file system as ``path``, so that moving it there is one step."""
+    # Not tempfile: its files are private to the user, and results should follow the umask.
+    with suppress(OSError):  # where a folder is missing, opening the file says so
+        if scratch is not None and os.stat(scratch).st_dev == os.stat(path.parent).st_dev:
+            return scratch / uuid.uuid4().hex
+    return path.parent / f".rtprune-{uuid.uuid4().hex}.tmp"
+
+
+def append(descriptor: int, data: bytes, path: Path) -> None:
+    """Append ``data`` to an open file and have it on the disk, or leave the file as it was.
+
+    Raises:
+        OutputError: it cannot be written; ``path`` is what the message names.
+    """
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except BaseException as error:  # a full disk takes the first half of a line before it refuses the second
+        with suppress(OSError):
+            os.ftruncate(descriptor, end)
+        if isinstance(error, OSError):
+            raise output_error(path, error) from None
+        raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from None
+
+
+def remove(path: Path) -> None:
+    """Delete a file if it can be; one that was never made, or lies on a disk that is gone, is no new error."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def to_json(value: object, *, indent: int | None = None) -> bytes:
+    """One line of JSON (or indented), UTF-8, with NaN and infinity as null."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(
+        _finite(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators, default=str
+    )
+    return (text + "\n").encode("utf-8", "replace")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,159 @@
+"""Batches that fail and pages that loop, driven by a network that misbehaves on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from stubs import Act, Prompt, ScriptedNetwork
+
+from rtprune_cli.errors import EnvironmentFault
+from rtprune_cli.model import OcrModel
+from rtprune_cli.options import DecodeOptions, OcrOptions, PruneOptions
+from rtprune_cli.reading import PageReader, normalised_edit_distance
+from rtprune_cli.records import Document, PageImage, PageResult
+
+DOCUMENT = Document(Path("scan.tif"), "scan.tif", PurePosixPath("scan"))
+LOOP = Act(cycle=tuple(range(20, 30)))
+OPTIONS = OcrOptions(decode=DecodeOptions(max_new_tokens=90, no_repeat_ngram=0, loop_window=24))
+OUT_OF_MEMORY = Act(fault=torch.OutOfMemoryError("secret details"))
+
+
+def make_page(number: int, paper: str = "white") -> PageImage:
+    image = Image.new("RGB", (256, 256), paper)
+    ImageDraw.Draw(image).text((20, 40), f"p{number}", fill="gray", font_size=24)
+    return PageImage(DOCUMENT, number, image, None, 0.0)
+
+
+def make_reader(tiny: OcrModel, script: Callable[[Prompt], Act | None], **options: Any) -> PageReader:
+    model = replace(tiny, network=ScriptedNetwork(tiny.network, script))  # type: ignore[arg-type]
+    return PageReader(model, replace(OPTIONS, **options))
+
+
+def read_one(tiny: OcrModel, script: Callable[[Prompt], Act | None], **options: Any) -> PageResult:
+    (result,) = make_reader(tiny, script, **options).read([make_page(1)])
+    return result
+
+
+def batch(size: int) -> dict[str, DecodeOptions]:
+    return {"decode": DecodeOptions(max_new_tokens=3, batch_size=size)}
+
+
+# --- Batches that fail
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_small(
+    tiny: OcrModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = make_reader(tiny, lambda prompt: OUT_OF_MEMORY if prompt.batch > 2 else None, **batch(4))
+    results = reader.read([make_page(i) for i in range(1, 5)])
+    assert [result.record["status"] for result in results] == ["ok"] * 4
+    assert [result.record["page"] for result in results] == [1, 2, 3, 4]
+    assert reader.batch_size == 2
+    assert "going on with 2" in caplog.text
+
+
+def test_a_page_that_does_not_fit_alone_is_marked_and_the_batch_stays_large(tiny: OcrModel) -> None:
+    def dark_pages_are_too_large(prompt: Prompt) -> Act | None:
+        return OUT_OF_MEMORY if prompt.view and prompt.view.brightness < 0.5 else None
+
+    reader = make_reader(tiny, dark_pages_are_too_large, **batch(4))
+    results = reader.read([make_page(1), make_page(2, "black"), make_page(3), make_page(4)])
+    assert [result.record["status"] for result in results] == ["ok", "failed", "ok", "ok"]
+    assert results[1].record["error"]["code"] == "out_of_memory"
+    assert "secret" not in results[1].record["error"]["message"]
+    assert reader.batch_size == 4
+
+
+def test_memory_of_the_cpu_counts_too(tiny: OcrModel) -> None:
+    fault = Act(fault=RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+    assert read_one(tiny, lambda _: fault).record["error"]["code"] == "out_of_memory"
+
+
+def test_a_broken_gpu_ends_the_run_instead_of_failing_every_page(tiny: OcrModel) -> None:
+    fault = Act(fault=torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(EnvironmentFault, match="the GPU failed at page 1"):
+        read_one(tiny, lambda _: fault)
+
+
+def test_any_other_failure_costs_its_page_only(tiny: OcrModel) -> None:
+    reader = make_reader(tiny, lambda p: Act(fault=ValueError()) if p.view and p.view.brightness < 0.5 else None)
+    results = reader.read([make_page(1), make_page(2, "black"), make_page(3)])
+    assert [(result.record["error"] or {}).get("code") for result in results] == [None, "page_failed", None]
+
+
+# --- Pages that loop
+
+
+def test_a_loop_is_read_again_unpruned(tiny: OcrModel) -> None:
+    row = read_one(tiny, lambda prompt: LOOP if prompt.pruned else None).record
+    assert [(a["mode"], a["finish_reason"]) for a in row["attempts"]] == [("tiny", "loop"), ("tiny", "eos")]
+    assert (row["status"], row["finish_reason"], row["retention"], row["loop_tokens_cut"]) == ("ok", "eos", 1, 0)
+    assert row["retry_ms"] > 0
+
+
+def test_a_loop_without_pruning_too_is_read_in_another_mode(tiny: OcrModel) -> None:
+    row = read_one(tiny, lambda prompt: LOOP if prompt.view and prompt.view.side == 512 else None).record
+    assert [a["finish_reason"] for a in row["attempts"][:2]] == ["loop", "loop"]
+    assert row["attempts"][2]["mode"] == row["mode"] == "small"
+    assert row["finish_reason"] != "loop"
+
+
+def test_a_page_that_was_not_pruned_goes_to_another_mode_at_once(tiny: OcrModel) -> None:
+    row = read_one(tiny, lambda _: LOOP, prune=PruneOptions(ratio=1.0)).record
+    assert [a["mode"] for a in row["attempts"]] == ["tiny", "small"]
+
+
+def test_a_page_that_always_loops_is_kept_without_the_repetition(tiny: OcrModel) -> None:
+    result = read_one(tiny, lambda _: LOOP)
+    row = result.record
+    assert (row["status"], row["finish_reason"], len(row["attempts"])) == ("ok", "loop", 3)
+    assert row["output_tokens"] == 10 < row["loop_tokens_cut"]
+    assert result.markdown.text
+
+
+def test_of_readings_that_all_loop_the_one_that_got_furthest_is_kept(tiny: OcrModel) -> None:
+    longer = Act(cycle=tuple(range(20, 45)))
+    row = read_one(tiny, lambda prompt: LOOP if prompt.pruned or prompt.view.side == 640 else longer).record
+    assert [attempt["output_tokens"] for attempt in row["attempts"]] == [10, 25, 10]
+    assert row["output_tokens"] == 25
+
+
+def test_mark_reads_a_looping_page_once(tiny: OcrModel) -> None:
+    row = read_one(tiny, lambda _: LOOP, on_loop="mark").record
+    assert (row["status"], row["finish_reason"], row["attempts"]) == ("ok", "loop", None)
+
+
+def test_fail_makes_a_looping_page_a_failed_one(tiny: OcrModel) -> None:
+    row = read_one(tiny, lambda _: LOOP, on_loop="fail").record
+    assert (row["status"], row["error"]["code"]) == ("failed", "loop")
+
+
+def test_a_retry_that_fails_keeps_the_text_that_is_there(tiny: OcrModel) -> None:
+    result = read_one(tiny, lambda prompt: LOOP if prompt.pruned else OUT_OF_MEMORY)
+    assert (result.record["status"], result.record["finish_reason"]) == ("ok", "loop")
+    assert result.markdown.text
+
+
+def test_a_page_without_an_end_is_kept_and_marked(tiny: OcrModel) -> None:
+    endless = Act(endless=True)
+    row = read_one(tiny, lambda _: endless, decode=DecodeOptions(max_new_tokens=12)).record
+    assert (row["status"], row["finish_reason"], row["output_tokens"]) == ("ok", "length", 12)
+
+
+def test_only_the_looping_page_of_a_batch_is_read_again(tiny: OcrModel) -> None:
+    def dark_pages_loop(prompt: Prompt) -> Act | None:
+        return LOOP if prompt.pruned and prompt.view and prompt.view.brightness < 0.5 else None
+
+    rows = [r.record for r in make_reader(tiny, dark_pages_loop).read([make_page(1), make_page(2, "black")])]
+    assert [row["attempts"] and len(row["attempts"]) for row in rows] == [None, 2]
+
+
+def test_edit_distance_is_normalised() -> None:
+    assert normalised_edit_distance("abcd", "abxd") == 0.25
+    assert normalised_edit_distance("", "") == 0
