@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtprune_cli.errors import ExitCode, RtpruneError
     from rtprune_cli.inputs import find_documents
-    from rtprune_cli.model import load
+    from rtprune_cli.model import load, locate
     from rtprune_cli.options import (
         DecodeOptions,
         InputOptions,
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         OcrOptions,
         OutputOptions,
         PruneOptions,
+        RunOptions,
     )
     from rtprune_cli.outputs import open_output
     from rtprune_cli.pipeline import ocr, run
@@ -32,8 +33,10 @@ __all__ = [
     "OutputOptions",
     "PruneOptions",
     "RtpruneError",
+    "RunOptions",
     "find_documents",
     "load",
+    "locate",
     "ocr",
     "open_output",
     "run",
@@ -44,6 +47,7 @@ _HOME = {
     "RtpruneError": "errors",
     "find_documents": "inputs",
     "load": "model",
+    "locate": "model",
     "ocr": "pipeline",
     "open_output": "outputs",
     "run": "pipeline",
