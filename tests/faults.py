@@ -151,125 +151,126 @@ def _timeless(value: Any) -> Any:
     return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
-def reference(folder: Path) -> tuple[Path, dict[str, Any], float]:
-    """The inputs, what an uninterrupted run makes of them, and how long it took."""
+@dataclass(frozen=True)
+class Reference:
+    """Inputs, what an uninterrupted run makes of them, and the seconds that it took."""
+
+    inputs: Path
+    expected: dict[str, Any]
+    seconds: float
+
+    def finish(self, out: Path, *flags: str) -> None:
+        """Run to the end, and see that no page was read that was kept, and that every byte is as it should be."""
+        kept = done_pages(out)
+        result = run(self.inputs, out, *flags)
+        assert result.returncode == 0, result.stderr
+        assert summary(result.stderr)["pages"] == PAGES - kept
+        assert contents(out) == self.expected
+
+
+def make_reference(folder: Path) -> Reference:
     inputs = make_inputs(folder / "in")
     start = time.monotonic()
     result = run(inputs, folder / "reference")
     assert result.returncode == 0, result.stderr
     assert summary(result.stderr)["pages"] == PAGES
-    return inputs, contents(folder / "reference"), time.monotonic() - start
-
-
-def finish_and_compare(inputs: Path, out: Path, expected: dict[str, Any], kept: int, *flags: str) -> None:
-    """Run to the end, and see that no page was read that was kept, and that every byte is as it should be."""
-    result = run(inputs, out, *flags)
-    assert result.returncode == 0, result.stderr
-    assert summary(result.stderr)["pages"] == PAGES - kept
-    assert contents(out) == expected
+    return Reference(inputs, contents(folder / "reference"), time.monotonic() - start)
 
 
 # --- Faults ------------------------------------------------------------------------------------------------------
 
 
-def kill_at_random_moments(folder: Path, count: int) -> Outcome:
+def kill_at_random_moments(folder: Path, reference: Reference, count: int) -> Outcome:
     """SIGKILL anywhere between start and end, then one rerun."""
-    inputs, expected, seconds = reference(folder)
     moments = random.Random(0)
     kept, cut = [], 0
     for number in range(count):
         out = folder / f"kill-{number}"
         flags = ("--batch-size", "4") if number % 4 == 3 else ()
-        with started(inputs, out, *flags) as process:
-            time.sleep(moments.uniform(0.4, 1.0) * seconds)
+        with started(reference.inputs, out, *flags) as process:
+            time.sleep(moments.uniform(0.4, 1.0) * reference.seconds)
             cut += process.poll() is None
         kept.append(done_pages(out))
-        finish_and_compare(inputs, out, expected, kept[-1], *flags)
+        reference.finish(out, *flags)
         shutil.rmtree(out)
     result = f"{sum(kept)} of {count * PAGES} pages kept, the others read by the rerun, none twice; every byte equal"
     return Outcome("SIGKILL at a random moment, then a rerun", f"{count} ({cut} before the end)", result)
 
 
-def kill_again_and_again(folder: Path, step: int) -> Outcome:
+def kill_again_and_again(folder: Path, reference: Reference, step: int) -> Outcome:
     """One output folder, every run killed after it has done some pages."""
-    inputs, expected, _ = reference(folder)
     out, kills = folder / "chain", 0
     while True:
         before = done_pages(out)
         if before + step > PAGES:
             break
-        with started(inputs, out) as process:
+        with started(reference.inputs, out) as process:
             wait_for_pages(out, before + step, process)
         kills += 1
         assert done_pages(out) >= before + step
-    finish_and_compare(inputs, out, expected, done_pages(out))
+    reference.finish(out)
     return Outcome("Runs on one folder, each killed as it went on", str(kills), "every byte equal to one run's")
 
 
-def interrupt(folder: Path, count: int) -> Outcome:
+def interrupt(folder: Path, reference: Reference, count: int) -> Outcome:
     """Ctrl-C, SIGTERM, and a second Ctrl-C, each in the middle of a run."""
-    inputs, expected, _ = reference(folder)
     for number in range(count):
         for sent, codes in (([signal.SIGINT], (130,)), ([signal.SIGTERM], (143,)), ([signal.SIGINT] * 2, (130, -2))):
             out = folder / f"interrupt-{number}-{len(sent)}-{sent[0]}"
-            with started(inputs, out) as process:
+            with started(reference.inputs, out) as process:
                 wait_for_pages(out, 2 + 3 * number, process)
                 for each in sent:
                     process.send_signal(each)
                 _, stderr = process.communicate(timeout=60)
             assert process.returncode in codes, (process.returncode, stderr)
             assert "Traceback" not in stderr
-            finish_and_compare(inputs, out, expected, done_pages(out))
+            reference.finish(out)
     what = "Ctrl-C (exit 130), SIGTERM (143), Ctrl-C twice (130), then a rerun"
     return Outcome(what, f"{count} each", "every byte equal")
 
 
-def fill_the_disk(folder: Path) -> Outcome:
-    """A tmpfs that has room for some of the documents."""
-    inputs, expected, _ = reference(folder)
+def fill_the_disk(folder: Path, reference: Reference, sizes: tuple[int, ...] = (72, 96, 128)) -> Outcome:
+    """A tmpfs of so many KiB, which has room for some of the documents."""
     small = folder / "small"
     small.mkdir()
-    sizes = (72, 96, 128)
     for size in sizes:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", small], check=True)
         try:
-            result = run(inputs, small / "out")
+            result = run(reference.inputs, small / "out")
             assert result.returncode == 1, result.stderr
             errors = [event for event in events(result.stderr) if event["level"] == "error"]
             assert len(errors) == 1 and "Free some space" in errors[0]["message"], errors
             left = contents(small / "out")
             left.pop("report.jsonl", None)
-            assert all(expected[name] == data for name, data in left.items())
+            assert all(reference.expected[name] == data for name, data in left.items())
             assert not any(".tmp" in name for name in left)
             subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
-            finish_and_compare(inputs, small / "out", expected, done_pages(small / "out"))
+            reference.finish(small / "out")
         finally:
             subprocess.run(["umount", small], check=True)
     return Outcome(
-        "Disk full (a tmpfs of 72 to 128 KiB), then a rerun with room",
+        f"Disk full (a tmpfs of {sizes[0]} to {sizes[-1]} KiB), then a rerun with room",
         str(len(sizes)),
         "exit 1, said once, no half-written file; every byte equal after the rerun",
     )
 
 
-def second_run(folder: Path, count: int) -> Outcome:
+def second_run(folder: Path, reference: Reference, count: int) -> Outcome:
     """Another run on the same folder while the first one writes."""
-    inputs, expected, _ = reference(folder)
     out = folder / "shared"
-    with started(inputs, out) as process:
+    with started(reference.inputs, out) as process:
         wait_for_pages(out, 1, process)
         for _ in range(count):
-            result = run(inputs, out)
+            result = run(reference.inputs, out)
             if process.poll() is None:
                 assert result.returncode == 1
                 assert "--wait" in result.stderr
                 assert f"process {process.pid} " in result.stderr
         process.communicate()
     assert process.returncode == 0
-    assert contents(out) == expected
-    return Outcome(
-        "A second run on the folder of one under way", str(count), "refused with exit 1; the first undisturbed"
-    )
+    assert contents(out) == reference.expected
+    what = "A second run on the folder of one under way"
+    return Outcome(what, str(count), "refused with exit 1; the first undisturbed")
 
 
 # --- Corrupt inputs ----------------------------------------------------------------------------------------------
@@ -473,19 +474,21 @@ def main() -> None:
     options = parser.parse_args()
     start = time.monotonic()
     outcomes = []
-    for fault in (
-        lambda folder: kill_at_random_moments(folder, options.kills),
-        lambda folder: kill_again_and_again(folder, 3),
-        lambda folder: interrupt(folder, 3),
-        fill_the_disk,
-        lambda folder: second_run(folder, 3),
-        read_a_zoo,
-        lambda folder: long_document(folder, options.pages),
-        lambda _: fuzz(options.examples),
-    ):
-        with tempfile.TemporaryDirectory() as folder:
-            outcomes.append(fault(Path(folder)))
-        print(outcomes[-1], flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        reference = make_reference(Path(place))
+        for fault in (
+            lambda folder: kill_at_random_moments(folder, reference, options.kills),
+            lambda folder: kill_again_and_again(folder, reference, 3),
+            lambda folder: interrupt(folder, reference, 3),
+            lambda folder: fill_the_disk(folder, reference),
+            lambda folder: second_run(folder, reference, 3),
+            read_a_zoo,
+            lambda folder: long_document(folder, options.pages),
+            lambda _: fuzz(options.examples),
+        ):
+            with tempfile.TemporaryDirectory() as folder:
+                outcomes.append(fault(Path(folder)))
+            print(outcomes[-1], flush=True)
     if options.write:
         options.write.write_text(page(outcomes, time.monotonic() - start), encoding="utf-8")
 
