@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import os
+import struct
 import subprocess
 import sys
 import warnings
@@ -27,10 +29,21 @@ from rtprune_cli.errors import (
     UnsupportedFileError,
     UsageError,
 )
-from rtprune_cli.inputs import check_pages, count_pages, documents, find_documents, parse_pages, read_pages
+from rtprune_cli.inputs import (
+    Found,
+    check_pages,
+    content_hash,
+    find_documents,
+    find_files,
+    name_documents,
+    parse_pages,
+    read_pages,
+    select_pages,
+)
+from rtprune_cli.inputs import documents as documents_module
 from rtprune_cli.inputs import pdf as pdf_pages
 from rtprune_cli.options import InputOptions
-from rtprune_cli.records import Document, PageFault, PageImage
+from rtprune_cli.records import Document, Occupancy, PageFault, PageImage
 
 
 def make_pdf(path: Path, pages: int = 1, **save: Any) -> Path:
@@ -58,7 +71,7 @@ def read(path: Path, **options: Any) -> list[PageImage | PageFault]:
 
 def images(path: Path, **options: Any) -> list[PageImage]:
     pages = [page for page in read(path, **options) if isinstance(page, PageImage)]
-    assert len(pages) == count_pages(document(path), InputOptions(**options))
+    assert [page.page for page in pages] == select_pages(document(path), InputOptions(**options))
     return pages
 
 
@@ -76,6 +89,11 @@ def folders(documents: list[Document]) -> list[str]:
     return [str(found.folder) for found in documents]
 
 
+def wanting(*places: str) -> list[Found]:
+    """A file for each place in the output folder."""
+    return [Found(Path(f"/{number}.pdf"), f"{number}.pdf", PurePosixPath(p)) for number, p in enumerate(places)]
+
+
 def fails(kind: type[RtpruneError], path: Path, **options: Any) -> RtpruneError:
     with pytest.raises(kind) as caught:
         read(path, **options)
@@ -85,6 +103,19 @@ def fails(kind: type[RtpruneError], path: Path, **options: Any) -> RtpruneError:
     assert error.hint
     assert "\n" not in str(error)
     return error
+
+
+def note_pages_made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the PDF pages that are rasterised from now on."""
+    made: list[int] = []
+    original = pdf_pages._pdf_page
+
+    def note(pdf: object, document: Document, number: int, options: InputOptions) -> Image.Image:
+        made.append(number)
+        return original(pdf, document, number, options)
+
+    monkeypatch.setattr(pdf_pages, "_pdf_page", note)
+    return made
 
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
@@ -141,11 +172,66 @@ def test_stems_that_differ_in_case_or_normal_form_are_numbered(tmp_path: Path) -
 
 
 def test_folder_never_meets_a_file_of_another_document(tmp_path: Path) -> None:
-    names = ["report.jsonl.pdf", "a.pdf", "a/a.md.pdf"]
+    names = ["report.jsonl.pdf", "a.pdf", "a.md.pdf", "a/a.md.pdf"]
     (tmp_path / "a").mkdir()
     for name in names:
         (tmp_path / name).write_bytes(b"x")
-    assert folders(find_documents([str(tmp_path)], recursive=True)) == ["a", "report.jsonl_2", "a/a.md_2"]
+    assert folders(find_documents([str(tmp_path)], recursive=True)) == ["a.md", "a_2", "report.jsonl_2", "a/a.md"]
+
+
+def test_state_of_the_tool_is_no_place_for_a_document() -> None:
+    assert folders(name_documents(wanting(".rtprune", ".RTprune/x"))) == [".rtprune_2", ".RTprune_2/x"]
+
+
+def test_folders_that_are_files_of_a_document_are_numbered() -> None:
+    named = name_documents(wanting("a", "a.md/b", "a.md/c", "a/a.md/d", "report.jsonl/e"))
+    assert folders(named) == ["a", "a.md_2/b", "a.md_2/c", "a/a.md_2/d", "report.jsonl_2/e"]
+
+
+def test_place_that_another_document_has_on_disk_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    named = name_documents(wanting("a"), lambda document: "other" if str(document.folder) in ("a", "a_2") else "free")
+    assert folders(named) == ["a_3"]
+    assert "goes to a_3: the name a is taken" in caplog.text
+
+
+def test_documents_find_their_places_again_in_another_order_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    files = wanting("a", "a", "a", "b")
+    first = name_documents(files)
+    owners = {document.folder: document.path for document in first}
+    caplog.clear()
+
+    def occupancy(document: Document) -> Occupancy:
+        owner = owners.get(document.folder)
+        return "free" if owner is None else "own" if owner == document.path else "other"
+
+    assert name_documents(reversed(files[1:]), occupancy) == first[:0:-1]
+    assert not caplog.text
+
+
+def test_numbers_given_away_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    original = documents_module._Namer._free
+    monkeypatch.setattr(documents_module._Namer, "_free", lambda self, key: tried.append(key) or original(self, key))
+    assert folders(name_documents(wanting(*["0001"] * 500)))[-1] == "0001_500"
+    assert len(tried) < 3 * 500
+
+
+def test_files_are_found_as_they_were_given_before_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.pdf", "a.png"):
+        (tmp_path / name).write_bytes(b"x")
+    found = find_files(["a.pdf", "a.png"], recursive=False)
+    assert found == [
+        Found(Path("a.pdf"), "a.pdf", PurePosixPath("a")),
+        Found(Path("a.png"), "a.png", PurePosixPath("a")),
+    ]
+    assert not caplog.text
+    assert [(named.path, str(named.folder)) for named in name_documents(found)] == [
+        (Path("a.pdf"), "a"),
+        (Path("a.png"), "a_2"),
+    ]
 
 
 def test_path_given_twice_is_one_document(tmp_path: Path) -> None:
@@ -159,7 +245,7 @@ def test_odd_names_are_found_and_shown_on_one_line(tmp_path: Path, name: str) ->
     (found,) = find_documents([str(tmp_path)], recursive=False)
     assert "\n" not in found.name
     assert len(os.fsencode(found.stem)) <= 200
-    assert count_pages(found, InputOptions()) == 1
+    assert select_pages(found, InputOptions()) == [1]
 
 
 def test_name_that_is_not_utf8_can_be_shown_and_read(tmp_path: Path) -> None:
@@ -168,15 +254,15 @@ def test_name_that_is_not_utf8_can_be_shown_and_read(tmp_path: Path) -> None:
     (found,) = find_documents([str(tmp_path)], recursive=False)
     assert str(found.folder) == "_"
     assert found.name.encode()
-    assert count_pages(found, InputOptions()) == 1
+    assert select_pages(found, InputOptions()) == [1]
 
 
 @pytest.mark.parametrize("name", ["...pdf", "..", "a/../b.pdf", "/etc/x.pdf", "..\\x.pdf"])
 def test_folder_never_climbs(tmp_path: Path, name: str) -> None:
-    claimed = documents._Namer().claim(PurePosixPath(name).with_suffix(""), name)
-    assert ".." not in claimed.parts
-    assert not claimed.is_absolute()
-    assert "\\" not in str(claimed)
+    (claimed,) = name_documents([Found(Path(name), name, PurePosixPath(name).with_suffix(""))])
+    assert ".." not in claimed.folder.parts
+    assert not claimed.folder.is_absolute()
+    assert "\\" not in str(claimed.folder)
 
 
 def test_list_file_names_documents(tmp_path: Path) -> None:
@@ -247,7 +333,7 @@ def test_named_pipe_is_read_once_and_kept(tmp_path: Path) -> None:
     os.close(writer)
     (found,) = find_documents([str(tmp_path / "pipe")], recursive=False)
     os.waitpid(child, 0)
-    assert count_pages(found, InputOptions()) == len(list(read_pages(found, InputOptions()))) == 1
+    assert select_pages(found, InputOptions()) == [page.page for page in read_pages(found, InputOptions())] == [1]
 
 
 # --- Which pages
@@ -308,10 +394,25 @@ def test_pdf_pages_are_rasterised_at_the_dpi_in_the_order_asked(tmp_path: Path) 
     assert pages[0].image.getpixel((140, 10)) == (255, 255, 255)
 
 
-def test_count_is_of_the_pages_selected(tmp_path: Path) -> None:
+def test_pages_are_selected_without_being_rasterised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf_pages, "_pdf_page", lambda *_: pytest.fail("rasterised"))
     path = make_pdf(tmp_path / "a.pdf", pages=5)
-    assert count_pages(document(path), InputOptions()) == 5
-    assert count_pages(document(path), InputOptions(pages="2-3")) == 2
+    assert select_pages(document(path), InputOptions()) == [1, 2, 3, 4, 5]
+    assert select_pages(document(path), InputOptions(pages="3,1-2")) == [3, 1, 2]
+
+
+def test_selecting_pages_fails_as_reading_them_does(tmp_path: Path) -> None:
+    with pytest.raises(PageRangeError, match="3 pages"):
+        select_pages(document(make_pdf(tmp_path / "a.pdf", pages=3)), InputOptions(pages="9"))
+    with pytest.raises(InputError, match="gone"):
+        select_pages(document(tmp_path / "gone.pdf"), InputOptions())
+
+
+def test_pages_to_skip_are_neither_rasterised_nor_yielded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = note_pages_made(monkeypatch)
+    path = make_pdf(tmp_path / "a.pdf", pages=5)
+    pages = list(read_pages(document(path), InputOptions(pages="4,1-3", dpi=20), skip={1, 4, 5}))
+    assert [page.page for page in pages] == made == [2, 3]
 
 
 def test_rotated_pdf_page_is_upright(tmp_path: Path) -> None:
@@ -374,6 +475,30 @@ def test_pages_lost_in_a_truncated_pdf_are_faults_and_the_others_are_read(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_pdf_cut_before_its_pages_is_damaged(tmp_path: Path, share: float) -> None:
+    path = make_pdf(tmp_path / "a.pdf", pages=4)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert "damaged" in fails(InputError, path).message
+
+
+@pytest.mark.parametrize("share", [0.8, 0.9, 0.99])
+def test_pdf_cut_behind_its_pages_is_read(tmp_path: Path, share: float, caplog: pytest.LogCaptureFixture) -> None:
+    path = make_pdf(tmp_path / "a.pdf", pages=4)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert [page.page for page in images(path, dpi=20)] == [1, 2, 3, 4]
+    assert "repaired" in caplog.text
+
+
+@pytest.mark.parametrize("broken", ["[(not a page)]", "<< /Type /Page /Contents 9999 0 R >>"])
+def test_broken_page_among_good_ones_is_a_fault(tmp_path: Path, broken: str) -> None:
+    path = make_pdf(tmp_path / "a.pdf", pages=3)
+    with pymupdf.open(path) as pdf:
+        pdf.update_object(pdf.page_xref(1), broken)
+        pdf.saveIncr()
+    assert [(page.page, type(page)) for page in read(path, dpi=20)] == [(1, PageImage), (2, PageFault), (3, PageImage)]
+
+
 def test_blank_page_of_a_sound_pdf_is_a_page(tmp_path: Path) -> None:
     with pymupdf.open() as pdf:
         pdf.new_page()
@@ -399,7 +524,7 @@ def test_failing_page_keeps_its_place(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_huge_pdf_page_is_refused_before_it_is_rasterised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_pdf(tmp_path / "a.pdf", pages=2)
-    monkeypatch.setattr(pymupdf.Page, "get_pixmap", lambda *_, **__: pytest.fail("rasterised"))
+    monkeypatch.setattr(pymupdf.Page, "get_displaylist", lambda *_, **__: pytest.fail("rasterised"))
     (fault, _) = read(path, max_pixels=1000, dpi=100)
     assert isinstance(fault, PageFault)
     assert "--dpi" in fault.error.hint
@@ -442,12 +567,45 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, suffix: str) -> None:
     assert only_image(path).getpixel((0, 0)) == (128, 128, 128)
 
 
-def test_sixteen_bit_tiff_with_white_as_zero(tmp_path: Path) -> None:
-    path = make_image(tmp_path / "a.tif", "I;16", color=257, tiffinfo={262: 0})
-    assert only_image(path).getpixel((0, 0)) == (254, 254, 254)
+@pytest.mark.parametrize(("value", "grey"), [(32896, 127), (2056, 127), (0, 255)])
+def test_sixteen_bit_tiff_with_white_as_zero(tmp_path: Path, value: int, grey: int) -> None:
+    path = make_image(tmp_path / "a.tif", "I;16", color=value, tiffinfo={262: 0})
+    assert only_image(path).getpixel((0, 0)) == (grey, grey, grey)
 
 
-@pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("F", 127.5), ("I", 128), ("I", 32768)])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(("paper", "grey"), [(4095, 255), (4096, 16), (255, 16), (0, 0)])
+def test_twelve_bits_in_sixteen_are_not_black(tmp_path: Path, suffix: str, paper: int, grey: int) -> None:
+    path = make_image(tmp_path / f"a.{suffix}", "I;16", color=paper)
+    assert only_image(path).getpixel((0, 0)) == (grey, grey, grey)
+
+
+@pytest.mark.parametrize(
+    ("tags", "grey"),
+    [
+        ({281: 1023}, 255),
+        ({341: 2046.0}, 128),
+        ({281: 8184}, 32),
+        ({281: 65535}, 64),  # what is written when nobody knows
+        ({281: 1000}, 64),  # less than the page has
+        ({341: float("nan")}, 64),
+    ],
+)
+def test_white_that_a_tiff_declares_is_believed_if_it_can_be(tmp_path: Path, tags: dict[int, float], grey: int) -> None:
+    path = make_image(tmp_path / "a.tif", "I;16", color=1023, tiffinfo=tags)
+    assert only_image(path).getpixel((0, 0)) == (grey, grey, grey)
+
+
+def test_twelve_bit_tiff_is_scaled_by_its_bits(tmp_path: Path) -> None:
+    tags = {256: 2, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 3}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    pixels = b"\xff\xf8\x00"  # 4095 and 2048
+    header = struct.pack("<2sHI", b"II", 42, 12) + pixels + b"\0"
+    (tmp_path / "a.tif").write_bytes(header + struct.pack("<H", len(tags)) + entries + bytes(4))
+    assert [only_image(tmp_path / "a.tif").getpixel((x, 0))[0] for x in (0, 1)] == [255, 128]
+
+
+@pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("F", 127.5), ("I", 128), ("I", 2056), ("I", 32768)])
 def test_thirty_two_bit_tiff_is_scaled_by_its_range(tmp_path: Path, mode: str, value: float) -> None:
     assert only_image(make_image(tmp_path / "a.tif", mode, color=value)).getpixel((0, 0)) == (128, 128, 128)
 
@@ -580,6 +738,40 @@ def test_file_that_vanished_is_an_input_error(tmp_path: Path) -> None:
     fails(InputError, tmp_path / "gone.pdf")
 
 
+bound_by_permissions = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind this user"
+)
+
+
+@bound_by_permissions
+def test_file_without_permission_is_an_input_error(tmp_path: Path) -> None:
+    path = make_pdf(tmp_path / "a.pdf")
+    path.chmod(0)
+    assert "permission" in fails(InputError, path).message
+
+
+@bound_by_permissions
+def test_folder_without_permission_is_skipped_in_a_walk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_pdf(tmp_path / "a.pdf")
+    (tmp_path / "closed").mkdir(mode=0)
+    assert folders(find_documents([str(tmp_path)], recursive=True)) == ["a"]
+    assert "closed was skipped" in caplog.text
+
+
+@pytest.mark.parametrize("data", [None, b"abc" * 10**6])
+def test_content_is_known_by_its_sha256(tmp_path: Path, data: bytes | None) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"abc" * 10**6)
+    source = Document(tmp_path / "a.pdf" if data is None else None, "a.pdf", PurePosixPath("a"), data)
+    assert content_hash(source) == hashlib.sha256(b"abc" * 10**6).hexdigest()
+
+
+def test_content_that_cannot_be_read_fails_as_opening_does(tmp_path: Path) -> None:
+    for path in (tmp_path / "gone.pdf", tmp_path):
+        with pytest.raises(InputError) as caught:
+            content_hash(document(path))
+        assert str(caught.value) == str(fails(type(caught.value), path))
+
+
 def test_forbidden_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbid(*_: object) -> Iterator[None]:
         raise PermissionError(13, "Permission denied")
@@ -590,14 +782,7 @@ def test_forbidden_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_pages_are_made_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
-    original = pdf_pages._pdf_page
-
-    def note(pdf: object, document: Document, number: int, options: InputOptions) -> Image.Image:
-        made.append(number)
-        return original(pdf, document, number, options)
-
-    monkeypatch.setattr(pdf_pages, "_pdf_page", note)
+    made = note_pages_made(monkeypatch)
     pages = read_pages(document(make_pdf(tmp_path / "a.pdf", pages=5)), InputOptions(dpi=20))
     next(pages)
     assert made == [1]

@@ -8,7 +8,8 @@ import pytest
 
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import OcrOptions, PruneOptions
-from rtprune_cli.pipeline import normalised_edit_distance, run
+from rtprune_cli.pipeline import run
+from rtprune_cli.reading import normalised_edit_distance
 from rtprune_cli.records import Document
 from rtprune_cli.tiny.evaluate import held_out, measure
 

@@ -47,10 +47,10 @@ def reason(error: BaseException) -> str:
     return text if 0 < len(text) <= 80 else type(error).__name__
 
 
-def guard(document: Document, page: int, width: float, height: float, limit: int, cause: str) -> None:
-    """Refuse a page before its pixels are allocated."""
+def guard(document: Document, page: int, width: float, height: float, limit: int, cause: str, part: str = "") -> None:
+    """Refuse a page, for the size of itself or a ``part``, before the pixels are allocated."""
     if not (width >= 1 and height >= 1):
         raise InputError(f"page {page} of {document.name} has no area", "Repair the file or leave the page out")
     if width * height > limit:
-        size = f"{width:.0f} x {height:.0f} pixels, more than {limit}"
+        size = f"{part}{width:.0f} x {height:.0f} pixels, more than {limit}"
         raise InputError(f"page {page} of {document.name} has {size}", f"{cause} --max-pixels if you trust it")

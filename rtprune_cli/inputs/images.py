@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtprune")
 
+BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE, S_MAX_SAMPLE_VALUE = 258, 262, 281, 341  # TIFF tags
+
 
 class _NoPillowLimit:
     """Lifts Pillow's process-wide pixel limit while ours is in force, and puts it back after the last user.
@@ -91,30 +93,46 @@ def _image_page(image: Image, document: Document, number: int, options: InputOpt
         if number != image.tell() + 1:
             image.seek(number - 1)
         guard(document, number, *image.size, options.max_pixels, "Raise")
-        inverted = image.mode.startswith("I;16") and _white_is_zero(image)
+        inverted = image.mode.startswith("I;16") and _tag(image, PHOTOMETRIC) == 0  # only there Pillow forgets it
+        declared = _declared_white(image)
         image.load()
         try:
             page = ImageOps.exif_transpose(image)
         except Exception:  # EXIF is a side note: a broken one must not cost the page
             log.debug("EXIF of %s is broken", document.name, exc_info=True)
             page = image.copy()
-        page = _rgb(page)
+        page = _rgb(page, declared)
         return ImageOps.invert(page) if inverted else page
 
 
-def _white_is_zero(image: Image) -> bool:
-    """TIFF photometric 0; Pillow honours it in every depth but 16 bits."""
-    return getattr(image, "tag_v2", {}).get(262) == 0
+def _tag(image: Image, number: int) -> float | None:
+    """A number that stands in a TIFF's header; None where there is none."""
+    value = getattr(image, "tag_v2", {}).get(number)
+    value = value[0] if isinstance(value, tuple) and value else value
+    return float(value) if isinstance(value, (int, float)) else None
 
 
-def _rgb(image: Image) -> Image:
+def _declared_white(image: Image) -> float | None:
+    """What a TIFF says white is: the largest sample value, or fewer bits than the 16 that Pillow gives."""
+    bits = _tag(image, BITS_PER_SAMPLE)
+    if bits is not None and 8 < bits < 16:
+        return 2**bits - 1
+    white = _tag(image, S_MAX_SAMPLE_VALUE) or _tag(image, MAX_SAMPLE_VALUE)
+    return white if white and 0 < white < 65535 else None  # 65535 is what writers put there that do not know
+
+
+def _rgb(image: Image, declared_white: float | None) -> Image:
     """Any mode to 8-bit RGB; alpha over white, as paper."""
     from PIL import Image
 
     if image.mode.startswith("I;16"):
-        return _scaled(image.convert("I"), 65535)
-    if image.mode in ("I", "F"):
-        return _scaled(image, _white_level(image))
+        image = image.convert("I")
+        usual = (4095.0, 65535.0) if declared_white is None else (declared_white, 4095.0, 65535.0)
+        return _scaled(image, _white_level(image, usual))
+    if image.mode == "I":
+        return _scaled(image, _white_level(image, (255.0, 4095.0, 65535.0)))
+    if image.mode == "F":
+        return _scaled(image, _white_level(image, (1.0, 255.0, 4095.0, 65535.0)))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         paper = Image.new("RGBA", layer.size, "white")
@@ -122,10 +140,14 @@ def _rgb(image: Image) -> Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _white_level(image: Image) -> float:
-    """What white is in a file of 32-bit numbers, which does not say: the smallest usual range that holds them."""
+def _white_level(image: Image, usual: tuple[float, ...]) -> float:
+    """What white is in numbers of more than 8 bits, where few files say it: the first usual level that holds them all.
+
+    Scanners and cameras store 12 bits in 16 without a word, and the page would come out nearly black. A 16-bit page
+    that is darker than that throughout is made 16 times as bright, which takes nothing from its text. With 16 bits the
+    levels of 8 and 10 are left out: at 256 and 64 times, the noise of an empty scan would look like print.
+    """
     extrema: Any = image.getextrema()  # type: ignore[no-untyped-call]
-    usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
     return next((level for level in usual if extrema[1] <= level), float(extrema[1]))
 
 

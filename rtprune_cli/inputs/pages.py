@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import stat
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 
-from rtprune_cli.errors import EmptyFileError, InputError, PageRangeError, RtpruneError, UnsupportedFileError
-from rtprune_cli.inputs.formats import READS, Source, reason
+from rtprune_cli.errors import EmptyFileError, InputError, PageRangeError, RtpruneError
+from rtprune_cli.inputs.content import read_head
+from rtprune_cli.inputs.formats import Source, reason
 from rtprune_cli.inputs.images import opened_image
 from rtprune_cli.inputs.pdf import opened_pdf
 from rtprune_cli.inputs.ranges import parse_pages
@@ -20,22 +19,25 @@ from rtprune_cli.records import Document, PageFault, PageImage
 log = logging.getLogger("rtprune")
 
 
-def count_pages(document: Document, options: InputOptions) -> int:
-    """How many pages :func:`read_pages` will yield; nothing is rasterised.
+def select_pages(document: Document, options: InputOptions) -> list[int]:
+    """The 1-based pages that :func:`read_pages` will yield, in that order; nothing is rasterised.
 
     Raises:
         InputError: as in :func:`read_pages`.
         PageRangeError: as in :func:`read_pages`.
     """
     with _opened(document, options) as source:
-        return len(_selected(document, options, source.pages))
+        return _selected(document, options, source.pages)
 
 
-def read_pages(document: Document, options: InputOptions) -> Generator[PageImage | PageFault, None, None]:
+def read_pages(
+    document: Document, options: InputOptions, skip: Collection[int] = ()
+) -> Generator[PageImage | PageFault, None, None]:
     """Rasterise the pages that ``options.pages`` selects, one in memory at a time.
 
-    A page that fails is yielded as a :class:`PageFault` and the next one follows. MuPDF is not safe for threads:
-    exhaust or close one iterator before another thread starts one.
+    Pages in ``skip`` are left out: an earlier run has read them. A page that fails is yielded as a
+    :class:`PageFault` and the next one follows. MuPDF is not safe for threads: exhaust or close one iterator before
+    another thread starts one.
 
     Raises:
         EmptyFileError: zero bytes.
@@ -45,7 +47,7 @@ def read_pages(document: Document, options: InputOptions) -> Generator[PageImage
         PageRangeError: ``options.pages`` does not fit the document.
     """
     with _opened(document, options) as source:
-        pages = _selected(document, options, source.pages)
+        pages = [page for page in _selected(document, options, source.pages) if page not in skip]
         if source.warning:
             log.warning("%s", source.warning)
         for page in pages:
@@ -75,26 +77,11 @@ def _selected(document: Document, options: InputOptions, count: int) -> list[int
 @contextmanager
 def _opened(document: Document, options: InputOptions) -> Iterator[Source]:
     """Open by content, not by extension."""
-    head = _head(document)
+    head = read_head(document)
     if not head:
         raise EmptyFileError(f"{document.name} is empty", "Copy or download the file again")
-    is_pdf = b"%PDF-" in head  # readers accept junk before the header, within the first 1024 bytes
-    opener = opened_pdf if is_pdf else opened_image
+    opener = opened_pdf if b"%PDF-" in head else opened_image
     with opener(document, options) as source:
         if source.pages < 1:
             raise InputError(f"{document.name} is damaged: no page can be found", "Repair the file or get it again")
         yield source
-
-
-def _head(document: Document) -> bytes:
-    if document.data is not None:
-        return document.data[:1024]
-    assert document.path is not None
-    try:
-        if not stat.S_ISREG(os.stat(document.path).st_mode):
-            raise UnsupportedFileError(f"{document.name} is not a file", f"rtprune reads {READS}")
-        with open(document.path, "rb") as file:
-            return file.read(1024)
-    except OSError as error:
-        hint = "Check its permissions" if isinstance(error, PermissionError) else "Check that it still exists"
-        raise InputError(f"{document.name} cannot be opened: {reason(error)}", hint) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rtprune_cli.errors import EncryptedError, InputError
+from rtprune_cli.inputs.embedded import guard_images
 from rtprune_cli.inputs.formats import Source, guard
 from rtprune_cli.options import InputOptions
 from rtprune_cli.records import Document
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 log = logging.getLogger("rtprune")
+
+PAGES_KEPT = 16  # fonts that come again on the next page are loaded again after so many
 
 
 @functools.cache
@@ -49,7 +53,16 @@ def opened_pdf(document: Document, options: InputOptions) -> Iterator[Source]:
                 raise EncryptedError(f"{document.name} is encrypted", "Give --password")
             raise EncryptedError(f"the password for {document.name} is wrong", "Check --password")
         warning = f"{document.name} is damaged: what could be repaired is read" if pdf.is_repaired else None
-        yield Source(_pdf_count(pdf), options.dpi, lambda page: _pdf_page(pdf, document, page, options), warning)
+        made = itertools.count(1)
+
+        def raster(number: int) -> Image:
+            try:
+                return _pdf_page(pdf, document, number, options)
+            finally:
+                if next(made) % PAGES_KEPT == 0:
+                    _forget(pdf)
+
+        yield Source(_pdf_count(pdf), options.dpi, raster, warning)
 
 
 def _pdf_count(pdf: Any) -> int:
@@ -80,10 +93,24 @@ def _pdf_page(pdf: Any, document: Document, number: int, options: InputOptions) 
     scale = options.dpi / 72
     width, height = page.rect.width * scale, page.rect.height * scale
     guard(document, number, width, height, options.max_pixels, "Lower --dpi, or raise")
-    pixmap = page.get_pixmap(dpi=options.dpi, colorspace=pymupdf.csRGB, alpha=False)
-    # MuPDF paints a page whose objects are missing as blank paper and only warns.
-    if pixmap.is_unicolor and re.search("error|cannot|non-page", pymupdf.TOOLS.mupdf_warnings()):
+    drawing = page.get_displaylist()
+    guard_images(document, number, drawing, options.max_pixels)
+    pixmap = drawing.get_pixmap(matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csRGB, alpha=False)
+    image: Image.Image = Image.frombytes("RGB", (pixmap.width, pixmap.height), pixmap.samples_mv)
+    # MuPDF paints a page whose objects are missing as blank paper and only warns. (Its own is_unicolor takes five
+    # seconds for a blank page.)
+    if re.search("error|cannot|non-page|not a stream", pymupdf.TOOLS.mupdf_warnings()) and image.getcolors(1):
         message = f"page {number} of {document.name} is damaged: its content is missing"
         raise InputError(message, "Repair the file or get it again")
-    image: Image.Image = Image.frombytes("RGB", (pixmap.width, pixmap.height), pixmap.samples_mv)
     return image
+
+
+def _forget(pdf: Any) -> None:
+    """Drop what MuPDF keeps of the pages so far: decoded images and fonts, up to 256 MB, and every object it parsed,
+    without a limit. All of it is read again where it is needed."""
+    mupdf = _pymupdf().mupdf
+    try:
+        mupdf.fz_empty_store()
+        mupdf.pdf_minimize_document(mupdf.pdf_document_from_fz_document(pdf.this))
+    except Exception:  # tidying up must not cost the page
+        log.debug("MuPDF cannot drop what it keeps", exc_info=True)
