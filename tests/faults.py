@@ -94,7 +94,14 @@ def run(inputs: Path, out: Path, *flags: str, before: Sequence[str] = ()) -> sub
 
 @contextmanager
 def started(inputs: Path, out: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(command(inputs, out, *flags), stderr=subprocess.PIPE, text=True, env=environment())
+    process = subprocess.Popen(
+        command(inputs, out, *flags),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # A shell starts what runs in the background with SIGINT ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         yield process
     finally:
