@@ -17,9 +17,9 @@ from rtprune_cli.errors import RtpruneError
 from rtprune_cli.inputs import content_hash, read_pages, select_pages
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions, affecting
-from rtprune_cli.outputs import Earlier, Output
+from rtprune_cli.outputs import Output
 from rtprune_cli.reading import PageReader, failed
-from rtprune_cli.records import Document, PageFault, PageImage, PageResult
+from rtprune_cli.records import Document, Earlier, PageFault, PageImage, PageResult
 from rtprune_cli.report import Totals
 
 MIN_PAGES_FOR_RATE = 20  # before that, one bad page in the first three would stop a run of thousands

@@ -36,6 +36,15 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """What an earlier run left of a document: all of it, or the ``pages`` that need not be read again."""
+
+    finished: bool = False
+    pages: frozenset[int] = frozenset()
+    records: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class PageImage:
     """One rasterised page: RGB, upright. ``page`` is 1-based; ``dpi`` is None when the file was pixels already."""
 

@@ -102,6 +102,15 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def read_start(path: Path, size: int = 200) -> str:
+    """The first characters of a text file; empty where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(size)
+    except OSError:
+        return ""
+
+
 def to_json(value: object, *, indent: int | None = None) -> bytes:
     """One line of JSON (or indented), UTF-8, with NaN and infinity as null."""
     separators = (",", ":") if indent is None else None

@@ -16,8 +16,8 @@ from PIL import Image
 
 from rtprune_cli.errors import ExitCode, OutputError
 from rtprune_cli.options import OutputOptions
-from rtprune_cli.outputs import Earlier, FolderOutput, StreamOutput, open_output
-from rtprune_cli.records import Document, Markdown, PageResult
+from rtprune_cli.outputs import FolderOutput, StreamOutput, open_output
+from rtprune_cli.records import Document, Earlier, Markdown, PageResult
 from rtprune_cli.report import FIELDS
 from rtprune_cli.storage import append, atomic_write
 

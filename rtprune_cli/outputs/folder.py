@@ -1,4 +1,4 @@
-"""Owns the way out: the layout of the output folder, who may write there, and markdown on standard output.
+"""The output folder: its layout, what earlier runs left in it, and how documents get there page by page.
 
 OUTPUT/report.jsonl          one record a page, of every document in the folder
 OUTPUT/NAME/NAME.md, NAME.report.json, NAME.raw.txt, images/
@@ -9,80 +9,27 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import re
 import shutil
-import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import IO, Any, TextIO
+from typing import IO, Any
 
 from rtprune_cli import journal
 from rtprune_cli.errors import OutputError
 from rtprune_cli.journal import Entry, Header, Journal
-from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import OutputOptions
-from rtprune_cli.records import Document, Occupancy, PageResult
+from rtprune_cli.outputs.lock import FolderLock
+from rtprune_cli.outputs.pages import join, page_text, without_crops
+from rtprune_cli.records import Document, Earlier, Occupancy, PageResult
 from rtprune_cli.report import SCHEMA_VERSION, Record, summarise
-from rtprune_cli.storage import atomic_write, make_folder, output_error, remove, temporary_path, to_json
-
-log = logging.getLogger("rtprune")
+from rtprune_cli.storage import atomic_write, make_folder, output_error, read_start, remove, temporary_path, to_json
 
 REPORT = "report.jsonl"
 STATE = ".rtprune"
-STDOUT = "-"
-MAX_ERROR_TEXT = 200
-_CROP_LINK = re.compile(r"!\[\]\(images/(page-\d{4,12}-\d{1,9}\.png)\)")
 _CROP_NAME = re.compile(r"page-\d{4,12}-\d{1,9}\.png")
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """What an earlier run left of a document: all of it, or the ``pages`` that need not be read again."""
-
-    finished: bool = False
-    pages: frozenset[int] = frozenset()
-    records: tuple[Record, ...] = ()
-
-
-# --- A page as text ----------------------------------------------------------------------------------------------
-
-
-def _page_text(record: Mapping[str, object], text: str) -> str:
-    """One page with its marker; a failed page (or document) is a comment in its place."""
-    page = record.get("page")
-    place = "document" if page is None else f"page {page}"
-    if record.get("status") != "failed":
-        return f"<!-- {place} -->\n\n{text}".rstrip()
-    error = record.get("error")
-    error = error if isinstance(error, Mapping) else {}
-    code, message = (_harmless(error.get(key, default)) for key, default in (("code", "failure"), ("message", "")))
-    return f"<!-- {place} failed: {code}: {message}".rstrip(" :") + " -->"
-
-
-def _harmless(value: object) -> str:
-    """Text that cannot end the comment it stands in, on one line."""
-    text = " ".join(str(value).split())[:MAX_ERROR_TEXT]
-    return re.sub("-{2,}", "-", text).replace(">", "&gt;").strip("-")
-
-
-def _join(pages: Sequence[str]) -> bytes:
-    return ("\n\n".join(pages) + "\n").encode("utf-8", "replace")
-
-
-def _without_crops(result: PageResult) -> str:
-    """The page's markdown without references to crops, for outputs that have no files to lead to."""
-    crops = result.markdown.crops
-    text = _CROP_LINK.sub(lambda link: "" if link[1] in crops else link[0], result.markdown.text)
-    return re.sub(r"\n{3,}", "\n\n", text).strip()
-
-
-# --- The output folder -------------------------------------------------------------------------------------------
 
 
 class FolderOutput:
@@ -96,12 +43,11 @@ class FolderOutput:
     def __init__(self, root: Path, options: OutputOptions, *, wait: bool = False) -> None:
         self.root = root
         self._options = options
-        self._wait = wait
         self._journals: dict[PurePosixPath, Journal] = {}
         self._lost: dict[PurePosixPath, Record] = {}  # documents that failed as a whole
         self._rows: IO[bytes] | None = None
         self._written: set[str] = set()  # folders of the documents in the rows
-        self._lock: Any = None
+        self._lock = FolderLock(self._state, wait=wait)
 
     # --- Taking and leaving the folder
 
@@ -111,7 +57,7 @@ class FolderOutput:
             OutputError: the folder cannot be created or written, or another run has it.
         """
         make_folder(self._state)
-        self._acquire()
+        self._lock.acquire(self.root)
         try:
             shutil.rmtree(self._scratch, ignore_errors=True)  # what a killed run left
             self._scratch.mkdir()
@@ -120,31 +66,6 @@ class FolderOutput:
             self._lock.release()
             raise output_error(self.root, error) from None
         return self
-
-    def _acquire(self) -> None:
-        from filelock import FileLock, Timeout
-
-        self._lock = FileLock(self._state / "lock")  # the system drops it when the process dies, however it dies
-        note = self._state / "owner"
-        try:
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                if not self._wait:
-                    raise
-                log.log(NOTICE, "waiting: %s writes to %r", _read_text(note) or "another rtprune", str(self.root))
-                self._lock.acquire()
-        except Timeout:
-            who = _read_text(note) or "another rtprune"
-            raise OutputError(
-                f"{who} writes to {str(self.root)!r}", "Wait for it (or use --wait), or choose another folder with -o"
-            ) from None
-        except OSError as error:
-            raise output_error(self.root, error) from None
-        started = datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds")
-        atomic_write(
-            note, f"rtprune process {os.getpid()} on {socket.gethostname()}, since {started},".encode(), self._scratch
-        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -165,7 +86,6 @@ class FolderOutput:
                 raise
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
-            remove(self._state / "owner")
             self._lock.release()
 
     def _append_unfinished(self) -> None:
@@ -223,7 +143,7 @@ class FolderOutput:
             markdown = self._markdown(document)
             if not markdown.exists():
                 return "free"
-            return "own" if _read_text(markdown, 5) == "<!-- " else "other"  # a page marker, its journal deleted
+            return "own" if read_start(markdown, 5) == "<!-- " else "other"  # a page marker, its journal deleted
         path = _absolute(document)
         if path is not None and header.path == path:
             return "own"
@@ -268,7 +188,7 @@ class FolderOutput:
             self._lost[document.folder] = result.record
             return
         if self._options.md_only:
-            entry = Entry(result.record, _without_crops(result))
+            entry = Entry(result.record, without_crops(result))
         else:
             raw = result.raw if self._options.raw else None
             entry = Entry(result.record, result.markdown.text, raw, tuple(self._save_crops(result)))
@@ -305,12 +225,12 @@ class FolderOutput:
     def _write_document(self, document: Document, entries: Sequence[Entry], settings: Mapping[str, Any]) -> None:
         markdown = self._markdown(document)
         make_folder(markdown.parent)
-        atomic_write(markdown, _join([_page_text(entry.record, entry.text) for entry in entries]), self._scratch)
+        atomic_write(markdown, join([page_text(entry.record, entry.text) for entry in entries]), self._scratch)
         if self._options.md_only:
             return
         raw = markdown.with_name(f"{document.stem}.raw.txt")
         if self._options.raw:
-            atomic_write(raw, _join([_page_text(entry.record, entry.raw or "") for entry in entries]), self._scratch)
+            atomic_write(raw, join([page_text(entry.record, entry.raw or "") for entry in entries]), self._scratch)
         else:
             remove(raw)  # of an earlier run, and no longer the source of this markdown
         self._remove_other_crops(document, {name for entry in entries for name in entry.crops})
@@ -407,86 +327,3 @@ class FolderOutput:
 
 def _absolute(document: Document) -> str | None:
     return None if document.path is None else os.path.abspath(document.path)
-
-
-def _read_text(path: Path, size: int = 200) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(size)
-    except OSError:
-        return ""
-
-
-# --- Standard output ---------------------------------------------------------------------------------------------
-
-
-class StreamOutput:
-    """The same markdown page by page on a text stream (``-o -``): no folder, no report, no crops, nothing to resume."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stdout if stream is None else stream
-        self._first = True
-
-    def __enter__(self) -> StreamOutput:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def occupancy(self, document: Document, content: Callable[[], str]) -> Occupancy:
-        """A stream has room for every document."""
-        return "free"
-
-    def earlier(self, document: Document, fingerprint: str) -> Earlier:
-        """A stream remembers nothing."""
-        return Earlier()
-
-    def place(self, document: Document) -> str:
-        """Standard output, for every document."""
-        return STDOUT
-
-    def start(self, document: Document, fingerprint: str, content: str, keep: frozenset[int]) -> None:
-        """Nothing to open."""
-
-    def add(self, result: PageResult) -> None:
-        """Write one page and flush.
-
-        Raises:
-            BrokenPipeError: the reader has gone.
-            OutputError: any other failure to write.
-        """
-        page = _page_text(result.record, _without_crops(result))
-        self._write(b"" if self._first else b"\n", _join([page]))
-        self._first = False
-
-    def finish(self, document: Document, pages: Sequence[int], settings: Mapping[str, Any]) -> None:
-        """Nothing is left to write: pages went out as they came."""
-
-    def skip(self, document: Document, records: Sequence[Record]) -> None:
-        """Never called: nothing is finished earlier."""
-
-    def _write(self, *chunks: bytes) -> None:
-        data = b"".join(chunks)
-        try:
-            buffer = getattr(self._stream, "buffer", None)
-            self._stream.flush()
-            if buffer is None:
-                self._stream.write(data.decode())
-            else:  # UTF-8 and bare newlines whatever the locale and the platform
-                buffer.write(data)
-                buffer.flush()
-            self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise output_error("standard output", error) from None
-
-
-Output = FolderOutput | StreamOutput
-
-
-def open_output(options: OutputOptions, *, wait: bool = False) -> Output:
-    """The output that ``options.output`` names; enter it to use it. ``wait``: for another run to leave the folder."""
-    return StreamOutput() if options.output == STDOUT else FolderOutput(Path(options.output), options, wait=wait)

@@ -1,0 +1,41 @@
+"""A page as text: its marker, its markdown, or the comment that a failed page leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from rtprune_cli.records import PageResult
+
+MAX_ERROR_TEXT = 200
+_CROP_LINK = re.compile(r"!\[\]\(images/(page-\d{4,12}-\d{1,9}\.png)\)")
+
+
+def page_text(record: Mapping[str, object], text: str) -> str:
+    """One page with its marker; a failed page (or document) is a comment in its place."""
+    page = record.get("page")
+    place = "document" if page is None else f"page {page}"
+    if record.get("status") != "failed":
+        return f"<!-- {place} -->\n\n{text}".rstrip()
+    error = record.get("error")
+    error = error if isinstance(error, Mapping) else {}
+    code, message = (_harmless(error.get(key, default)) for key, default in (("code", "failure"), ("message", "")))
+    return f"<!-- {place} failed: {code}: {message}".rstrip(" :") + " -->"
+
+
+def _harmless(value: object) -> str:
+    """Text that cannot end the comment it stands in, on one line."""
+    text = " ".join(str(value).split())[:MAX_ERROR_TEXT]
+    return re.sub("-{2,}", "-", text).replace(">", "&gt;").strip("-")
+
+
+def join(pages: Sequence[str]) -> bytes:
+    """Pages as the bytes of a file, UTF-8."""
+    return ("\n\n".join(pages) + "\n").encode("utf-8", "replace")
+
+
+def without_crops(result: PageResult) -> str:
+    """The page's markdown without references to crops, for outputs that have no files to lead to."""
+    crops = result.markdown.crops
+    text = _CROP_LINK.sub(lambda link: "" if link[1] in crops else link[0], result.markdown.text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
