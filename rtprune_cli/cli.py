@@ -174,7 +174,8 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
             read_and_write(documents, locate(options.model), options, output, display)
         except KeyboardInterrupt as stop:
             display.totals.stopped, code = "interrupted", _code_of(stop)
-    tell_end(display, log_options, goes_on=isinstance(output, FolderOutput))
+    same = "The same command without --force" if options.run.force else "The same command"
+    tell_end(display, log_options, goes_on=same if isinstance(output, FolderOutput) else "")
     return exit_code(display.totals) if code is None else code
 
 

@@ -167,9 +167,9 @@ def showing(documents: int, options: LogOptions, first: str) -> Iterator[Display
         yield ProgressDisplay(documents, bar, first)
 
 
-def tell_end(display: Display, options: LogOptions, *, goes_on: bool) -> None:
-    """The end of a run: the table, what failed, what was done before, why it stopped early and whether the same
-    command ``goes_on`` from there."""
+def tell_end(display: Display, options: LogOptions, *, goes_on: str) -> None:
+    """The end of a run: the table, what failed, what was done before, why it stopped early, and what ``goes_on``
+    from there."""
     totals = display.totals
     if options.log_format == "json":
         data = {
@@ -183,7 +183,7 @@ def tell_end(display: Display, options: LogOptions, *, goes_on: bool) -> None:
     elif not options.quiet:
         _print_end(display, make_console())
     if totals.stopped:
-        log.error("%s%s", totals.stopped, ". The same command goes on from here" if goes_on else "")
+        log.error("%s%s", totals.stopped, f". {goes_on} goes on from here" if goes_on else "")
 
 
 def _print_end(display: Display, console: Console) -> None:

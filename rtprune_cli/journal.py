@@ -12,6 +12,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from rtprune_cli.storage import append, atomic_write, make_folder, output_error, to_json
@@ -92,13 +93,14 @@ class Journal:
                 file.seek(self._places[page])
                 yield _entry(json.loads(file.readline()))
 
-    def finish(self, records: list[dict[str, Any]]) -> None:
-        """Mark the document as done, and keep only the records of its pages.
+    def finish(self, entries: Iterable[Entry]) -> None:
+        """Mark the document as done, and keep of its pages only the records and the names of the crops.
 
         Raises:
             OutputError: it cannot be written; the document counts as unfinished.
         """
-        lines = [{**_header_line(self._header), "finished": True}, *({"record": record} for record in records)]
+        pages = ({"record": entry.record, "crops": entry.crops} for entry in entries)
+        lines = [{**_header_line(self._header), "finished": True}, *pages]
         atomic_write(self._path, b"".join(map(to_json, lines)), self._scratch)
 
     def close(self) -> None:
@@ -134,15 +136,29 @@ def read(path: Path) -> Past | None:
         place = file.tell()
         for raw in file:
             line = _line(raw)
-            if line is None or not isinstance(line.get("record"), dict):
+            record = None if line is None else line.get("record")
+            if line is None or not isinstance(record, dict) or not isinstance(record.get("page"), int):
                 break  # torn; nothing whole can follow it
-            record = line["record"]
             if record.get("status") == "ok":
                 records.append(record)
                 places[record["page"]] = place
                 crops[record["page"]] = tuple(line.get("crops", ()))
             place += len(raw)
         return Past(header, bool(first and first.get("finished")), records, crops, places, place)
+
+
+def rename_owner(path: Path, owner: str | None, scratch: Path) -> None:
+    """Write into a journal that its document now lies at ``owner``.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        first, *rest = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise output_error(path, error) from None
+    header = to_json({**(_line(first) or {}), "path": owner})
+    atomic_write(path, b"".join([header, *rest]), scratch)
 
 
 def owner(path: Path) -> Header | None:
@@ -169,10 +185,10 @@ def _header_line(header: Header) -> dict[str, Any]:
 def _header(line: Mapping[str, Any] | None) -> Header | None:
     if line is None or line.get("journal") != VERSION:
         return None
-    try:
-        return Header(line["path"], line["sha256"], line["fingerprint"])
-    except KeyError:
+    path, others = line.get("path"), (line.get("sha256"), line.get("fingerprint"))
+    if not isinstance(path, (str, NoneType)) or not all(isinstance(value, str) for value in others):
         return None
+    return Header(path, line["sha256"], line["fingerprint"])
 
 
 def _entry(line: Mapping[str, Any]) -> Entry:

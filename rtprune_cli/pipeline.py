@@ -166,7 +166,7 @@ class _Closed:
 
 def _starting(plans: Iterable[Plan], output: Output) -> Iterator[Plan]:
     for plan in plans:
-        if plan.fingerprint and not plan.earlier.finished:
+        if plan.error is None and not plan.earlier.finished:
             output.start(plan.document, plan.fingerprint, plan.content, plan.earlier.pages)
         yield plan
 

@@ -80,6 +80,15 @@ def test_a_failed_document_is_tried_again(make_pdf: MakePdf, rtprune: Any, tmp_p
     assert "failed" not in (tmp_path / "out" / "doc" / "doc.md").read_text()
 
 
+def test_a_mistyped_page_range_takes_no_text(make_pdf: MakePdf, rtprune: Any, tmp_path: Path) -> None:
+    command = "ocr", make_pdf("one"), "-o", tmp_path / "out", *TINY
+    rtprune(*command)
+    before = (tmp_path / "out" / "doc" / "doc.md").read_bytes()
+    assert rtprune(*command, "--pages", "9").exit_code == 2
+    assert (tmp_path / "out" / "doc" / "doc.md").read_bytes() == before
+    assert "1 document done before" in rtprune(*command).stderr
+
+
 def test_documents_of_one_name_in_several_runs_all_stay(make_pdf: MakePdf, rtprune: Any, tmp_path: Path) -> None:
     for folder in ("x", "y", "x"):
         (tmp_path / folder).mkdir(exist_ok=True)

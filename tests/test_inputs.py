@@ -179,6 +179,23 @@ def test_folder_never_meets_a_file_of_another_document(tmp_path: Path) -> None:
     assert folders(find_documents([str(tmp_path)], recursive=True)) == ["a.md", "a_2", "report.jsonl_2", "a/a.md"]
 
 
+def test_output_folder_reached_through_a_link_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "in" / "out").mkdir(parents=True)
+    for name in ("a.pdf", "out/b.pdf"):
+        (tmp_path / "in" / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "in" / "out")
+    found = find_files([str(tmp_path / "in")], recursive=True, exclude=[tmp_path / "link"])
+    assert [item.name for item in found] == [str(tmp_path / "in" / "a.pdf")]
+
+
+def test_crops_beside_the_inputs_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a" / "images").mkdir(parents=True)
+    for name in ("a.pdf", "a/images/page-0001-1.png", "a/images/mine.png"):
+        (tmp_path / name).touch()
+    found = find_files([str(tmp_path)], recursive=True, exclude=[tmp_path])
+    assert [item.name for item in found] == [str(tmp_path / "a.pdf"), str(tmp_path / "a/images/mine.png")]
+
+
 def test_state_of_the_tool_is_no_place_for_a_document() -> None:
     assert folders(name_documents(wanting(".rtprune", ".RTprune/x"))) == [".rtprune_2", ".RTprune_2/x"]
 

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rtprune_cli.errors import ExitCode, OutputError
+from rtprune_cli.errors import ExitCode, InputError, OutputError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput, StreamOutput, open_output
 from rtprune_cli.records import Document, Earlier, Markdown, PageResult
@@ -197,7 +198,7 @@ def test_report_of_a_document(tmp_path: Path) -> None:
     report = json.loads((folder / "paper.report.json").read_text())
     assert report["schema_version"] == 1
     assert report["settings"] == {"ratio": None}
-    assert report["document"] == {"name": "in/paper.pdf", "path": str(Path("in/paper.pdf")), "folder": "paper"}
+    assert report["document"] == {"name": "in/paper.pdf", "path": os.path.abspath("in/paper.pdf"), "folder": "paper"}
     assert [record["status"] for record in report["pages"]] == ["ok", "failed"]
     assert (report["summary"]["pages"], report["summary"]["failed"]) == (1, 1)
 
@@ -356,7 +357,7 @@ def test_a_page_whose_crop_is_gone_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", range(1, 400, 57))
 def test_a_torn_last_line_costs_its_page_only(tmp_path: Path, cut: int) -> None:
     cut_short(tmp_path, page(1, "one"), page(2, "two"))
-    path = tmp_path / ".rtprune" / "journal" / "paper.jsonl"
+    (path,) = (tmp_path / ".rtprune" / "journal").rglob("*.jsonl")
     path.write_bytes(path.read_bytes()[:-cut])
     assert FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f").pages == {1}
     with FolderOutput(tmp_path, OPTIONS) as output:
@@ -438,21 +439,102 @@ def test_a_document_that_was_moved_is_known_by_its_content(tmp_path: Path) -> No
     assert output.occupancy(other_document(tmp_path), lambda: "other content") == "other"
 
 
-def test_a_file_of_the_user_is_not_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["paper.md", "paper.report.json", "paper.raw.txt"])
+@pytest.mark.parametrize("text", ["# My notes", "<!-- page 1 -->", '{"document": {"path": "x"}}'])
+def test_a_file_of_the_user_is_not_overwritten(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / "paper").mkdir()
-    (tmp_path / "paper" / "paper.md").write_text("# My notes")
+    (tmp_path / "paper" / name).write_text(text)
     assert FolderOutput(tmp_path, OPTIONS).occupancy(PAPER, lambda: "content") == "other"
-    (tmp_path / "paper" / "paper.md").write_text("<!-- page 1 -->")  # the tool's own, its journal deleted
-    assert FolderOutput(tmp_path, OPTIONS).occupancy(PAPER, lambda: "content") == "own"
 
 
-def test_a_document_that_vanished_keeps_its_text(tmp_path: Path) -> None:
-    folder = write(tmp_path, page(1, "precious"))
+def test_without_its_journal_a_document_is_known_by_its_report(tmp_path: Path) -> None:
+    write(tmp_path, page(1))
+    shutil.rmtree(tmp_path / ".rtprune")
+    output = FolderOutput(tmp_path, OPTIONS)
+    assert output.occupancy(PAPER, lambda: "content") == "own"
+    assert output.occupancy(other_document(tmp_path), lambda: "content") == "other"
+
+
+def test_layouts_that_share_a_file_do_not_share_a_document(tmp_path: Path) -> None:
+    write(tmp_path, page(1))
+    inner = Document(Path("paper/paper.pdf"), "paper/paper.pdf", PurePosixPath("paper/paper"))
+    assert FolderOutput(tmp_path, OutputOptions(md_only=True)).occupancy(inner, lambda: "else") == "other"
+
+
+def test_what_came_from_a_pipe_is_known_by_its_content(tmp_path: Path) -> None:
+    pipe = Document(Path("/dev/fd/63"), "/dev/fd/63", PurePosixPath("63"), data=b"one")
     with FolderOutput(tmp_path, OPTIONS) as output:
+        finish(output, page(1, document=pipe), document=pipe)
+    assert FolderOutput(tmp_path, OPTIONS).occupancy(pipe, lambda: "other content") == "other"
+
+
+def test_a_place_whose_document_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
+    def unreadable() -> str:
+        raise InputError("it is gone")
+
+    write(tmp_path, page(1))
+    assert FolderOutput(tmp_path, OPTIONS).occupancy(other_document(tmp_path), unreadable) == "other"
+
+
+def test_a_document_that_was_moved_keeps_its_place_when_it_changes(tmp_path: Path) -> None:
+    write(tmp_path, page(1))
+    moved = other_document(tmp_path)
+    with FolderOutput(tmp_path, OPTIONS) as output:
+        output.skip(moved, output.earlier(moved, "f").records)
+    assert FolderOutput(tmp_path, OPTIONS).occupancy(moved, lambda: "changed") == "own"
+
+
+@pytest.mark.parametrize("md_only", [False, True])
+def test_a_document_that_can_no_longer_be_opened_keeps_its_text(tmp_path: Path, md_only: bool) -> None:
+    options = OutputOptions(md_only=md_only)
+    write(tmp_path, page(1, "precious"), options=options)
+    with FolderOutput(tmp_path, options) as output:
         output.add(page(None, error="gone"))
         output.finish(PAPER, [], {})
-    assert "precious" in (folder / "paper.md").read_text()
-    assert rows(tmp_path) == [("paper", None)]
+    markdown = tmp_path / "paper.md" if md_only else tmp_path / "paper" / "paper.md"
+    assert "precious" in markdown.read_text()
+    assert md_only or rows(tmp_path) == [("paper", None)]
+
+
+def test_a_document_that_never_could_be_opened_keeps_its_place(tmp_path: Path) -> None:
+    options = OutputOptions(md_only=True)
+    for reason in ("first", "second"):
+        with FolderOutput(tmp_path, options) as output:
+            assert output.occupancy(PAPER, lambda: "content") == ("free" if reason == "first" else "own")
+            output.add(page(None, error=reason))
+            output.finish(PAPER, [], {})
+    assert "second" in (tmp_path / "paper.md").read_text()
+
+
+def test_rows_of_a_killed_run_reach_the_report_with_the_next_one(tmp_path: Path) -> None:
+    killed = FolderOutput(tmp_path, OPTIONS)
+    killed.__enter__()
+    finish(killed, page(1))
+    with open(killed._rows_path, "ab") as file:
+        file.write(b'{"folder": "torn')
+    killed._lock.release()
+    other = Document(Path("b.pdf"), "b.pdf", PurePosixPath("b"))
+    with FolderOutput(tmp_path, OPTIONS) as output:
+        finish(output, page(1, document=other), document=other)
+    assert rows(tmp_path) == [("paper", 1), ("b", 1)]
+
+
+def test_a_document_that_lost_a_page_on_the_way_is_not_finished(tmp_path: Path) -> None:
+    with FolderOutput(tmp_path, OPTIONS) as output:
+        begin(output)
+        output.add(page(1))
+        output.finish(PAPER, [1, 2], {})
+    assert not FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f").finished
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"{}\n", b'{"journal": 1, "path": [], "sha256": "", "fingerprint": ""}\n', b"x" * 99]
+)
+def test_a_journal_of_garbage_is_no_journal(tmp_path: Path, garbage: bytes) -> None:
+    cut_short(tmp_path, page(1))
+    (path,) = (tmp_path / ".rtprune" / "journal").rglob("*.jsonl")
+    path.write_bytes(garbage)
+    assert FolderOutput(tmp_path, OPTIONS).earlier(PAPER, "f") == Earlier()
 
 
 # --- Standard output

@@ -20,6 +20,7 @@ from rtprune_cli.records import Document, Occupancy
 log = logging.getLogger("rtprune")
 
 STDIN = "-"
+CROP = re.compile(r"[\\/]images[\\/]page-\d{4,12}-\d{1,9}\.png$")  # made by an earlier run
 MAX_STEM_BYTES = 200  # file systems allow 255 for a name; ".report.json" and "_2" must still fit
 RESERVED = ("report.jsonl", "report.jsonl.part", ".rtprune")  # the run's own beside the documents' folders
 
@@ -80,7 +81,7 @@ def find_files(
     """
     if files_from == STDIN and STDIN in paths:
         raise UsageError("both a list and a document on standard input", "Put one of them in a file")
-    skipped = {os.path.abspath(path) for path in exclude}
+    skipped = {os.path.realpath(path) for path in exclude}
     found: list[Found] = []
     seen: set[str] = set()
     listed = [] if files_from is None else _read_list(files_from, null, stdin)
@@ -159,12 +160,15 @@ def _walk(root: Path, recursive: bool, skipped: set[str]) -> list[Path]:
         log.warning("the folder %s was skipped: %s", where, reason(error))
 
     files: list[Path] = []
+    into_itself = os.path.realpath(root) in skipped  # the output goes beside the input
     # Linked folders are not followed, as in find(1): a loop of links ends here, and no file is reached twice.
     for folder, subfolders, names in os.walk(root, onerror=give_up_or_warn):
         wanted = [name for name in subfolders if not name.startswith(".")]
-        wanted = [name for name in wanted if os.path.abspath(os.path.join(folder, name)) not in skipped]
+        wanted = [name for name in wanted if os.path.realpath(os.path.join(folder, name)) not in skipped]
         subfolders[:] = sorted(wanted) if recursive else []
         for name in sorted(names):
+            if into_itself and CROP.search(os.path.join(folder, name)):
+                continue
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
                 path = Path(folder, name)
                 if os.path.isfile(path):

@@ -7,6 +7,7 @@ OUTPUT/.rtprune/             the tool's own: a journal a document, the lock, tem
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from rtprune_cli import journal
-from rtprune_cli.errors import OutputError
+from rtprune_cli.errors import OutputError, RtpruneError
 from rtprune_cli.journal import Entry, Header, Journal
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs.lock import FolderLock
@@ -29,6 +30,7 @@ from rtprune_cli.storage import atomic_write, make_folder, output_error, read_st
 
 REPORT = "report.jsonl"
 STATE = ".rtprune"
+LOST = "<!-- document failed"
 _CROP_NAME = re.compile(r"page-\d{4,12}-\d{1,9}\.png")
 
 
@@ -59,6 +61,7 @@ class FolderOutput:
         make_folder(self._state)
         self._lock.acquire(self.root)
         try:
+            self._recover_rows()
             shutil.rmtree(self._scratch, ignore_errors=True)  # what a killed run left
             self._scratch.mkdir()
             self._rows = open(self._rows_path, "wb")
@@ -66,6 +69,19 @@ class FolderOutput:
             self._lock.release()
             raise output_error(self.root, error) from None
         return self
+
+    def _recover_rows(self) -> None:
+        """Bring the rows of a run that was killed to the report."""
+        try:
+            lines = self._rows_path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return
+        whole = {line: folder for line in lines if (folder := _folder_of(line))}
+        self._rows_path.write_bytes(b"".join(whole))
+        self._written = set(whole.values())
+        if self._written:
+            self._write_report()
+        self._written = set()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -78,6 +94,7 @@ class FolderOutput:
             self._rows = None
             if self._written:
                 self._write_report()
+            shutil.rmtree(self._scratch, ignore_errors=True)  # else the rows wait for the next run
         except OSError as problem:
             if kind is None:  # else the exception under way is the one to report
                 raise output_error(self.root / REPORT, problem) from None
@@ -85,7 +102,6 @@ class FolderOutput:
             if kind is None:
                 raise
         finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
             self._lock.release()
 
     def _append_unfinished(self) -> None:
@@ -122,11 +138,8 @@ class FolderOutput:
             return
         with old:
             for line in old:
-                try:
-                    folder = json.loads(line)["folder"]
-                except (ValueError, LookupError, TypeError):
-                    continue  # torn by hand, or not a record
-                if folder not in self._written:
+                folder = _folder_of(line)
+                if folder and folder not in self._written:
                     yield line
 
     # --- What is there already
@@ -138,29 +151,41 @@ class FolderOutput:
         A document is the same when its path is, or when the recorded path is gone (or was standard input) and its
         ``content``, a SHA-256, is the recorded one.
         """
+        path = _absolute(document)
         header = journal.owner(self._journal_path(document))
         if header is None:
-            markdown = self._markdown(document)
-            if not markdown.exists():
+            if not any(file.exists() for file in self._own_files(document).values()):
                 return "free"
-            return "own" if read_start(markdown, 5) == "<!-- " else "other"  # a page marker, its journal deleted
-        path = _absolute(document)
+            return "own" if path is not None and self._reported_path(document) == path else "other"
         if path is not None and header.path == path:
             return "own"
-        gone = header.path is None or not os.path.exists(header.path)
-        return "own" if gone and header.sha256 == content() else "other"
+        try:
+            moved = (header.path is None or not os.path.exists(header.path)) and header.sha256 == content()
+        except RtpruneError:  # what cannot be read cannot be known; the run will say why
+            moved = False
+        return "own" if moved else "other"
+
+    def _reported_path(self, document: Document) -> str | None:
+        """Whose text lies there according to its report, where the journal was deleted."""
+        try:
+            report = json.loads(self._own_files(document)[".report.json"].read_bytes())
+            return str(report["document"]["path"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
 
     def earlier(self, document: Document, fingerprint: str) -> Earlier:
         """What is left of an earlier run under the same content, settings, model and version. Nothing is written."""
         past = journal.read(self._journal_path(document))
         if past is None or past.header.fingerprint != fingerprint:
             return Earlier()
-        if past.finished:
-            whole = all(path.exists() for path in self._files(document))
-            return Earlier(True, frozenset(past.places), tuple(past.records)) if whole else Earlier()
         images = self._images(document)
-        there = (page for page, crops in past.crops.items() if all((images / name).exists() for name in crops))
-        return Earlier(pages=frozenset(there))
+        there = frozenset(page for page, crops in past.crops.items() if all((images / name).exists() for name in crops))
+        if not past.finished:
+            return Earlier(pages=there)
+        wanted = {".md": True, ".report.json": not self._options.md_only, ".raw.txt": self._options.raw}
+        files = self._own_files(document)
+        whole = len(there) == len(past.records) and all(files[name].exists() for name, on in wanted.items() if on)
+        return Earlier(True, there, tuple(past.records)) if whole else Earlier()
 
     def place(self, document: Document) -> str:
         """Where the document's markdown goes."""
@@ -204,22 +229,39 @@ class FolderOutput:
         """
         own = self._journals.pop(document.folder, None)
         lost = self._lost.pop(document.folder, None)
-        if own is None and journal.owner(self._journal_path(document)) is not None:
-            self._append_rows([lost] if lost else [])
+        if own is None and lost is not None:
+            self._finish_lost(document, lost, settings)
             return
         entries = list(own.entries(page for page in pages if page in own.pages)) if own else []
         if lost is not None:
             entries.append(Entry(lost, "", ""))
-        records = [entry.record for entry in entries]
         self._write_document(document, entries, settings)
-        self._append_rows(records)
+        self._append_rows([entry.record for entry in entries])
         if own:
             own.close()
-            if all(record["status"] == "ok" for record in records):
-                own.finish(records)
+            if len(entries) == len(pages) and all(entry.record["status"] == "ok" for entry in entries):
+                own.finish(entries)
+
+    def _finish_lost(self, document: Document, record: Record, settings: Mapping[str, Any]) -> None:
+        """A document that could not be opened: a comment takes its place, unless there is text of an earlier run."""
+        markdown = self._markdown(document)
+        if not markdown.exists() or read_start(markdown).startswith(LOST):
+            self._write_document(document, [Entry(record, "", "")], settings)
+            if journal.owner(self._journal_path(document)) is None:  # whose comment it is
+                self.start(document, "", "", frozenset())
+                self._journals.pop(document.folder).close()
+        self._append_rows([record])
 
     def skip(self, document: Document, records: Sequence[Record]) -> None:
-        """A document that an earlier run finished: its records go to the report of this run too."""
+        """A document that an earlier run finished: its records go to the report of this run too.
+
+        Raises:
+            OutputError: something cannot be written.
+        """
+        path, place = _absolute(document), self._journal_path(document)
+        header = journal.owner(place)
+        if header is not None and path is not None and header.path != path:  # it was moved since
+            journal.rename_owner(place, path, self._scratch)
         self._append_rows(records)
 
     def _write_document(self, document: Document, entries: Sequence[Entry], settings: Mapping[str, Any]) -> None:
@@ -228,7 +270,7 @@ class FolderOutput:
         atomic_write(markdown, join([page_text(entry.record, entry.text) for entry in entries]), self._scratch)
         if self._options.md_only:
             return
-        raw = markdown.with_name(f"{document.stem}.raw.txt")
+        raw = self._own_files(document)[".raw.txt"]
         if self._options.raw:
             atomic_write(raw, join([page_text(entry.record, entry.raw or "") for entry in entries]), self._scratch)
         else:
@@ -237,7 +279,7 @@ class FolderOutput:
         records = [entry.record for entry in entries]
         about = {
             "name": document.name,
-            "path": None if document.path is None else str(document.path),
+            "path": _absolute(document),
             "folder": str(document.folder),
         }
         report = {
@@ -247,7 +289,7 @@ class FolderOutput:
             "summary": summarise(records),
             "settings": settings,
         }
-        atomic_write(markdown.with_name(f"{document.stem}.report.json"), to_json(report, indent=2), self._scratch)
+        atomic_write(self._own_files(document)[".report.json"], to_json(report, indent=2), self._scratch)
 
     def _append_rows(self, records: Sequence[Record]) -> None:
         if self._rows is None:
@@ -275,7 +317,11 @@ class FolderOutput:
         return self._scratch / "rows.jsonl"
 
     def _journal_path(self, document: Document) -> Path:
-        return self._state / "journal" / self._inside(document).with_name(f"{document.stem}.jsonl")
+        """Named after the markdown file, so that whoever owns that, with --md-only or without, is found; as a hash, so
+        that no name is too long or in the way of another."""
+        name = str(self._markdown(document).relative_to(self.root))
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:40]
+        return self._state / "journal" / digest[:2] / f"{digest}.jsonl"
 
     def _markdown(self, document: Document) -> Path:
         folder = self._inside(document)
@@ -285,11 +331,11 @@ class FolderOutput:
     def _images(self, document: Document) -> Path:
         return self._markdown(document).with_name("images")
 
-    def _files(self, document: Document) -> list[Path]:
-        """What a finished document has at least."""
+    def _own_files(self, document: Document) -> dict[str, Path]:
+        """What a document can have beside its crops, by ending."""
         markdown = self._markdown(document)
-        wanted = {".report.json": not self._options.md_only, ".raw.txt": self._options.raw}
-        return [markdown, *(markdown.with_name(document.stem + suffix) for suffix, on in wanted.items() if on)]
+        endings = (".md",) if self._options.md_only else (".md", ".report.json", ".raw.txt")
+        return {ending: markdown.with_name(document.stem + ending) for ending in endings}
 
     def _inside(self, document: Document) -> PurePosixPath:
         if document.folder.is_absolute() or ".." in document.folder.parts or not document.folder.parts:
@@ -326,4 +372,17 @@ class FolderOutput:
 
 
 def _absolute(document: Document) -> str | None:
-    return None if document.path is None else os.path.abspath(document.path)
+    """Where the document lies; None for what was read from a pipe, whose name says nothing. Bytes that are no text are
+    escaped, as JSON would lose them."""
+    if document.path is None or document.data is not None:
+        return None
+    return os.fsencode(os.path.abspath(document.path)).decode("utf-8", "backslashreplace")
+
+
+def _folder_of(line: bytes) -> str | None:
+    """The document of a line of the report; None for one that is torn or no record."""
+    try:
+        folder = json.loads(line)["folder"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return folder if isinstance(folder, str) and line.endswith(b"\n") else None
