@@ -506,6 +506,16 @@ def test_a_document_that_never_could_be_opened_keeps_its_place(tmp_path: Path) -
     assert "second" in (tmp_path / "paper.md").read_text()
 
 
+def test_rows_of_a_killed_run_survive_a_run_without_a_report(tmp_path: Path) -> None:
+    killed = FolderOutput(tmp_path, OPTIONS)
+    killed.__enter__()
+    finish(killed, page(1))
+    killed._lock.release()
+    with FolderOutput(tmp_path, OutputOptions(md_only=True)):
+        pass
+    assert rows(tmp_path) == [("paper", 1)]
+
+
 def test_rows_of_a_killed_run_reach_the_report_with_the_next_one(tmp_path: Path) -> None:
     killed = FolderOutput(tmp_path, OPTIONS)
     killed.__enter__()

@@ -15,12 +15,12 @@ from typing import BinaryIO, NamedTuple
 
 from rtprune_cli.errors import InputError, UsageError
 from rtprune_cli.inputs.formats import EXTENSIONS, READS, printable, reason
-from rtprune_cli.records import Document, Occupancy
+from rtprune_cli.records import CROP_NAME, Document, Occupancy
 
 log = logging.getLogger("rtprune")
 
 STDIN = "-"
-CROP = re.compile(r"[\\/]images[\\/]page-\d{4,12}-\d{1,9}\.png$")  # made by an earlier run
+CROP = re.compile(rf"[\\/]images[\\/]{CROP_NAME}$")  # made by an earlier run
 MAX_STEM_BYTES = 200  # file systems allow 255 for a name; ".report.json" and "_2" must still fit
 RESERVED = ("report.jsonl", "report.jsonl.part", ".rtprune")  # the run's own beside the documents' folders
 

@@ -24,14 +24,13 @@ from rtprune_cli.journal import Entry, Header, Journal
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.outputs.pages import join, page_text, without_crops
-from rtprune_cli.records import Document, Earlier, Occupancy, PageResult
+from rtprune_cli.records import CROP_NAME, Document, Earlier, Occupancy, PageResult
 from rtprune_cli.report import SCHEMA_VERSION, Record, summarise
 from rtprune_cli.storage import atomic_write, make_folder, output_error, read_start, remove, temporary_path, to_json
 
 REPORT = "report.jsonl"
 STATE = ".rtprune"
 LOST = "<!-- document failed"
-_CROP_NAME = re.compile(r"page-\d{4,12}-\d{1,9}\.png")
 
 
 class FolderOutput:
@@ -79,8 +78,7 @@ class FolderOutput:
         whole = {line: folder for line in lines if (folder := _folder_of(line))}
         self._rows_path.write_bytes(b"".join(whole))
         self._written = set(whole.values())
-        if self._written:
-            self._write_report()
+        self._write_report()
         self._written = set()
 
     def __exit__(
@@ -92,8 +90,7 @@ class FolderOutput:
             with rows:
                 self._append_unfinished()
             self._rows = None
-            if self._written:
-                self._write_report()
+            self._write_report()
             shutil.rmtree(self._scratch, ignore_errors=True)  # else the rows wait for the next run
         except OSError as problem:
             if kind is None:  # else the exception under way is the one to report
@@ -115,7 +112,7 @@ class FolderOutput:
 
     def _write_report(self) -> None:
         """Records of the documents that were not in this run, as they were, then those of this run in its order."""
-        if self._options.md_only:
+        if not self._written:
             return
         temporary = temporary_path(self.root / REPORT, self._scratch)
         try:
@@ -294,6 +291,8 @@ class FolderOutput:
     def _append_rows(self, records: Sequence[Record]) -> None:
         if self._rows is None:
             raise RuntimeError("FolderOutput was not entered")
+        if self._options.md_only:
+            return
         try:
             self._rows.write(b"".join(map(to_json, records)))
             self._rows.flush()
@@ -367,7 +366,7 @@ class FolderOutput:
         folder = self._images(document)
         if folder.is_dir():
             for path in folder.iterdir():
-                if _CROP_NAME.fullmatch(path.name) and path.name not in names:
+                if re.fullmatch(CROP_NAME, path.name) and path.name not in names:
                     remove(path)
 
 

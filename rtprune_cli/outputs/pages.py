@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from rtprune_cli.records import PageResult
+from rtprune_cli.records import CROP_NAME, PageResult
 
 MAX_ERROR_TEXT = 200
-_CROP_LINK = re.compile(r"!\[\]\(images/(page-\d{4,12}-\d{1,9}\.png)\)")
+_CROP_LINK = re.compile(rf"!\[\]\(images/({CROP_NAME})\)")
 
 
 def page_text(record: Mapping[str, object], text: str) -> str:
