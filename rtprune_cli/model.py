@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from rtprune_cli.options import DEEPSEEK_OCR, Mode, ModelOptions, Prompt
 from rtprune_cli.records import Views, VisualTokens
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
     from transformers import UnlimitedOcrConfig, UnlimitedOcrForConditionalGeneration
 
@@ -33,6 +35,7 @@ PROMPTS = {
 # Table tokens repeat lawfully: the official no-repeat rule lets them through.
 NGRAM_EXEMPT = ("<td>", "</td>")
 ATTENTION = "sdpa"
+SMALL_MODEL = 2**28  # bytes of weights; below, fixed costs rule: low precision and many threads gain nothing
 
 
 def build_config(raw: dict[str, Any]) -> UnlimitedOcrConfig:
@@ -128,12 +131,19 @@ class Checkpoint:
     def attention(self) -> str:
         return ATTENTION
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the model is done with a page in about the time that it takes to make one."""
+        return weights_size(self.folder) < SMALL_MODEL
+
     def load(self) -> OcrModel:
         """The model with its weights.
 
         Raises:
             ModelError: weights that cannot be read, tensors that do not fit.
         """
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # events and recordings belong to the current one
         own = {each.name: getattr(self, each.name) for each in fields(Checkpoint)}
         return OcrModel(**own, network=_load_network(self))
 
@@ -147,6 +157,10 @@ class OcrModel(Checkpoint):
     def load(self) -> OcrModel:
         """It is loaded."""
         return self
+
+    @property
+    def is_small(self) -> bool:
+        return sum(parameter.nbytes for parameter in self.network.parameters()) < SMALL_MODEL
 
     @property
     def text_config(self) -> Any:
@@ -195,16 +209,30 @@ class OcrModel(Checkpoint):
         return self.network.get_input_embeddings()(ids)
 
     @torch.inference_mode()
-    def encode(self, views: Sequence[Views]) -> list[VisualTokens]:
-        """Projected visual tokens of each page. All pages must have global views of one side (one mode)."""
+    def pixels(self, views: Sequence[Views]) -> Tensor:
+        """The global views of B pages of one mode as the model sees them, (B, 3, S, S), float32 in [-1, 1]."""
+        return normalise(np.stack([v.global_view for v in views]), self.device)
+
+    @torch.inference_mode()
+    def encode(self, views: Sequence[Views], pixels: Tensor | None = None) -> list[VisualTokens]:
+        """Projected visual tokens of each page. All pages must have global views of one side (one mode).
+
+        ``pixels``: what :meth:`pixels` gives for them, where it is at hand.
+        """
         tiles = [v.tiles for v in views if v.tiles is not None]
         output = self.network.get_image_features(
-            pixel_values=torch.stack([v.global_view for v in views]).to(self.device, self.dtype),
-            pixel_values_local=torch.cat(tiles).to(self.device, self.dtype) if tiles else None,
+            pixel_values=(self.pixels(views) if pixels is None else pixels).to(self.dtype),
+            pixel_values_local=normalise(np.concatenate(tiles), self.device).to(self.dtype) if tiles else None,
             num_local_patches=[0 if v.tiles is None else len(v.tiles) for v in views],
             patches_grid=[list(v.grid) for v in views],
         )
         return [VisualTokens(tokens, newline_mask(v)) for tokens, v in zip(output.pooler_output, views, strict=True)]
+
+
+def normalise(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Bytes (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1], with the official order of operations."""
+    channels_first = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+    return channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(0.5).div_(0.5)
 
 
 def newline_mask(views: Views) -> Tensor:
@@ -212,7 +240,7 @@ def newline_mask(views: Views) -> Tensor:
     columns, rows = views.grid
     parts = []
     if views.tiles is not None:
-        cells = int(views.tiles.shape[-1]) // 64
+        cells = views.tiles.shape[1] // 64
         parts.append(_rows(rows * cells, columns * cells))
     parts.append(_rows(views.side // 64, views.side // 64))
     return torch.cat([*parts, torch.zeros(1, dtype=torch.bool)])
@@ -243,11 +271,29 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda:0") if name == "cuda" else device
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 on CUDA and float32 on the CPU."""
+def pick_dtype(name: str, device: torch.device, *, small: bool = False) -> torch.dtype:
+    """``auto`` is bfloat16 on CUDA, and on CPUs that compute in it unless the model is ``small``; else float32."""
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        fast = device.type == "cuda" or (not small and _cpu_has_bfloat16())
+        return torch.bfloat16 if fast else torch.float32
     return getattr(torch, name)
+
+
+def _cpu_has_bfloat16() -> bool:
+    # torch has no public question for it; without these it computes in float32 and rounds, which takes longer.
+    questions = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(question() for question in questions if question is not None)
+
+
+def experts_implementation(device: torch.device) -> str:
+    """How transformers computes the experts: on CUDA one grouped matrix product serves them all, since the plain loop
+    would sync once an expert."""
+    return "grouped_mm" if device.type == "cuda" else "eager"
+
+
+def weights_size(folder: Path) -> int:
+    """Bytes of a checkpoint's weights."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], Adapter]:
@@ -287,7 +333,7 @@ def locate(options: ModelOptions) -> Checkpoint:
         mode=best["mode"],
         prompt=best["prompt"],
         device=device,
-        dtype=pick_dtype(options.dtype, device),
+        dtype=pick_dtype(options.dtype, device, small=weights_size(origin.folder) < SMALL_MODEL),
         config=config,
     )
 
@@ -303,8 +349,6 @@ def _load_network(checkpoint: Checkpoint) -> UnlimitedOcrForConditionalGeneratio
     from transformers.utils import logging
 
     config = ADAPTERS[checkpoint.config["architectures"][0]].build_config(checkpoint.config)
-    # On CUDA one grouped matrix product serves all experts; the plain loop would sync once an expert.
-    experts = "grouped_mm" if checkpoint.device.type == "cuda" else "eager"
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the loader logs a table for what is checked below
@@ -314,7 +358,7 @@ def _load_network(checkpoint: Checkpoint) -> UnlimitedOcrForConditionalGeneratio
             config=config,
             dtype=checkpoint.dtype,
             attn_implementation=ATTENTION,
-            experts_implementation=experts,
+            experts_implementation=experts_implementation(checkpoint.device),
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,

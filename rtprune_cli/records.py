@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from rtprune_cli.errors import RtpruneError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
     from torch import Tensor
 
@@ -67,21 +69,35 @@ class PageFault:
 
 @dataclass(frozen=True)
 class Views:
-    """What the vision encoder sees of a page, normalised to [-1, 1].
+    """What the vision encoder sees of a page, as bytes; model.py normalises them.
 
-    ``global_view`` (3, S, S); ``tiles`` (T, 3, 640, 640) row by row, or None; ``grid`` is (columns, rows) of tiles,
+    ``global_view`` (S, S, 3); ``tiles`` (T, 640, 640, 3) row by row, or None; ``grid`` is (columns, rows) of tiles,
     (1, 1) without tiles.
     """
 
     mode: str
-    global_view: Tensor
-    tiles: Tensor | None
+    global_view: NDArray[np.uint8]
+    tiles: NDArray[np.uint8] | None
     grid: tuple[int, int]
 
     @property
     def side(self) -> int:
         """S, pixels."""
-        return int(self.global_view.shape[-1])
+        return int(self.global_view.shape[0])
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all views together."""
+        return (self.global_view.size + (0 if self.tiles is None else self.tiles.size)) // 3
+
+
+@dataclass(frozen=True)
+class PreparedPage:
+    """A rasterised page and its views, ready for the model."""
+
+    page: PageImage
+    views: Views
+    preprocess_ms: float
 
 
 @dataclass(frozen=True)
@@ -170,8 +186,8 @@ class Markdown:
 class PageResult:
     """One page as it goes to the outputs: markdown, raw model text, and its report record.
 
-    ``image`` is needed only until the crops are saved. A page (or a whole document: ``page`` None in the record)
-    that failed has empty text and ``record['status'] == 'failed'``.
+    ``image`` is needed only until the crops are saved; without crops it is None. A page (or a whole document: ``page``
+    None in the record) that failed has an ``error``, empty text and ``record['status'] == 'failed'``.
     """
 
     document: Document
@@ -179,3 +195,4 @@ class PageResult:
     markdown: Markdown
     raw: str = ""
     image: Image | None = None
+    error: RtpruneError | None = None

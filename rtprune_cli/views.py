@@ -1,18 +1,22 @@
 """A page image -> the global view and tiles that the vision encoder sees, equal to the official preprocessing.
 
 Source: DeepSeek-OCR's ``modeling_deepseekocr.py`` (``infer``, ``dynamic_preprocess``, ``BasicImageTransform``).
-Resampling is PIL's bicubic throughout: another filter shifts the tokens.
+Resampling is PIL's bicubic throughout: another filter shifts the tokens. Pixels stay bytes here, a quarter of what
+crosses to a worker's parent and to the GPU; model.py normalises them. torch is not imported: workers start faster.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from rtprune_cli.errors import UsageError
 from rtprune_cli.records import Views
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SIDES = {"tiny": 512, "small": 640, "base": 1024, "large": 1280, "gundam": 1024}
 STRETCHED = ("tiny", "small")  # resized without keeping the aspect ratio, as the official code does
@@ -38,13 +42,7 @@ def make_views(image: Image.Image, mode: str) -> Views:
     if mode == "gundam" and max(image.size) > TILE:
         grid = tile_grid(*image.size)
         tiles = _tiles(image, grid)
-    return Views(mode, normalise(view), tiles, grid)
-
-
-def normalise(image: Image.Image) -> Tensor:
-    """RGB image (H, W) -> float32 (3, H, W) in [-1, 1]."""
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
-    return pixels.to(torch.float32).div_(255).sub_(0.5).div_(0.5)
+    return Views(mode, np.array(view, dtype=np.uint8), tiles, grid)
 
 
 def tile_grid(width: int, height: int) -> tuple[int, int]:
@@ -70,9 +68,9 @@ def tile_grid(width: int, height: int) -> tuple[int, int]:
     return best
 
 
-def _tiles(image: Image.Image, grid: tuple[int, int]) -> Tensor:
-    """(columns * rows, 3, 640, 640), row by row, of the page stretched to the grid."""
+def _tiles(image: Image.Image, grid: tuple[int, int]) -> NDArray[np.uint8]:
+    """(columns * rows, 640, 640, 3), row by row, of the page stretched to the grid."""
     columns, rows = grid
-    page = normalise(image.resize((TILE * columns, TILE * rows), Image.Resampling.BICUBIC))
-    split = page.reshape(3, rows, TILE, columns, TILE).permute(1, 3, 0, 2, 4)
-    return split.reshape(rows * columns, 3, TILE, TILE).contiguous()
+    page = np.array(image.resize((TILE * columns, TILE * rows), Image.Resampling.BICUBIC), dtype=np.uint8)
+    split = page.reshape(rows, TILE, columns, TILE, 3).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(split.reshape(rows * columns, TILE, TILE, 3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,8 @@ from typer.testing import CliRunner, Result
 
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import ModelOptions
+from rtprune_cli.records import VisualTokens
+from rtprune_cli.views import make_views
 
 # For `--hypothesis-profile long`: see tests/faults.py
 settings.register_profile("long", max_examples=int(os.environ.get("FUZZ_EXAMPLES", "10000")), database=None)
@@ -72,6 +74,28 @@ def _no_settings_of_the_person_who_tests(monkeypatch: pytest.MonkeyPatch) -> Non
 def golden_model() -> OcrModel:
     """The official layout at reduced sizes, with random weights."""
     return load(ModelOptions(model=str(GOLDEN / "checkpoint"), device="cpu"))
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A golden page as the model sees it: the global view (1, 3, S, S), and its visual tokens in a list of one."""
+
+    pixels: torch.Tensor
+    tokens: list[VisualTokens]
+
+
+@pytest.fixture(scope="session")
+def encode_case(golden_model: OcrModel) -> Callable[[Case], Encoded]:
+    """A function that encodes a golden page, once a session."""
+
+    @cache
+    def encode(name: str, folder: Path) -> Encoded:
+        case = golden_cases(folder)[name]
+        views = make_views(case.image, case.mode)
+        pixels = golden_model.pixels([views])
+        return Encoded(pixels, golden_model.encode([views], pixels))
+
+    return lambda case: encode(case.name, case.folder)
 
 
 @pytest.fixture(scope="session")

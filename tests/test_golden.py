@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from conftest import GOLDEN, SHARED_GOLDEN, Case, golden_cases
+from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases
 
-from rtprune_cli.decode import assemble, decode, prefill
-from rtprune_cli.model import OcrModel
+from rtprune_cli.decoding import assemble, decode, prompt_pass
+from rtprune_cli.model import OcrModel, normalise
 from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune
-from rtprune_cli.records import VisualTokens
 from rtprune_cli.views import make_views
 
 OWN = golden_cases(GOLDEN)
@@ -22,36 +23,35 @@ CASES = [pytest.param(case, id=name) for name, case in OWN.items()] + (
 )
 RATIOS = {"none": 1.0, "dynamic": None, "0.9": 0.9, "0.75": 0.75, "0.5": 0.5}
 AFTER = [5, 17, 33, 210, 9]
-
-
-def visual_tokens(case: Case, model: OcrModel) -> VisualTokens:
-    return model.encode([make_views(case.image, case.mode)])[0]
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_views_equal_the_official_preprocessing(case: Case) -> None:
     views = make_views(case.image, case.mode)
     assert list(views.grid) == case.values["grid"]
-    assert torch.equal(views.global_view[:, ::16, ::16], case.tensor("pixels_sample"))
+    pixels = normalise(views.global_view[None], CPU)[0]
+    assert torch.equal(pixels[:, ::16, ::16], case.tensor("pixels_sample"))
     assert (views.tiles is not None) == case.values["tiled"]
     if views.tiles is not None:
-        assert torch.equal(views.tiles[:, :, ::32, ::32], case.tensor("tiles_sample"))
+        assert torch.equal(normalise(views.tiles, CPU)[:, :, ::32, ::32], case.tensor("tiles_sample"))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_visual_tokens_equal_the_official_ones(case: Case, golden_model: OcrModel) -> None:
-    tokens = visual_tokens(case, golden_model)
+def test_visual_tokens_equal_the_official_ones(case: Case, encode_case: Callable[[Case], Encoded]) -> None:
+    (tokens,) = encode_case(case).tokens
     assert len(tokens.tokens) == case.values["n_tokens"]
     torch.testing.assert_close(tokens.tokens, case.tensor("features"), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pruning_and_decoding_equal_the_published_ones(case: Case, golden_model: OcrModel) -> None:
-    views = make_views(case.image, case.mode)
-    tokens = golden_model.encode([views])[0]
+def test_pruning_and_decoding_equal_the_published_ones(
+    case: Case, golden_model: OcrModel, encode_case: Callable[[Case], Encoded]
+) -> None:
+    seen = encode_case(case)
     for name, ratio in RATIOS.items():
         expected = case.values["results"][name]
-        pruned = prune([tokens], [views.global_view], PruneOptions(ratio=ratio))[0]
+        pruned = prune(seen.tokens, seen.pixels, PruneOptions(ratio=ratio))[0]
         if name != "none":
             assert pruned.r_similarity == pytest.approx(expected["r_similarity"], abs=1e-5)
             assert pruned.r_density == pytest.approx(expected["r_density"], abs=1e-5)
@@ -60,8 +60,7 @@ def test_pruning_and_decoding_equal_the_published_ones(case: Case, golden_model:
             assert torch.equal(pruned.keep, case.tensor(f"{name}/keep"))
             torch.testing.assert_close(pruned.tokens, case.tensor(f"{name}/embeds"), rtol=0, atol=1e-4)
         page = assemble(golden_model.embed([0]), pruned, golden_model.embed(AFTER))
-        with torch.inference_mode():
-            logits = prefill(golden_model.network, [page])[0][0]
+        logits = prompt_pass(golden_model.network, [page])[0]
         torch.testing.assert_close(logits, case.tensor(f"{name}/first_logits"), rtol=0, atol=1e-3)
         options = DecodeOptions(max_new_tokens=16, no_repeat_ngram=0)
         decoded = decode(golden_model.network, [page], options, eos_token_id=-1)[0]

@@ -179,7 +179,17 @@ def test_devices_that_are_not_there_are_refused(name: str) -> None:
         pick_device(name)
 
 
+@pytest.mark.parametrize(
+    ("computes", "small", "dtype"),
+    [(True, False, torch.bfloat16), (True, True, torch.float32), (False, False, torch.float32)],
+)
+def test_dtype_on_a_cpu_follows_what_it_computes_in_and_the_models_size(
+    computes: bool, small: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtprune_cli.model._cpu_has_bfloat16", lambda: computes)
+    assert pick_dtype("auto", torch.device("cpu"), small=small) is dtype
+
+
 def test_dtype_follows_the_device() -> None:
-    assert pick_dtype("auto", torch.device("cpu")) is torch.float32
     assert pick_dtype("auto", torch.device("cuda")) is torch.bfloat16
     assert pick_dtype("float16", torch.device("cpu")) is torch.float16

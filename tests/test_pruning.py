@@ -7,11 +7,18 @@ import torch
 from conftest import GOLDEN, golden_cases
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.model import OcrModel
+from rtprune_cli.model import OcrModel, normalise
 from rtprune_cli.options import PruneOptions, parse_ratio
 from rtprune_cli.pruning import prune
-from rtprune_cli.pruning.rtprune import choose, dynamic_ratio, similarity_ratio, text_density
-from rtprune_cli.pruning.transport import transport_plan
+from rtprune_cli.pruning.rtprune import (
+    choose,
+    cosines,
+    drop_repeated_newlines,
+    dynamic_ratio,
+    similarity_ratio,
+    text_density,
+)
+from rtprune_cli.pruning.transport import pot_plan, sinkhorn
 from rtprune_cli.records import VisualTokens
 from rtprune_cli.views import make_views
 
@@ -32,35 +39,51 @@ def test_ratio_one_returns_the_tokens_to_the_bit() -> None:
     assert pruned.merged == pruned.newlines_dropped == 0
 
 
-def test_tokens_of_highest_norm_stay_in_page_order() -> None:
-    norms = torch.tensor([1.0, 5.0, 2.0, 4.0])
-    prunable = torch.tensor([True, True, True, True, False])
-    choice = choose(norms, prunable, torch.zeros(5, dtype=torch.bool), 0.5)
-    assert choice.keep.tolist() == [1, 3, 4]
-    assert choice.pruned.tolist() == [0, 2]
+def chosen(norms: list[float], prunable: list[bool], ratio: float) -> list[int]:
+    kept = choose(torch.tensor([norms]), torch.tensor(prunable), torch.tensor([ratio], dtype=torch.float64))
+    return kept[0].nonzero().flatten().tolist()
+
+
+def test_the_prunable_tokens_of_highest_norm_stay() -> None:
+    assert chosen([1.0, 5.0, 2.0, 4.0, 9.0], [True, True, True, True, False], 0.5) == [1, 3]
+
+
+def test_the_number_kept_is_rounded_down_and_at_least_one() -> None:
+    assert chosen([1.0, 2.0, 3.0], [True] * 3, 0.99) == [1, 2]
+    assert chosen([1.0, 2.0, 3.0], [True] * 3, 0.05) == [2]
+
+
+def test_of_equal_norms_the_later_stay() -> None:
+    assert chosen([1.0, 1.0, 1.0, 0.5], [True] * 4, 0.5) == [1, 2]
+
+
+def test_each_page_of_a_batch_keeps_its_own_number() -> None:
+    norms = torch.tensor([[1.0, 2.0, 3.0, 4.0]] * 2)
+    kept = choose(norms, torch.ones(4, dtype=torch.bool), torch.tensor([0.25, 0.75], dtype=torch.float64))
+    assert kept.tolist() == [[False, False, False, True], [False, True, True, True]]
 
 
 def test_of_newlines_in_a_row_the_first_stays() -> None:
-    # three rows of one token and its newline, then the separator; the second row goes
-    newline = torch.tensor([False, True, False, True, False, True, False])
-    prunable = torch.tensor([True, False, True, False, True, False, False])
-    choice = choose(torch.tensor([3.0, 1.0, 2.0]), prunable, newline, 0.7)
-    assert choice.keep.tolist() == [0, 1, 4, 5, 6]
-    assert choice.newlines_dropped == 1
+    # four rows of one token and its newline, then the separator; the second and third row go
+    newline = torch.tensor([False, True] * 4 + [False])
+    stay = torch.tensor([[True, True, False, True, False, True, True, True, True]])
+    assert drop_repeated_newlines(stay, newline)[0].nonzero().flatten().tolist() == [0, 1, 6, 7, 8]
 
 
-def test_at_least_one_token_stays() -> None:
-    newline = torch.tensor([False, False, True, False])
-    choice = choose(torch.tensor([1.0, 2.0]), torch.tensor([True, True, False, False]), newline, 0.05)
-    assert choice.kept.tolist() == [1]
+def test_a_newline_without_a_token_before_it_stays() -> None:
+    stay = torch.tensor([[False, True, True, True, True]])
+    assert drop_repeated_newlines(stay, torch.tensor([False, True, False, True, False])).sum() == 4
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 40), (50, 7), (200, 150)])
 def test_five_iterations_reach_the_reference_solver(shape: tuple[int, int]) -> None:
-    scores = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    fast = transport_plan(scores, 0.2, iterations=5, solver="sinkhorn")
-    reference = transport_plan(scores.double(), 0.2, iterations=5, solver="pot").float()
-    torch.testing.assert_close(fast, reference, rtol=1e-5, atol=1e-6)
+    count = sum(shape)
+    unit = torch.nn.functional.normalize(torch.randn(count, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
+    scores = unit @ unit.T
+    kept = torch.randperm(count, generator=torch.Generator().manual_seed(1)) < shape[0]
+    u, kernel, v = (each[0] for each in sinkhorn(scores[None], kept[None].float(), (~kept)[None].float(), 0.2, 5))
+    reference = pot_plan(scores[kept][:, ~kept].double(), 0.2).float()
+    torch.testing.assert_close((u[:, None] * kernel * v)[kept][:, ~kept], reference, rtol=1e-5, atol=1e-6)
 
 
 def test_solvers_merge_to_the_same_tokens() -> None:
@@ -89,20 +112,25 @@ def test_input_tokens_are_not_changed() -> None:
     assert torch.equal(page.tokens, before)
 
 
+def r_sim(tokens: torch.Tensor) -> float:
+    prunable = torch.ones(len(tokens), dtype=torch.bool)
+    return similarity_ratio(cosines(tokens[None], tokens[None].norm(dim=-1), prunable), prunable).item()
+
+
 def test_equal_tokens_have_similarity_ratio_zero_and_orthogonal_ones_one() -> None:
-    assert similarity_ratio(torch.ones(9, 4)).item() == pytest.approx(0, abs=1e-6)
-    assert similarity_ratio(torch.eye(6)).item() == pytest.approx(1)
-    assert similarity_ratio(torch.ones(1, 4)).item() == 1
+    assert r_sim(torch.ones(9, 4)) == pytest.approx(0, abs=1e-6)
+    assert r_sim(torch.eye(6)) == pytest.approx(1)
+    assert r_sim(torch.ones(1, 4)) == 1
 
 
 def test_blank_white_paper_scores_its_cell_borders_only() -> None:
     # a 64 x 64 cell padded with mid-gray: its 252 border pixels are edges
-    assert text_density(torch.ones(3, 128, 128), 0.2).item() == pytest.approx(252 / 4096)
+    assert text_density(torch.ones(1, 3, 128, 128), 0.2).item() == pytest.approx(252 / 4096)
 
 
 def test_density_equals_one_convolution_a_cell() -> None:
     case = golden_cases(GOLDEN)["note_small/small"]
-    view = make_views(case.image, "small").global_view
+    view = normalise(make_views(case.image, "small").global_view[None], torch.device("cpu"))[0]
     gray = 0.299 * view[0] + 0.587 * view[1] + 0.114 * view[2]
     horizontal = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])[None, None]
     shares = []
@@ -112,12 +140,11 @@ def test_density_equals_one_convolution_a_cell() -> None:
             gx = torch.nn.functional.conv2d(cell, horizontal, padding=1)
             gy = torch.nn.functional.conv2d(cell, horizontal.transpose(2, 3), padding=1)
             shares.append(((gx**2 + gy**2).sqrt() > 0.2).float().mean())
-    assert text_density(view, 0.2).item() == pytest.approx(torch.stack(shares).mean().item(), abs=1e-6)
+    assert text_density(view[None], 0.2).item() == pytest.approx(torch.stack(shares).mean().item(), abs=1e-6)
 
 
 def test_dynamic_ratio_is_the_probabilistic_sum() -> None:
-    assert dynamic_ratio(0.5, 0.5) == 0.75
-    assert dynamic_ratio(1.0, 0.3) == 1.0
+    assert dynamic_ratio(torch.tensor([0.5, 1.0]).double(), torch.tensor([0.5, 0.3]).double()).tolist() == [0.75, 1.0]
 
 
 def test_low_precision_tokens_keep_their_dtype(golden_model: OcrModel) -> None:

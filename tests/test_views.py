@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.model import newline_mask
+from rtprune_cli.model import newline_mask, normalise
 from rtprune_cli.views import make_views, tile_grid
 
 PAGE = Image.new("RGB", (900, 1200), "white")
@@ -18,7 +18,7 @@ PAGE = Image.new("RGB", (900, 1200), "white")
 )
 def test_side_and_token_count_of_a_mode(mode: str, side: int, tokens: int) -> None:
     views = make_views(PAGE, mode)
-    assert views.global_view.shape == (3, side, side)
+    assert views.global_view.shape == (side, side, 3)
     assert len(newline_mask(views)) == tokens
 
 
@@ -26,7 +26,7 @@ def test_gundam_tiles_a_large_page() -> None:
     views = make_views(PAGE, "gundam")
     columns, rows = views.grid
     assert views.tiles is not None
-    assert views.tiles.shape == (columns * rows, 3, 640, 640)
+    assert views.tiles.shape == (columns * rows, 640, 640, 3)
     assert len(newline_mask(views)) == 273 + (10 * columns + 1) * 10 * rows
 
 
@@ -48,7 +48,7 @@ def test_of_equally_close_grids_a_roomy_page_takes_the_larger() -> None:
 
 
 def test_padding_is_mid_gray_and_paper_is_one() -> None:
-    view = make_views(PAGE, "base").global_view
+    view = normalise(make_views(PAGE, "base").global_view[None], torch.device("cpu"))[0]
     assert view[:, 500, 0].tolist() == pytest.approx([127 / 127.5 - 1] * 3, abs=1e-6)
     assert torch.all(view[:, 500, 512] == 1)
 
@@ -58,7 +58,7 @@ def test_tiles_lie_row_by_row() -> None:
     page.paste("white", (640, 0, 1280, 640))  # upper right
     tiles = make_views(page, "gundam").tiles
     assert tiles is not None
-    assert [round(tile.mean().item()) for tile in tiles] == [-1, 1, -1, -1]
+    assert [round(tile.mean().item()) for tile in tiles] == [0, 255, 0, 0]
 
 
 def test_an_unknown_mode_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Entropic optimal transport between kept and pruned tokens, with a dustbin on each side.
+"""Entropic optimal transport between the kept and the pruned tokens of a page, with a dustbin on each side.
 
 The problem (RTPrune, arXiv 2605.00392, merging step; its authors use SuperGlue's formulation): scores S (m, n),
 a dustbin row and column of one constant score, regularisation 1 on cost -S, marginals 1 for every token and the
@@ -7,40 +7,51 @@ opposite count for each dustbin, all divided by m + n.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 
-def transport_plan(scores: Tensor, dustbin_score: float, *, iterations: int, solver: str) -> Tensor:
-    """Plan times (m + n) with the dustbins dropped, (m, n): row i says how much of each pruned token goes to kept i.
+def sinkhorn(
+    scores: Tensor, kept: Tensor, pruned: Tensor, dustbin_score: float, iterations: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scalings u, v (B, N) and kernel K (B, N, N): row i of page b takes ``u[i] * K[i, j] * v[j]`` of pruned token j.
 
-    ``sinkhorn`` runs a few plain-domain iterations: with regularisation 1 and scores in [-1, 1] the kernel lies in
-    [1/e, e], so nothing over- or underflows and 5 iterations reach float32 rounding of the fixed point. ``pot``
-    solves the same problem with Python Optimal Transport and serves as the reference.
+    That is the plan times (m + n), dustbins dropped. The pages of a batch keep different numbers of tokens, so each
+    problem is solved in place among all N tokens: a marginal of 0 takes a token out of its side, which leaves one
+    shape, no gather, and no number that the host must know. A few plain-domain iterations are enough: with
+    regularisation 1 and scores in [-1, 1] the kernel lies in [1/e, e], so nothing over- or underflows, and 5 reach
+    float32 rounding of the fixed point.
+
+    Args:
+        scores: (B, N, N), symmetric, in [-1, 1].
+        kept, pruned: (B, N), 1 for the tokens of that side, 0 for others.
+        dustbin_score: score of each dustbin with every token and with the other dustbin.
+        iterations: at least 1.
     """
+    kernel, dustbin = scores.exp(), math.exp(dustbin_score)
+    kept_count, pruned_count = kept.sum(-1, keepdim=True), pruned.sum(-1, keepdim=True)
+    v, v_bin = pruned, torch.ones_like(pruned_count)
+    for _ in range(iterations):
+        u = kept / torch.baddbmm(dustbin * v_bin[..., None], kernel, v[..., None])[..., 0]
+        u_bin = pruned_count / (dustbin * (v.sum(-1, keepdim=True) + v_bin))
+        v = pruned / torch.baddbmm(dustbin * u_bin[..., None], kernel, u[..., None])[..., 0]
+        v_bin = kept_count / (dustbin * (u.sum(-1, keepdim=True) + u_bin))
+    return u, kernel, v
+
+
+def pot_plan(scores: Tensor, dustbin_score: float) -> Tensor:
+    """The plan times (m + n) with the dustbins dropped, (m, n), by Python Optimal Transport: the reference."""
+    from ot.batch import solve_batch
+
     m, n = scores.shape
     padded = scores.new_full((m + 1, n + 1), dustbin_score)
     padded[:m, :n] = scores
     a, b = scores.new_ones(m + 1), scores.new_ones(n + 1)
     a[m], b[n] = n, m
-    if solver == "pot":
-        return _pot(padded, a / (m + n), b / (m + n))[:m, :n] * (m + n)
-    # Marginals that sum to m + n instead of 1 give the plan times (m + n) directly.
-    return _sinkhorn(padded.exp(), a, b, iterations)[:m, :n]
-
-
-def _sinkhorn(kernel: Tensor, a: Tensor, b: Tensor, iterations: int) -> Tensor:
-    v = torch.ones_like(b)
-    for _ in range(iterations):
-        u = a / (kernel @ v)
-        v = b / (u @ kernel)
-    return u[:, None] * kernel * v
-
-
-def _pot(scores: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    from ot.batch import solve_batch
-
     result = solve_batch(
-        -scores[None], reg=1.0, a=a[None], b=b[None], max_iter=200, tol=1e-7, method="log_sinkhorn", grad="detach"
-    )
-    return result.plan[0]
+        -padded[None], reg=1.0, a=a[None] / (m + n), b=b[None] / (m + n), max_iter=200, tol=1e-7,
+        method="log_sinkhorn", grad="detach",
+    )  # fmt: skip
+    return result.plan[0][:m, :n] * (m + n)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from rapidfuzz.distance import Levenshtein
 
-from rtprune_cli.decode import assemble, decode
+from rtprune_cli.decoding import assemble, decode
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions, parse_ratio
 from rtprune_cli.pruning import prune
@@ -48,7 +48,8 @@ def views_of(pages: Iterable[Page]) -> list[Views]:
 def read(model: OcrModel, views: Sequence[Views], options: PruneOptions) -> tuple[list[str], list[PrunedTokens]]:
     """Text of each view, and what was left of its visual tokens."""
     before, after = (model.embed(ids) for ids in model.prompt_ids(model.prompt))
-    pruned = prune(model.encode(views), [v.global_view for v in views], options)
+    pixels = model.pixels(views)
+    pruned = prune(model.encode(views, pixels), pixels, options)
     inputs = [assemble(before, page, after) for page in pruned]
     decoded = decode(model.network, inputs, DECODE, eos_token_id=model.eos_token_id)
     return [model.decode_text(page.token_ids) for page in decoded], pruned
