@@ -11,9 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from rtprune_cli.decoding.batch import Batch
+from rtprune_cli.decoding.cache import _Prompts, _Steps
 
 VISUAL_START = 1  # the image tokens follow the bos token, in every prompt of the project
 
@@ -48,12 +53,14 @@ class Prompt:
 class Act:
     """What becomes of a page after its first ``after`` tokens, which are the network's own.
 
-    It writes ``cycle`` for ever, or raises ``fault``, or (``endless``) goes on as the network would but without eos.
+    It writes ``cycle`` for ever, or raises ``fault``, or (``endless``) goes on as the network would but without eos, or
+    its numbers ``overflow``.
     """
 
     cycle: tuple[int, ...] = ()
     fault: Exception | None = None
     endless: bool = False
+    overflow: bool = False
     after: int = 0
 
 
@@ -66,8 +73,9 @@ class _Row:
 class ScriptedNetwork:
     """``network``, except for the pages to which ``script`` gives an act.
 
-    ``on_encode`` may raise for the images of one call of the vision encoder. For the test to look at: ``prompts``, and
-    ``batches``, the number of rows of each call of the decoder.
+    ``on_encode`` may raise for the images of one call of the vision encoder. Memory is short for more than
+    ``most_rows`` in one call of the decoder. For the test to look at: ``prompts``, and ``batches``, the number of rows
+    of each call of the decoder.
     """
 
     def __init__(
@@ -75,11 +83,16 @@ class ScriptedNetwork:
         network: Any,
         script: Callable[[Prompt], Act | None],
         on_encode: Callable[[Sequence[View]], None] = lambda _: None,
+        most_rows: int | None = None,
     ) -> None:
         self.network, self.script, self.on_encode = network, script, on_encode
+        self.most_rows = most_rows
+        self.model = SimpleNamespace(language_model=self._decoder)
         self.prompts: list[Prompt] = []
         self.batches: list[int] = []
         self._images: list[tuple[View, Tensor]] = []  # with the visual tokens (N, D)
+        self._rows: dict[int, _Row] = {}  # by place in the batch
+        self._called: list[_Row] = []  # those of the decoder's last call, in its order
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.network, name)
@@ -93,33 +106,47 @@ class ScriptedNetwork:
         self._images += zip(views, output.pooler_output, strict=True)
         return output
 
-    def __call__(self, **kwargs: Any) -> Any:
-        cache = kwargs["past_key_values"]
-        if "inputs_embeds" in kwargs:
-            cache.rows = self._start(kwargs["inputs_embeds"], kwargs["position_ids"], kwargs["attention_mask"])
-            _follow(cache)
-        rows: list[_Row] = cache.rows
-        self.batches.append(len(rows))
-        for row in rows:
+    def _decoder(self, *, inputs_embeds: Tensor, position_ids: Tensor, past_key_values: Any, **kwargs: Any) -> Any:
+        if isinstance(past_key_values, _Prompts):
+            places = past_key_values._rows.tolist()
+            self._rows |= dict(zip(places, self._start(inputs_embeds, position_ids), strict=True))
+        else:
+            # None: a prompt pass that is only timed. Rows that are not in use have no act.
+            places = range(len(inputs_embeds)) if isinstance(past_key_values, _Steps) else []
+        self._called = [self._rows.get(place, _Row(Act())) for place in places]
+        self.batches.append(len(inputs_embeds))
+        if self.most_rows is not None and len(inputs_embeds) > self.most_rows:
+            raise torch.OutOfMemoryError("secret details")
+        for row in self._called:
             if row.act.fault is not None and row.written == row.act.after:
                 raise row.act.fault
-        output = self.network(**kwargs)
-        for place, row in enumerate(rows):
-            logits, since = output.logits[place, -1], row.written - row.act.after
+        return self.network.model.language_model(
+            inputs_embeds=inputs_embeds, position_ids=position_ids, past_key_values=past_key_values, **kwargs
+        )
+
+    def lm_head(self, hidden: Tensor) -> Tensor:
+        every = self.network.lm_head(hidden)
+        for logits, row in zip(every, self._called, strict=False):
+            since = row.written - row.act.after
             if since >= 0 and (row.act.cycle or row.act.endless):
                 logits[self.network.config.eos_token_id] = float("-inf")
             if since >= 0 and row.act.cycle:
                 logits[row.act.cycle[since % len(row.act.cycle)]] = float("inf")
+            if since >= 0 and row.act.overflow:
+                logits[:] = float("nan")
             row.written += 1
-        return output
+        return every
 
-    def _start(self, embeds: Tensor, positions: Tensor, mask: Tensor) -> list[_Row]:
+    def follow(self, source: int, target: int) -> None:
+        """A row went to another place."""
+        self._rows[target] = self._rows.pop(source)
+
+    def _start(self, embeds: Tensor, positions: Tensor) -> list[_Row]:
         rows = []
-        for own_embeds, own_positions, own_mask in zip(embeds, positions.cpu(), mask.cpu(), strict=True):
-            length = int(own_mask.sum())
-            own_positions = own_positions[-length:]
-            pruned = int(own_positions[-1]) >= length
-            view = self._view(own_embeds[-length:], own_positions)
+        for own_embeds, own_positions in zip(embeds, positions.cpu(), strict=True):
+            length = int(own_positions.argmax()) + 1  # padding is on the right, at position 0
+            pruned = int(own_positions[length - 1]) >= length
+            view = self._view(own_embeds[:length], own_positions[:length])
             self.prompts.append(Prompt(len(self.prompts), len(embeds), length, pruned, view))
             rows.append(_Row(self.script(self.prompts[-1]) or Act()))
         return rows
@@ -136,12 +163,33 @@ class ScriptedNetwork:
         return min(reversed(self._images), key=distance)[0] if self._images else None
 
 
-def _follow(cache: Any) -> None:
-    """Rows leave the batch through the cache: let the acts leave with them."""
-    select = cache.batch_select_indices
+def _follow(move: Callable[..., None]) -> Callable[..., None]:
+    """Rows change their places in the batch: let the acts go with them."""
 
-    def select_both(indices: Tensor) -> None:
-        cache.rows = [cache.rows[place] for place in indices.tolist()]
-        select(indices)
+    def move_both(batch: Batch, source: int, target: int, length: int) -> None:
+        move(batch, source, target, length)
+        if isinstance(batch._network, ScriptedNetwork):
+            batch._network.follow(source, target)
 
-    cache.batch_select_indices = select_both
+    return move_both
+
+
+Batch.move = _follow(Batch.move)  # type: ignore[method-assign]
+
+
+class NgramScan:
+    """The no-repeat rule for one text as it is defined: look at every n-gram that starts within the window."""
+
+    def __init__(self, n: int, window: int) -> None:
+        self._n, self._window = n, window
+        self.tokens: list[int] = []
+
+    def push(self, token: int) -> None:
+        self.tokens.append(token)
+
+    def banned(self) -> list[int]:
+        n, seen = self._n, self.tokens
+        if not n or len(seen) < n - 1:
+            return []
+        start, end = max(0, len(seen) - self._window) if self._window else 0, seen[len(seen) - n + 1 :]
+        return [seen[i + n - 1] for i in range(start, len(seen) - n + 1) if seen[i : i + n - 1] == end]

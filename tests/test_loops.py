@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 import pytest
+from stubs import NgramScan
 
-from rtprune_cli.decode import NgramGuard
 from rtprune_cli.loops import LoopGuard
 from rtprune_cli.options import DecodeOptions
 
@@ -74,7 +74,7 @@ def test_a_loop_is_seen_through_what_the_no_repeat_rule_changes(
     # or before it. New ones differ every time, the worst case for the guard.
     text, strangers = some_text(100 + period), iter(range(100_000, 200_000))
     cycle, place = text[100:], 0
-    ngrams, loop = NgramGuard(*rule, frozenset()), LoopGuard(WINDOW)
+    ngrams, loop = NgramScan(*rule), LoopGuard(WINDOW)
     for token in text[:100]:
         ngrams.push(token)
         loop.push(token)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from stubs import Act, Prompt, ScriptedNetwork
+from stubs import Act, Prompt, ScriptedNetwork, View
 
+from rtprune_cli import memory
 from rtprune_cli.errors import EnvironmentFault
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions, PruneOptions
-from rtprune_cli.reading import PageReader, normalised_edit_distance
-from rtprune_cli.records import Document, PageImage, PageResult
+from rtprune_cli.reading import WAITING_RESULTS, PageReader, normalised_edit_distance
+from rtprune_cli.records import Document, PageImage, PageResult, PreparedPage
+from rtprune_cli.views import make_views
 
 DOCUMENT = Document(Path("scan.tif"), "scan.tif", PurePosixPath("scan"))
 LOOP = Act(cycle=tuple(range(20, 30)))
@@ -24,10 +27,10 @@ OPTIONS = OcrOptions(decode=DecodeOptions(max_new_tokens=90, no_repeat_ngram=0, 
 OUT_OF_MEMORY = Act(fault=torch.OutOfMemoryError("secret details"))
 
 
-def make_page(number: int, paper: str = "white") -> PageImage:
+def make_page(number: int, paper: str = "white", mode: str = "tiny") -> PreparedPage:
     image = Image.new("RGB", (256, 256), paper)
     ImageDraw.Draw(image).text((20, 40), f"p{number}", fill="gray", font_size=24)
-    return PageImage(DOCUMENT, number, image, None, 0.0)
+    return PreparedPage(PageImage(DOCUMENT, number, image, None, 0.0), make_views(image, mode), 0.0)
 
 
 def make_reader(tiny: OcrModel, script: Callable[[Prompt], Act | None], **options: Any) -> PageReader:
@@ -40,8 +43,8 @@ def read_one(tiny: OcrModel, script: Callable[[Prompt], Act | None], **options: 
     return result
 
 
-def batch(size: int) -> dict[str, DecodeOptions]:
-    return {"decode": DecodeOptions(max_new_tokens=3, batch_size=size)}
+def batch(size: int, max_new_tokens: int = 3) -> dict[str, DecodeOptions]:
+    return {"decode": DecodeOptions(max_new_tokens=max_new_tokens, batch_size=size)}
 
 
 # --- Batches that fail
@@ -50,12 +53,13 @@ def batch(size: int) -> dict[str, DecodeOptions]:
 def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_small(
     tiny: OcrModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reader = make_reader(tiny, lambda prompt: OUT_OF_MEMORY if prompt.batch > 2 else None, **batch(4))
-    results = reader.read([make_page(i) for i in range(1, 5)])
+    network = ScriptedNetwork(tiny.network, lambda _: Act(endless=True), most_rows=2)
+    reader = PageReader(replace(tiny, network=network), OPTIONS)  # type: ignore[arg-type]
+    results = list(reader.read([make_page(i) for i in range(1, 5)]))
     assert [result.record["status"] for result in results] == ["ok"] * 4
     assert [result.record["page"] for result in results] == [1, 2, 3, 4]
     assert reader.batch_size == 2
-    assert "going on with 2" in caplog.text
+    assert "going on with 2 pages together" in caplog.text
 
 
 def test_a_page_that_does_not_fit_alone_is_marked_and_the_batch_stays_large(tiny: OcrModel) -> None:
@@ -63,7 +67,7 @@ def test_a_page_that_does_not_fit_alone_is_marked_and_the_batch_stays_large(tiny
         return OUT_OF_MEMORY if prompt.view and prompt.view.brightness < 0.5 else None
 
     reader = make_reader(tiny, dark_pages_are_too_large, **batch(4))
-    results = reader.read([make_page(1), make_page(2, "black"), make_page(3), make_page(4)])
+    results = list(reader.read([make_page(1), make_page(2, "black"), make_page(3), make_page(4)]))
     assert [result.record["status"] for result in results] == ["ok", "failed", "ok", "ok"]
     assert results[1].record["error"]["code"] == "out_of_memory"
     assert "secret" not in results[1].record["error"]["message"]
@@ -83,8 +87,79 @@ def test_a_broken_gpu_ends_the_run_instead_of_failing_every_page(tiny: OcrModel)
 
 def test_any_other_failure_costs_its_page_only(tiny: OcrModel) -> None:
     reader = make_reader(tiny, lambda p: Act(fault=ValueError()) if p.view and p.view.brightness < 0.5 else None)
-    results = reader.read([make_page(1), make_page(2, "black"), make_page(3)])
+    results = list(reader.read([make_page(1), make_page(2, "black"), make_page(3)]))
     assert [(result.record["error"] or {}).get("code") for result in results] == [None, "page_failed", None]
+
+
+# --- Order
+
+
+def test_pages_come_out_in_order_whatever_they_take(tiny: OcrModel) -> None:
+    network = ScriptedNetwork(tiny.network, lambda prompt: Act(endless=True) if prompt.ordinal % 3 == 0 else None)
+    reader = PageReader(replace(tiny, network=network), OPTIONS)  # type: ignore[arg-type]
+    items = ["first", make_page(1), make_page(2), "between", make_page(3), make_page(4), "last"]
+    found = [item if isinstance(item, str) else item.record["page"] for item in reader.read(items)]
+    assert found == ["first", 1, 2, "between", 3, 4, "last"]
+
+
+def test_what_is_no_page_needs_no_model(tiny: OcrModel) -> None:
+    reader = PageReader(tiny, OPTIONS, on_load=lambda: pytest.fail("the model was loaded"))
+    assert list(reader.read(["opened", "closed"])) == ["opened", "closed"]
+
+
+def test_a_slow_page_lets_only_so_many_wait_behind_it(tiny: OcrModel) -> None:
+    pulled = []
+
+    def pages() -> Iterator[PreparedPage]:
+        for number in range(1, 40):
+            pulled.append(number)
+            yield make_page(number)
+
+    network = ScriptedNetwork(tiny.network, lambda prompt: Act(endless=True) if prompt.ordinal == 0 else None)
+    reader = PageReader(replace(tiny, network=network), replace(OPTIONS, **batch(2, max_new_tokens=200)))  # type: ignore[arg-type]
+    next(iter(reader.read(pages())))
+    assert len(pulled) <= WAITING_RESULTS * 2
+
+
+def test_pages_that_wait_for_a_slow_one_hold_no_pixels(tiny: OcrModel) -> None:
+    images = []
+
+    def pages() -> Iterator[PreparedPage]:
+        for number in range(1, 7):
+            page = make_page(number)
+            images.append(weakref.ref(page.page.image))
+            yield page
+            del page
+
+    network = ScriptedNetwork(tiny.network, lambda prompt: Act(endless=True) if prompt.ordinal == 0 else None)
+    results = PageReader(replace(tiny, network=network), OPTIONS).read(pages())  # type: ignore[arg-type]
+    assert next(results).image is None
+    assert [image() for image in images] == [None] * 6
+
+
+def test_a_page_that_fails_among_images_encoded_together_costs_itself_only(
+    tiny: OcrModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where several are encoded together."""
+    monkeypatch.setitem(memory.ENCODED_PIXELS, "cpu", 4 * 512**2)
+    encoded = []
+
+    def dark_pages_fail(views: Sequence[View]) -> None:
+        encoded.append(len(views))
+        if any(view.brightness < 0.5 for view in views):
+            raise ValueError
+
+    network = ScriptedNetwork(tiny.network, lambda _: None, dark_pages_fail)
+    reader = PageReader(replace(tiny, network=network), OPTIONS)  # type: ignore[arg-type]
+    pages = [make_page(1), make_page(2), make_page(3, "black"), make_page(4)]
+    assert [r.record["status"] for r in reader.read(pages)] == ["ok", "ok", "failed", "ok"]
+    assert encoded == [4, 2, 2, 1, 1]
+
+
+def test_a_comparison_that_fails_keeps_the_text(tiny: OcrModel, caplog: pytest.LogCaptureFixture) -> None:
+    result = read_one(tiny, lambda prompt: None if prompt.pruned else OUT_OF_MEMORY, compare=True)
+    assert (result.record["status"], result.record["edit_distance_to_unpruned"]) == ("ok", None)
+    assert "could not be read unpruned to compare" in caplog.text
 
 
 # --- Pages that loop

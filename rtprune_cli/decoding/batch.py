@@ -1,0 +1,93 @@
+"""One step of all rows on the device. Nothing here waits for the device or asks it for a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rtprune_cli.decoding.cache import KvCache
+from rtprune_cli.decoding.prompts import prompt_pass, run_decoder
+from rtprune_cli.decoding.repeats import RepeatRule
+from rtprune_cli.graphs import Graphs
+from rtprune_cli.records import DecoderInput
+
+if TYPE_CHECKING:
+    from transformers import UnlimitedOcrForConditionalGeneration
+
+NOT_A_TOKEN = -1  # written for a row whose logits are not numbers
+
+
+class Batch:
+    """The rows' state: the token to feed next, its position, and how many tokens the cache holds, each (rows,).
+
+    Rows that are not in use stand still at position 0, so that a step may run over them: whatever they write lies in
+    their own place. All state stays where it is in memory, as recorded graphs ask.
+    """
+
+    def __init__(
+        self,
+        network: UnlimitedOcrForConditionalGeneration,
+        cache: KvCache,
+        rule: RepeatRule,
+        *,
+        rows: int,
+        device: torch.device,
+        graphs: Graphs,
+    ) -> None:
+        self._network, self._cache, self._rule, self._graphs = network, cache, rule, graphs
+        self._device = device
+        # token, position, length, and 1 for rows in use
+        self._state = torch.zeros(4, rows, dtype=torch.long, device=device)
+        self._token, self._position, self._length, self._used = self._state
+
+    @torch.inference_mode()
+    def start(self, places: Sequence[int], prompts: Sequence[DecoderInput]) -> Tensor:
+        """Run prompts into free rows; the first token of each, (B,)."""
+        rows = torch.tensor(places).to(self._device, non_blocking=True)
+        facts = torch.tensor([[prompt.next_position for prompt in prompts], [len(prompt.embeds) for prompt in prompts]])
+        logits = prompt_pass(self._network, prompts, self._cache.prompts(rows))
+        self._rule.reset(rows)
+        token = self._choose(rows, logits)
+        state = torch.cat([facts.to(self._device, non_blocking=True), torch.ones_like(rows)[None]])
+        self._state[:, rows] = torch.cat([token.clamp_min(0)[None], state])
+        return token
+
+    @torch.inference_mode()
+    def step(self, count: int, reach: int) -> Tensor:
+        """The next token of each of the first ``count`` rows, (count,). No row is longer than ``reach`` afterwards."""
+        if not self._graphs.recording(self._device):
+            return self._step(count, reach)
+        key = (count, reach, self._cache.rows, self._cache.capacity)
+        token: Tensor = self._graphs.run(key, lambda: self._step(count, reach))
+        return token.clone()
+
+    def _step(self, count: int, reach: int) -> Tensor:
+        length = self._length[:count]
+        embeds = self._network.get_input_embeddings()(self._token[:count, None])
+        seen = torch.arange(reach, device=self._device) <= length[:, None]
+        mask = torch.zeros_like(seen, dtype=embeds.dtype).masked_fill(~seen, float("-inf"))[:, None, None]
+        cache = self._cache.steps(count, reach, length)
+        hidden = run_decoder(self._network, embeds, self._position[:count, None], mask, cache)
+        token = self._choose(slice(count), self._network.lm_head(hidden[:, -1]).float())
+        self._state[1:3, :count] += self._used[:count]
+        self._token[:count] = token.clamp_min(0)
+        return token
+
+    def _choose(self, rows: slice | Tensor, logits: Tensor) -> Tensor:
+        best, token = self._rule.ban(rows, logits).max(dim=-1)
+        self._rule.push(rows, token)
+        return torch.where(best.isnan(), NOT_A_TOKEN, token)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """A row in use goes to a free place."""
+        self._cache.move(source, target, length)
+        self._rule.move(source, target)
+        self._state[:, target] = self._state[:, source]
+        self.free(source)
+
+    def free(self, place: int) -> None:
+        """A row is done."""
+        self._state[:, place] = 0

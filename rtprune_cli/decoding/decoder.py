@@ -1,0 +1,339 @@
+"""Continuous batching: which page is in which row, when it ends, and what happens when a batch fails.
+
+A page that ends leaves its row, and the next prompt takes it at once. On a GPU steps are queued in blocks, and a block
+is looked at while the next one runs; what a page wrote after its end is thrown away.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from rtprune_cli.decoding.batch import NOT_A_TOKEN, Batch
+from rtprune_cli.decoding.cache import KvCache
+from rtprune_cli.decoding.faults import Failure, failure_of, free_memory
+from rtprune_cli.decoding.places import Places, Row
+from rtprune_cli.decoding.repeats import RepeatRule
+from rtprune_cli.graphs import Fetch, Graphs
+from rtprune_cli.loops import LoopGuard
+from rtprune_cli.options import DecodeOptions
+from rtprune_cli.records import Decoded, DecoderInput, FinishReason
+from rtprune_cli.timing import Span
+
+if TYPE_CHECKING:
+    from transformers import UnlimitedOcrForConditionalGeneration
+
+log = logging.getLogger("rtprune")
+
+# Tokens of one prefill, padding included. More pages together do not use the device better, but hold up the others.
+PROMPT_TOKENS = {"cuda": 16384, "cpu": 1024}
+# One prefill of several pages takes less than as many of one. While others run, pages wait until this part of the rows
+# can start together, which leaves half as many rows empty on average.
+GATHERED = 8
+STEPS_AHEAD = 8  # of a block on a GPU: one look at the tokens costs as much as a fraction of a step
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Tokens (steps, rows) that are on their way, of these rows; ``prefill``: each row's first."""
+
+    rows: list[Row]
+    tokens: Fetch
+    span: Span
+    prefill: bool
+
+
+class Decoder:
+    """Decodes pages in ``rows`` rows at most; each gets the tokens that it would get alone (exactly so in float32).
+
+    A page ends at eos, after ``options.max_new_tokens``, at the decoder's last position, or when its text has run into
+    a loop, whichever comes first. Of a loop only the first copy of its passage stays, also where the limit ended it.
+
+    A step that fails takes all of its pages with it. They are tried again in halves, until the page at fault stands
+    alone. When memory was short and no page was too large on its own, ``rows`` stays at the half.
+    """
+
+    def __init__(
+        self,
+        network: UnlimitedOcrForConditionalGeneration,
+        options: DecodeOptions,
+        *,
+        eos_token_id: int,
+        ngram_exempt: frozenset[int] = frozenset(),
+        rows: int,
+        pool_tokens: int | None = None,
+        longest: int | None = None,
+        steps: int | None = None,
+        buckets: bool | None = None,
+    ) -> None:
+        """``longest``: no page has more tokens, prompt and output; None: as many as the decoder has positions.
+        ``pool_tokens``: tokens of all rows for which there is memory, no less than ``longest``; None: enough for
+        ``rows`` of the longest pages. ``steps`` of a block, which is looked at one block later when it has more than
+        one; ``buckets``: rows in powers of two and reaches of 256, so that few graphs are recorded. None: as the device
+        needs.
+        """
+        text_config = network.config.text_config
+        weight = network.get_input_embeddings().weight
+        self._device = weight.device
+        self._on_gpu = self._device.type == "cuda"
+        self._steps = steps or (STEPS_AHEAD if self._on_gpu else 1)
+        self._blocks_ahead = 0 if self._steps == 1 else 1
+        self._buckets = self._on_gpu if buckets is None else buckets
+        self._reach_step = 256 if self._buckets else 16
+        self._options, self._eos = options, eos_token_id
+        self._last_position = int(text_config.max_position_embeddings)
+        slack = self._steps * (1 + self._blocks_ahead)  # steps that a page may run on after its end
+        largest = _rounded(min(longest or self._last_position, self._last_position) + slack, 64)
+        pool_tokens = max(pool_tokens or rows * largest, largest)
+        self._cache = KvCache(text_config, pool_tokens, self._device, weight.dtype)
+        rule = RepeatRule(
+            options.no_repeat_ngram,
+            options.no_repeat_window or min(options.max_new_tokens, self._last_position),
+            ngram_exempt,
+            rows=rows,
+            vocabulary=text_config.vocab_size,
+            device=self._device,
+        )
+        graphs = Graphs(options.cuda_graphs)
+        self._batch = Batch(network, self._cache, rule, rows=rows, device=self._device, graphs=graphs)
+        self._places = Places(self._cache, self._batch, rows=rows, largest=largest, device=self._device)
+        self._waiting: deque[Row] = deque()
+        self._blocks: deque[_Block] = deque()
+        self._done: list[tuple[Hashable, Decoded | Failure]] = []
+        # Of a batch that failed: its pages in groups, each of which is now decoded by itself
+        self._suspects: list[list[Row]] = []
+        self._on_trial: set[Hashable] = set()
+        self._halved: int | None = None
+        self._too_large = False
+
+    @property
+    def rows(self) -> int:
+        """Pages that are decoded together, at most."""
+        return self._places.rows
+
+    @property
+    def busy(self) -> bool:
+        """Whether any page is not done."""
+        return bool(self.waiting or self._places.running or self._done)
+
+    @property
+    def waiting(self) -> int:
+        """Pages that have no row yet."""
+        return len(self._waiting) + sum(map(len, self._suspects))
+
+    @property
+    def free_rows(self) -> int:
+        """Rows in which no page is."""
+        return max(0, self.rows - len(self._places.running))
+
+    @property
+    def keys(self) -> list[Hashable]:
+        """The pages that are in the batch now."""
+        return [row.key for row in self._places.running]
+
+    def add(self, key: Hashable, prompt: DecoderInput, *, first: bool = False) -> None:
+        """A page to decode; ``first``: before those that wait."""
+        (self._waiting.appendleft if first else self._waiting.append)(self._new_row(key, prompt))
+
+    def _new_row(self, key: Hashable, prompt: DecoderInput) -> Row:
+        budget = min(self._options.max_new_tokens, self._last_position - prompt.next_position)
+        return Row(key, prompt, budget, LoopGuard(self._options.loop_window), len(prompt.embeds))
+
+    def step(self, *, more: bool = False) -> list[tuple[Hashable, Decoded | Failure]]:
+        """Go on by one block of steps; the pages that ended, in the order in which they did.
+
+        ``more``: other pages are about to come, so that it pays to let some gather and start them together.
+
+        Raises:
+            torch.AcceleratorError: the GPU failed, and with it everything after.
+        """
+        failure = self._try_step(self.rows // GATHERED if more else 1)
+        if failure is not None:  # outside of the handler, where no traceback keeps the step's tensors alive
+            self._isolate(failure)
+        self._settle()
+        done, self._done = self._done, []
+        return done
+
+    def _try_step(self, least: int) -> Failure | None:
+        try:
+            self._admit(least)
+            self._places.close_gaps()
+            self._launch()
+            self._collect(self._blocks_ahead if self._places.running else 0)
+        except Exception as error:
+            log.debug("a batch of %d pages failed", len(self._places.running), exc_info=True)
+            return failure_of(error)
+        return None
+
+    # --- Rows ------------------------------------------------------------------------------------------------------
+
+    def _admit(self, least: int) -> None:
+        """Prompts into free rows, no fewer than ``least`` and as many at a time as one prefill should take."""
+        if self._places.running and not self._suspects and min(self.free_rows, len(self._waiting)) < least:
+            return
+        while group := self._next_group():
+            group = group[: self._places.room_for(group)]
+            if not group:
+                return  # the cache would have to be laid out for longer rows, and those that run have no room then
+            self._take(group)
+            places = self._places.start(group)
+            span = Span(self._device)
+            tokens = self._batch.start(places, [row.prompt for row in group])
+            self._blocks.append(_Block(group, Fetch(tokens[None]), span.end(), prefill=True))
+
+    def _next_group(self) -> list[Row]:
+        """Rows that could start now; they stay where they wait until they are taken."""
+        if self._suspects:
+            return [] if self._places.running else self._suspects[-1]
+        group: list[Row] = []
+        longest = 0
+        for row in itertools.islice(self._waiting, self.free_rows):
+            longest = max(longest, row.length)
+            if group and longest * (len(group) + 1) > PROMPT_TOKENS[self._device.type]:
+                break
+            group.append(row)
+        return group
+
+    def _take(self, group: list[Row]) -> None:
+        if self._suspects:
+            self._suspects[-1] = self._suspects[-1][len(group) :]
+            if not self._suspects[-1]:
+                self._suspects.pop()
+        else:
+            for _ in group:
+                self._waiting.popleft()
+
+    # --- Steps -----------------------------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        """Queue a block of steps of all rows."""
+        for row in self._places.grow(self._places.longest + self._steps):
+            self.add(row.key, row.prompt, first=True)
+        rows = self._places.running
+        if not rows:
+            return
+        count = len(rows)
+        if self._buckets:
+            count = min(1 << (count - 1).bit_length(), self._cache.rows)
+        span = Span(self._device)
+        tokens = []
+        for _ in range(self._steps):
+            for row in rows:
+                row.length += 1
+            reach = min(_rounded(self._places.longest, self._reach_step), self._cache.capacity)
+            tokens.append(self._batch.step(count, reach))
+        self._blocks.append(_Block(rows, Fetch(torch.stack(tokens)), span.end(), prefill=False))
+
+    def _collect(self, ahead: int) -> None:
+        """Look at the tokens of the blocks that are through, all but the last ``ahead``."""
+        while sum(not block.prefill for block in self._blocks) > ahead or (self._blocks and not ahead):
+            block = self._blocks.popleft()
+            steps = block.tokens.get().tolist()
+            rows = [(place, row) for place, row in enumerate(block.rows) if not row.done]
+            for _, row in rows:
+                if block.prefill:
+                    row.prefill_ms += block.span.milliseconds / len(rows)
+                else:
+                    row.decode_ms += block.span.milliseconds / len(rows)
+            for tokens in steps:
+                for place, row in rows:
+                    if not row.done:
+                        self._push(row, tokens[place])
+
+    def _push(self, row: Row, token: int) -> None:
+        if token == NOT_A_TOKEN:
+            log.debug("the logits of a page are not numbers")
+            self._finish(row, Failure("the numbers overflow"))
+        elif token == self._eos:
+            self._finish(row, self._decoded(row, "eos"))
+        else:
+            if row.budget > 0:
+                row.tokens.append(token)
+                row.loop.push(token)
+            if row.loop.looping:
+                self._finish(row, self._decoded(row, "loop"))
+            elif len(row.tokens) >= row.budget:
+                self._finish(row, self._decoded(row, "loop" if row.loop.looping_at_limit else "length"))
+
+    def _decoded(self, row: Row, reason: FinishReason) -> Decoded:
+        kept = row.loop.kept if reason == "loop" else len(row.tokens)
+        cut = len(row.tokens) - kept
+        return Decoded(row.tokens[:kept], reason, row.prefill_ms, row.decode_ms, loop_tokens_cut=cut)
+
+    def _finish(self, row: Row, result: Decoded | Failure) -> None:
+        (self._places.finish if isinstance(result, Decoded) else self._places.spoil)(row)
+        self._done.append((row.key, result))
+
+    # --- Batches that fail -----------------------------------------------------------------------------------------
+
+    def _isolate(self, failure: Failure) -> None:
+        """Take all rows out and try them again in halves; a page that failed alone is done."""
+        rows = self._places.clear()
+        if not rows:  # not even the first prompt got as far as a row
+            rows = [self._suspects.pop()[0]] if self._suspects else [self._waiting.popleft()]
+        self._blocks.clear()
+        if failure.out_of_memory:
+            free_memory()
+        if len(rows) == 1:
+            self._done.append((rows[0].key, failure))
+            self._too_large |= failure.out_of_memory
+            return
+        half = len(rows) // 2
+        fresh = [self._new_row(row.key, row.prompt) for row in rows]
+        self._suspects += [fresh[half:], fresh[:half]]
+        self._on_trial.update(row.key for row in rows)
+        if failure.out_of_memory:
+            self._halved = len(rows) - half
+
+    def _settle(self) -> None:
+        """When every page of a failed batch is through: was memory short for the batch, or for one page?"""
+        self._on_trial.difference_update(key for key, _ in self._done)
+        if self._on_trial or self._halved is None:
+            return
+        if not self._too_large and self._halved < self.rows:
+            log.warning("out of memory: going on with %d pages together instead of %d", self._halved, self.rows)
+            self._places.rows = self._halved
+        self._halved, self._too_large = None, False
+
+
+def _rounded(number: int, step: int) -> int:
+    return -(-number // step) * step
+
+
+def decode(
+    network: UnlimitedOcrForConditionalGeneration,
+    prompts: Sequence[DecoderInput],
+    options: DecodeOptions,
+    *,
+    eos_token_id: int,
+    ngram_exempt: frozenset[int] = frozenset(),
+    rows: int | None = None,
+) -> list[Decoded]:
+    """Decode pages, ``rows`` of them at a time (None: all); one result a page, in order. See :class:`Decoder`.
+
+    Raises:
+        RuntimeError: a page failed.
+    """
+    decoder = Decoder(
+        network,
+        options,
+        eos_token_id=eos_token_id,
+        ngram_exempt=ngram_exempt,
+        rows=min(rows or len(prompts), len(prompts)),
+        longest=max(len(prompt.embeds) for prompt in prompts) + options.max_new_tokens,
+    )
+    for number, prompt in enumerate(prompts):
+        decoder.add(number, prompt)
+    results: dict[Hashable, Decoded] = {}
+    while decoder.busy:
+        for key, result in decoder.step():
+            if isinstance(result, Failure):
+                raise RuntimeError(f"page {key} failed: {result.kind}")
+            results[key] = result
+    return [results[number] for number in range(len(prompts))]

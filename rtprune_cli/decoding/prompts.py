@@ -1,0 +1,64 @@
+"""Prompts: assembled from text and visual tokens, and run through the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rtprune_cli.records import DecoderInput, PrunedTokens
+
+if TYPE_CHECKING:
+    from transformers import UnlimitedOcrForConditionalGeneration
+
+
+def assemble(before: Tensor, visual: PrunedTokens, after: Tensor) -> DecoderInput:
+    """Prompt of one page: text before the image (b, D), the kept visual tokens, text after it (a, D).
+
+    Every token keeps the position it has without pruning (RTPrune section 4, rule 6 in docs/how-it-works.md).
+    """
+    start, end = len(before), len(before) + visual.total
+    positions = torch.cat([torch.arange(start), start + visual.keep, torch.arange(end, end + len(after))])
+    return DecoderInput(torch.cat([before, visual.tokens, after]), positions, end + len(after))
+
+
+@torch.inference_mode()
+def prompt_pass(
+    network: UnlimitedOcrForConditionalGeneration, prompts: Sequence[DecoderInput], cache: Any = None
+) -> Tensor:
+    """Run the prompts of B pages; logits of the first new token of each, (B, V) in float32.
+
+    Prompts are padded on the right: a causal decoder never looks there, so no mask is needed and the fastest attention
+    serves. ``cache`` takes keys and values, padding included; None keeps nothing.
+    """
+    lengths = [len(prompt.embeds) for prompt in prompts]
+    device = prompts[0].embeds.device
+    if len(prompts) == 1:
+        embeds, positions = prompts[0].embeds[None], prompts[0].positions[None]
+    else:
+        embeds = torch.nn.utils.rnn.pad_sequence([prompt.embeds for prompt in prompts], batch_first=True)
+        positions = torch.nn.utils.rnn.pad_sequence([prompt.positions for prompt in prompts], batch_first=True)
+    last = torch.tensor(lengths) - 1
+    hidden = run_decoder(network, embeds, positions.to(device, non_blocking=True), None, cache)
+    rows = torch.arange(len(prompts), device=device)
+    return network.lm_head(hidden[rows, last.to(device, non_blocking=True)]).float()
+
+
+def run_decoder(
+    network: UnlimitedOcrForConditionalGeneration, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any
+) -> Tensor:
+    """The last hidden states (B, L, D) of embeddings (B, L, D) at positions (B, L).
+
+    ``mask`` (B, 1, L, K) is added to the attention scores over K cached tokens; None is causal over the L alone.
+    """
+    output = network.model.language_model(
+        inputs_embeds=embeds,
+        attention_mask={"full_attention": mask},
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+    )
+    hidden: Tensor = output.last_hidden_state
+    return hidden
