@@ -16,11 +16,11 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from rtprune_cli.engine import failed
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import LogOptions
 from rtprune_cli.outputs import Output
 from rtprune_cli.pipeline import Plan, Watcher
-from rtprune_cli.reading import failed
 from rtprune_cli.records import PageResult
 from rtprune_cli.report import Totals, print_table
 

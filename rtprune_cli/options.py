@@ -21,6 +21,7 @@ LogFormat = Literal["text", "json"]
 MODES: tuple[str, ...] = get_args(Mode)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MIN_RATIO = 0.05
+AUTO = "auto"
 DEFAULT_MODEL = "deepseek-ai/DeepSeek-OCR"
 BUNDLED_MODEL = "tiny"
 # config.json's first architecture of every family that model.py has an adapter for
@@ -44,6 +45,11 @@ def parse_ratio(text: str) -> float | None:
         raise UsageError(
             f"ratio {text!r} is neither 'dynamic' nor a number", f"Give dynamic or a number from {MIN_RATIO} to 1"
         ) from None
+
+
+def parse_auto(text: str) -> int | None:
+    """``auto`` -> None, a whole number -> int; else a ValueError, to which settings.py gives the setting's name."""
+    return None if text == AUTO else int(text)
 
 
 def setting(default: T, help: str, *, same_text: bool = False, **metadata: Any) -> T:
@@ -80,7 +86,10 @@ class ModelOptions:
     offline: bool = setting(False, "Never use the network; cached models only.", same_text=True, off="--online")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.", same_text=True, choices=("auto", "cpu", "cuda"))
     dtype: str = setting(
-        "auto", f"{', '.join(DTYPES)}. auto: bfloat16 on CUDA, float32 on CPU.", same_text=True, choices=DTYPES
+        "auto",
+        f"{', '.join(DTYPES)}. auto: bfloat16 where the device computes in it.",
+        same_text=True,
+        choices=DTYPES,
     )
 
     def __post_init__(self) -> None:
@@ -127,16 +136,25 @@ class DecodeOptions:
     max_new_tokens: int = setting(8192, "Longest text of a page, in tokens.")
     no_repeat_ngram: int = setting(30, "Never write an n-gram of this length twice; 0 turns it off.")
     no_repeat_window: int = setting(90, "...within this many tokens; 0 for the whole text.")
-    batch_size: int = setting(1, "Pages decoded together.", same_text=True)
+    batch_size: int | None = setting(
+        None, "Pages decoded together, at most; auto: as memory allows.", parse=parse_auto, shown=AUTO, same_text=True
+    )
+    memory_fraction: float = setting(
+        0.9, "Share of the device's memory that may be used, for --batch-size auto.", same_text=True
+    )
+    cuda_graphs: bool = setting(True, "Record decoding steps on the GPU and replay them.", same_text=True)
     loop_window: int = setting(512, "Stop a page after this many tokens of repetition; 0 never stops early.")
 
     def __post_init__(self) -> None:
         least = {"max_new_tokens": 1, "no_repeat_ngram": 0, "no_repeat_window": 0, "batch_size": 1, "loop_window": 0}
         for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise UsageError(
-                    f"{name.replace('_', '-')} is {getattr(self, name)}", f"Give a whole number of at least {smallest}"
-                )
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise UsageError(f"{name.replace('_', '-')} is {value}", f"Give a whole number of at least {smallest}")
+        if not 0 < self.memory_fraction <= 1:
+            raise UsageError(
+                f"memory-fraction {self.memory_fraction:g} is out of range", "Give a share above 0, up to 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -149,12 +167,17 @@ class InputOptions:
     password: str | None = setting(None, "Password of encrypted PDFs.", same_text=True, secret=True)
     recursive: bool = setting(False, "Take folders with their subfolders.", same_text=True, short="-r")
     max_pixels: int = setting(200_000_000, "Refuse pages larger than this (decompression bombs).")
+    workers: int | None = setting(
+        None, "Processes that prepare pages ahead of the model; 0: none.", parse=parse_auto, shown=AUTO, same_text=True
+    )
 
     def __post_init__(self) -> None:
         if not 20 <= self.dpi <= 1200:
             raise UsageError(f"dpi {self.dpi} is out of range", "Give --dpi from 20 to 1200; 200 suits most scans")
         if self.max_pixels < 1:
             raise UsageError("max-pixels must be positive", "Leave it out for the default")
+        if self.workers is not None and self.workers < 0:
+            raise UsageError(f"workers is {self.workers}", f"Give {AUTO} or a whole number of at least 0")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
@@ -13,13 +15,15 @@ from typing import Any
 import torch
 
 from rtprune_cli import __version__
+from rtprune_cli.engine import failed
 from rtprune_cli.errors import RtpruneError
-from rtprune_cli.inputs import content_hash, read_pages, select_pages
+from rtprune_cli.inputs import content_hash, select_pages
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions, affecting
 from rtprune_cli.outputs import Output
-from rtprune_cli.reading import PageReader, failed
-from rtprune_cli.records import Document, Earlier, PageFault, PageImage, PageResult
+from rtprune_cli.prepare import DocumentFault, Job, Preparer, available_cores, worker_count
+from rtprune_cli.reading import PageReader, tell_failure
+from rtprune_cli.records import Document, Earlier, PageFault, PageResult, PreparedPage
 from rtprune_cli.report import Totals
 
 MIN_PAGES_FOR_RATE = 20  # before that, one bad page in the first three would stop a run of thousands
@@ -84,24 +88,28 @@ def ocr(
     own = Totals()  # of the document at hand
     watcher.begin(totals)
     plans = _starting((make_plan(document, checkpoint, options, output) for document in documents), output)
-    for item in _read_in_order(plans, PageReader(checkpoint, options, watcher.loading), options):
-        if isinstance(item, PageResult):
-            output.add(item)
-            for each in (totals, own):
-                each.add(item.record)
-            watcher.page(item)
-            totals.stopped = _reason_to_stop(totals, options)
-            if totals.stopped:
-                break
-        elif isinstance(item, _Opened):
-            own = Totals()
-            watcher.opened(item.plan)
-        else:
-            if item.plan.earlier.finished:
-                output.skip(item.plan.document, item.plan.earlier.records)
+    reader = PageReader(checkpoint, options, watcher.loading)
+    with _preparer(checkpoint, options) as preparer:
+        items: Iterator[PageResult | _Opened | _Closed] = reader.read(_items(plans, preparer, options))
+        for item in items:
+            if isinstance(item, PageResult):
+                tell_failure(item)
+                output.add(item)
+                for each in (totals, own):
+                    each.add(item.record)
+                watcher.page(item)
+                totals.stopped = _reason_to_stop(totals, options)
+                if totals.stopped:
+                    break
+            elif isinstance(item, _Opened):
+                own = Totals()
+                watcher.opened(item.plan)
             else:
-                output.finish(item.plan.document, item.plan.pages, settings)
-            watcher.closed(item.plan, own)
+                if item.plan.earlier.finished:
+                    output.skip(item.plan.document, item.plan.earlier.records)
+                else:
+                    output.finish(item.plan.document, item.plan.pages, settings)
+                watcher.closed(item.plan, own)
     return totals
 
 
@@ -111,9 +119,11 @@ def run(documents: Iterable[Document], model: OcrModel, options: OcrOptions) -> 
     A document that cannot be opened yields one result whose record has no page number. Nothing is written.
     """
     plans = (Plan(document) for document in documents)
-    for item in _read_in_order(plans, PageReader(model, options), options):
-        if isinstance(item, PageResult):
-            yield item
+    with _preparer(model, options) as preparer:
+        for item in PageReader(model, options).read(_items(plans, preparer, options)):
+            if isinstance(item, PageResult):
+                tell_failure(item)
+                yield item
 
 
 def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> Plan:
@@ -171,43 +181,52 @@ def _starting(plans: Iterable[Plan], output: Output) -> Iterator[Plan]:
         yield plan
 
 
-def _read_in_order(
-    plans: Iterable[Plan], reader: PageReader, options: OcrOptions
-) -> Iterator[PageResult | _Opened | _Closed]:
-    """Batches may span documents; everything still comes out in the order in which it went in."""
-    waiting: list[PageImage | PageResult | _Opened | _Closed] = []
-    images = 0
-    for item in _items(plans, options):
-        waiting.append(item)
-        images += isinstance(item, PageImage)
-        if images == 0 or images >= reader.batch_size:
-            yield from _read_waiting(waiting, reader)
-            images = 0
+@contextmanager
+def _preparer(checkpoint: Checkpoint, options: OcrOptions) -> Iterator[Preparer]:
+    on_gpu, cores, threads = checkpoint.device.type == "cuda", available_cores(), torch.get_num_threads()
+    workers = worker_count(options.input.workers, cores, on_gpu=on_gpu, small_model=checkpoint.is_small)
+
+    def leave_cores_to_workers() -> None:
+        # Threads that wait for each other lose many times the share of a core that a worker takes from one of them.
+        if not on_gpu and checkpoint.is_small and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, min(threads, cores - workers)))
+
+    mode, batch_size = options.mode or checkpoint.mode, options.decode.batch_size
+    try:
+        with Preparer(
+            options.input, mode, workers=workers, batch_size=batch_size, on_start=leave_cores_to_workers
+        ) as preparer:
+            yield preparer
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _items(
+    plans: Iterable[Plan], preparer: Preparer, options: OcrOptions
+) -> Iterator[PreparedPage | PageResult | _Opened | _Closed]:
+    items: Iterator[PreparedPage | PageFault | DocumentFault | _Opened | _Closed]
+    items = preparer.prepare(_jobs(plans, options))
+    for item in items:
+        if isinstance(item, PageFault):
+            yield failed(item.document, item.page, item.error)
+        elif isinstance(item, DocumentFault):
+            yield failed(item.document, None, item.error)
+        else:
+            yield item
         del item  # its pixels are not needed while the next page is made
-    yield from _read_waiting(waiting, reader)
 
 
-def _read_waiting(
-    waiting: list[PageImage | PageResult | _Opened | _Closed], reader: PageReader
-) -> Iterator[PageResult | _Opened | _Closed]:
-    results = iter(reader.read([item for item in waiting if isinstance(item, PageImage)]))
-    items = [next(results) if isinstance(item, PageImage) else item for item in waiting]
-    waiting.clear()
-    while items:
-        yield items.pop(0)
-
-
-def _items(plans: Iterable[Plan], options: OcrOptions) -> Iterator[PageImage | PageResult | _Opened | _Closed]:
+def _jobs(plans: Iterable[Plan], options: OcrOptions) -> Iterator[Job | DocumentFault | _Opened | _Closed]:
     for plan in plans:
         yield _Opened(plan)
         try:
             if plan.error is not None:
                 raise plan.error
             if not plan.earlier.finished:
-                for item in read_pages(plan.document, options.input, skip=plan.earlier.pages):
-                    yield failed(plan.document, item.page, item.error) if isinstance(item, PageFault) else item
+                pages = plan.pages or select_pages(plan.document, options.input)
+                yield Job(plan.document, [page for page in pages if page not in plan.earlier.pages])
         except RtpruneError as error:
-            yield failed(plan.document, None, error)
+            yield DocumentFault(plan.document, error)
         yield _Closed(plan)
 
 

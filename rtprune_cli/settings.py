@@ -91,7 +91,8 @@ class Setting:
                 return self.parse(text)
             return WORDS[text.strip().lower()] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
-            raise UsageError(f"{self.key} is {text!r}", f"Give {WANTED[self.kind]}") from None
+            wanted = f"{self.shown} or {WANTED[self.kind]}" if self.shown else WANTED[self.kind]
+            raise UsageError(f"{self.key} is {text!r}", f"Give {wanted}") from None
 
     def from_toml(self, value: Any) -> Any:
         """The value of a key.
@@ -100,7 +101,7 @@ class Setting:
             UsageError: the value is of another kind; a number in quotes is no number.
         """
         if self.parse and isinstance(value, str):
-            return self.parse(value)
+            return self.from_text(value)
         if self.kind is float and type(value) is int:
             return float(value)
         if type(value) is not self.kind:  # True is an int to isinstance

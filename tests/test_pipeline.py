@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+import torch
 
-import rtprune_cli.reading as reading
-from rtprune_cli.model import OcrModel
-from rtprune_cli.options import DecodeOptions, InputOptions, OcrOptions, PruneOptions
+import rtprune_cli.prepare.desk as desk
+from rtprune_cli.model import OcrModel, load
+from rtprune_cli.options import DecodeOptions, InputOptions, ModelOptions, OcrOptions, PruneOptions
 from rtprune_cli.pipeline import run, run_settings
 from rtprune_cli.records import Document, PageResult
 
@@ -58,7 +59,7 @@ def test_every_mode_runs(make_pdf: Callable[..., Path], tiny: OcrModel, mode: st
 def test_a_failing_page_keeps_its_place_in_a_batch(
     make_pdf: Callable[..., Path], tiny: OcrModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = reading.make_views
+    real = desk.make_views
     sizes = []
 
     def fail_on_second(image: Any, mode: str) -> Any:
@@ -67,7 +68,7 @@ def test_a_failing_page_keeps_its_place_in_a_batch(
             raise RuntimeError("secret <text> of the exception")
         return real(image, mode)
 
-    monkeypatch.setattr(reading, "make_views", fail_on_second)
+    monkeypatch.setattr(desk, "make_views", fail_on_second)
     path = make_pdf("one", "two", "three")
     import pymupdf
 
@@ -92,3 +93,13 @@ def test_settings_name_the_model_and_keep_the_password_out(tiny: OcrModel) -> No
     assert settings["mode"] == "tiny"
     assert settings["versions"]["transformers"]
     assert "secret" not in str(settings)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_reads_what_the_cpu_does(make_pdf: Callable[..., Path], tiny: OcrModel) -> None:
+    """Twenty pages: workers start, images are encoded together, prompts wait for rows, steps run ahead."""
+    path = make_pdf(*(f"page {number}\nof twenty" for number in range(20)))
+    on_gpu = load(ModelOptions("tiny", device="cuda", dtype="float32"))
+    found = [page.raw for page in read(path, on_gpu, decode=DecodeOptions(max_new_tokens=40, batch_size=8))]
+    assert found == [page.raw for page in read(path, tiny, decode=DecodeOptions(max_new_tokens=40))]

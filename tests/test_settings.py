@@ -81,6 +81,12 @@ def test_the_ratio_is_a_word_or_a_number(tmp_path: Path, toml: str, ratio: float
     assert settled(tmp_path, toml, {"RTPRUNE_RATIO": "0.75"}, ratio="dynamic").ocr.prune.ratio is None
 
 
+@pytest.mark.parametrize(("toml", "size"), [("batch-size = 'auto'", None), ("batch-size = 8", 8), ("", None)])
+def test_the_batch_size_is_a_word_or_a_whole_number(tmp_path: Path, toml: str, size: int | None) -> None:
+    assert settled(tmp_path, toml).ocr.decode.batch_size == size
+    assert settled(tmp_path, toml, {"RTPRUNE_BATCH_SIZE": "auto"}, batch_size="4").ocr.decode.batch_size == 4
+
+
 def test_keys_may_be_snake_case(tmp_path: Path) -> None:
     assert settled(tmp_path, "batch_size = 3").ocr.decode.batch_size == 3
 
@@ -127,6 +133,8 @@ def test_the_users_file_is_in_the_xdg_folder(monkeypatch: pytest.MonkeyPatch, rt
         ("password = 123", "password is *** (password in {file}). Give a text in quotes"),
         ("mode = 'huge'", "unknown mode 'huge' (mode in {file}). Use one of tiny"),
         ("batch_size = 0", "batch-size is 0 (batch_size in {file}). Give a whole number of at least 1"),
+        ("workers = 'many'", "workers is 'many' (workers in {file}). Give auto or a whole number"),
+        ("memory-fraction = 2", "memory-fraction 2 is out of range (memory-fraction in {file}). Give a share"),
         ("log-format = 'xml'", "unknown log format 'xml' (log-format in {file}). Use one of"),
         ("verbose = -1", "verbose is -1 (verbose in {file}). Give"),
     ],
@@ -150,6 +158,7 @@ def test_a_file_that_is_no_toml_is_named_with_the_line(tmp_path: Path, toml: str
         ("RTPRUNE_MODE", "huge", "unknown mode 'huge' (RTPRUNE_MODE). Use one of tiny"),
         ("RTPRUNE_DPI", "high", "dpi is 'high' (RTPRUNE_DPI). Give a whole number"),
         ("RTPRUNE_RAW", "maybe", "raw is 'maybe' (RTPRUNE_RAW). Give true or false"),
+        ("RTPRUNE_BATCH_SIZE", "8.5", "batch-size is '8.5' (RTPRUNE_BATCH_SIZE). Give auto or a whole number"),
         ("RTPRUNE_RATIO", "half", "ratio 'half' is neither 'dynamic' nor a number (RTPRUNE_RATIO). Give"),
     ],
 )

@@ -19,15 +19,67 @@ from rtprune_cli.records import Document, PageFault, PageImage
 log = logging.getLogger("rtprune")
 
 
+class OpenDocument:
+    """A document that is open: how many pages, what is wrong with it, and its pages one at a time."""
+
+    def __init__(self, document: Document, source: Source) -> None:
+        self._document = document
+        self._source = source
+
+    @property
+    def count(self) -> int:
+        """How many pages it has."""
+        return self._source.pages
+
+    @property
+    def warning(self) -> str | None:
+        """What a user should know of it; to be said once."""
+        return self._source.warning
+
+    def read(self, page: int) -> PageImage | PageFault:
+        """Rasterise a 1-based page. MuPDF is not safe for threads: one at a time in a process."""
+        start = time.perf_counter()
+        try:
+            image = self._source.raster(page)
+        except RtpruneError as error:
+            return PageFault(self._document, page, error)
+        # Decoders fed with hostile bytes raise almost anything; the page fails, the document goes on.
+        except Exception as error:
+            log.debug("page %d of %s", page, self._document.name, exc_info=True)
+            message = f"page {page} of {self._document.name} cannot be read: {reason(error)}"
+            return PageFault(self._document, page, InputError(message, "Repair the file or scan the page again"))
+        return PageImage(self._document, page, image, self._source.dpi, (time.perf_counter() - start) * 1000)
+
+
+@contextmanager
+def open_document(document: Document, options: InputOptions) -> Iterator[OpenDocument]:
+    """Open a document by its content, not by its extension.
+
+    Raises:
+        EmptyFileError: zero bytes.
+        EncryptedError: a password is missing or wrong.
+        UnsupportedFileError: not a type that is read.
+        InputError: missing, forbidden or damaged beyond repair.
+    """
+    head = read_head(document)
+    if not head:
+        raise EmptyFileError(f"{document.name} is empty", "Copy or download the file again")
+    opener = opened_pdf if b"%PDF-" in head else opened_image
+    with opener(document, options) as source:
+        if source.pages < 1:
+            raise InputError(f"{document.name} is damaged: no page can be found", "Repair the file or get it again")
+        yield OpenDocument(document, source)
+
+
 def select_pages(document: Document, options: InputOptions) -> list[int]:
     """The 1-based pages that :func:`read_pages` will yield, in that order; nothing is rasterised.
 
     Raises:
-        InputError: as in :func:`read_pages`.
-        PageRangeError: as in :func:`read_pages`.
+        InputError: as in :func:`open_document`.
+        PageRangeError: ``options.pages`` does not fit the document.
     """
-    with _opened(document, options) as source:
-        return _selected(document, options, source.pages)
+    with open_document(document, options) as opened:
+        return _selected(document, options, opened.count)
 
 
 def read_pages(
@@ -40,31 +92,15 @@ def read_pages(
     another thread starts one.
 
     Raises:
-        EmptyFileError: zero bytes.
-        EncryptedError: a password is missing or wrong.
-        UnsupportedFileError: not a type that is read.
-        InputError: missing, forbidden or damaged beyond repair.
+        InputError: as in :func:`open_document`.
         PageRangeError: ``options.pages`` does not fit the document.
     """
-    with _opened(document, options) as source:
-        pages = [page for page in _selected(document, options, source.pages) if page not in skip]
-        if source.warning:
-            log.warning("%s", source.warning)
+    with open_document(document, options) as opened:
+        pages = [page for page in _selected(document, options, opened.count) if page not in skip]
+        if opened.warning:
+            log.warning("%s", opened.warning)
         for page in pages:
-            start = time.perf_counter()
-            try:
-                image = source.raster(page)
-            except RtpruneError as error:
-                yield PageFault(document, page, error)
-                continue
-            # Decoders fed with hostile bytes raise almost anything; the page fails, the document goes on.
-            except Exception as error:
-                log.debug("page %d of %s", page, document.name, exc_info=True)
-                message = f"page {page} of {document.name} cannot be read: {reason(error)}"
-                yield PageFault(document, page, InputError(message, "Repair the file or scan the page again"))
-                continue
-            yield PageImage(document, page, image, source.dpi, (time.perf_counter() - start) * 1000)
-            del image  # the consumer may be done with it while the next page is made
+            yield opened.read(page)  # no name for it: the consumer may be done with it while the next one is made
 
 
 def _selected(document: Document, options: InputOptions, count: int) -> list[int]:
@@ -72,16 +108,3 @@ def _selected(document: Document, options: InputOptions, count: int) -> list[int
         return parse_pages(options.pages, count)
     except PageRangeError as error:
         raise PageRangeError(f"{document.name}: {error.message}", error.hint) from None
-
-
-@contextmanager
-def _opened(document: Document, options: InputOptions) -> Iterator[Source]:
-    """Open by content, not by extension."""
-    head = read_head(document)
-    if not head:
-        raise EmptyFileError(f"{document.name} is empty", "Copy or download the file again")
-    opener = opened_pdf if b"%PDF-" in head else opened_image
-    with opener(document, options) as source:
-        if source.pages < 1:
-            raise InputError(f"{document.name} is damaged: no page can be found", "Repair the file or get it again")
-        yield source

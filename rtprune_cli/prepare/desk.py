@@ -1,0 +1,74 @@
+"""One page made ready, whichever process does it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rtprune_cli.errors import PageFailedError, RtpruneError
+from rtprune_cli.inputs.pages import OpenDocument, open_document
+from rtprune_cli.options import InputOptions
+from rtprune_cli.records import Document, PageFault, PageImage, PreparedPage
+from rtprune_cli.views import make_views
+
+log = logging.getLogger("rtprune")
+
+
+@dataclass(frozen=True)
+class DocumentFault:
+    """A document that cannot be opened; none of its pages follow."""
+
+    document: Document
+    error: RtpruneError
+
+
+Outcome = PreparedPage | PageFault | DocumentFault
+
+
+class Made(NamedTuple):
+    """What became of a page, and what a user should know, once, of its document."""
+
+    outcome: Outcome
+    warning: str | None = None
+
+
+class Desk:
+    """Makes pages one at a time. Keeps the last one's document open: a damaged one is repaired at each opening."""
+
+    def __init__(self, options: InputOptions, mode: str) -> None:
+        self._options = options
+        self._mode = mode
+        self._stack = ExitStack()
+        self._document: Document | None = None
+        self._opened: OpenDocument | None = None
+
+    def make(self, document: Document, page: int) -> Made:
+        """Rasterise and resize a 1-based page. What can be wrong with it or its document is in the answer."""
+        try:
+            if self._opened is None or document != self._document:
+                self.close()
+                self._opened = self._stack.enter_context(open_document(document, self._options))
+                self._document = document
+        except RtpruneError as error:
+            return Made(DocumentFault(document, error))
+        image = self._opened.read(page)
+        return Made(image if isinstance(image, PageFault) else self._prepared(image), self._opened.warning)
+
+    def close(self) -> None:
+        """Close the document that is open."""
+        self._opened = self._document = None
+        self._stack.close()
+
+    def _prepared(self, page: PageImage) -> PreparedPage | PageFault:
+        start = time.perf_counter()
+        try:
+            views = make_views(page.image, self._mode)
+        except Exception as error:
+            name = f"page {page.page} of {page.document.name}"
+            log.debug("%s", name, exc_info=True)
+            message = f"{name} could not be read ({type(error).__name__})"
+            return PageFault(page.document, page.page, PageFailedError(message, "Run again with -vv for the traceback"))
+        return PreparedPage(page, views, (time.perf_counter() - start) * 1000)

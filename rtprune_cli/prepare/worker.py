@@ -1,0 +1,155 @@
+"""A worker process: its beginning and end, and how a page goes back to the parent."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import signal
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from rtprune_cli.options import InputOptions
+from rtprune_cli.prepare.desk import Desk, Made
+from rtprune_cli.records import Document
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from numpy.typing import NDArray
+
+log = logging.getLogger("rtprune")
+
+KEPT_MEMORY = 64 * 2**20  # bytes of shared memory that a place for a page keeps for the next one
+
+
+class Answer(NamedTuple):
+    """A pickled :class:`Made`. Its ``buffers`` are in the page's place in memory, or here where that has no room."""
+
+    body: bytes
+    sizes: list[int]
+    buffers: list[bytes] | None
+    records: list[logging.LogRecord]
+
+
+class _Worker(NamedTuple):
+    desk: Desk
+    memory: Sequence[Connection]
+    records: _Records
+
+
+_worker: _Worker  # set by begin
+
+
+def begin(options: InputOptions, mode: str, level: int, parent: Connection, memory: Sequence[Connection]) -> None:
+    """Begin a worker. Its options come through a pipe, so that a password is in no list of processes."""
+    global _worker
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where signals cannot be blocked before it starts
+    os.dup2(2, 1)  # standard output belongs to the results
+    if level > logging.DEBUG:
+        warnings.simplefilter("ignore")  # of libraries, as logs.py does
+    records = _Records()
+    log.handlers, log.propagate = [records], False
+    log.setLevel(level)
+    _worker = _Worker(Desk(options, mode), memory, records)
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process when the parent has gone, however it went: it holds the other end and never writes."""
+    try:
+        parent.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def ready() -> None:
+    """What a worker can do when it can do anything."""
+
+
+def work(document: Document, page: int, place: int) -> Answer:
+    """Make a page and put its pixels into that place in the shared memory."""
+    made = _worker.desk.make(document, page)
+    buffers: list[pickle.PickleBuffer] = []
+    body = io.BytesIO()
+    _Pickler(body, protocol=5, buffer_callback=buffers.append).dump(made)
+    raw = [buffer.raw() for buffer in buffers]
+    sizes = [view.nbytes for view in raw]
+    in_memory = bool(_worker.memory) and _written(raw, _worker.memory[place].fileno())
+    return Answer(body.getvalue(), sizes, None if in_memory else list(map(bytes, raw)), _worker.records.take())
+
+
+def unpack(answer: Answer, document: Document, memory: Connection | None) -> Made:
+    """What a worker made, in the parent. ``memory`` is the place that it was told; it may be used again after this."""
+    buffers: Sequence[Any] | None = answer.buffers
+    if buffers is None:
+        assert memory is not None
+        buffers = [np.empty(size, np.uint8) for size in answer.sizes]
+        if buffers and os.preadv(memory.fileno(), buffers, 0) != sum(answer.sizes):
+            raise OSError("a page is not in shared memory")
+        if sum(answer.sizes) > KEPT_MEMORY:
+            os.ftruncate(memory.fileno(), 0)
+    made: Made = _Unpickler(answer.body, document, buffers).load()
+    return made
+
+
+def _written(buffers: list[memoryview], memory: int) -> bool:
+    try:
+        return not buffers or os.pwritev(memory, buffers, 0) == sum(buffer.nbytes for buffer in buffers)
+    except OSError:  # no room for it, or more than one call writes
+        return False
+
+
+class _Pickler(pickle.Pickler):
+    """Images as arrays, whose bytes stay out of the pickle. Their info goes too: crops are saved with it."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """What pickle asks of each object."""
+        return (_image, (np.asarray(obj), obj.info)) if isinstance(obj, Image.Image) else NotImplemented
+
+    def persistent_id(self, obj: Any) -> str | None:
+        """The document stays here: the parent has it, and may have made a class of its own for it."""
+        return "document" if isinstance(obj, Document) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, body: bytes, document: Document, buffers: Sequence[Any]) -> None:
+        super().__init__(io.BytesIO(body), buffers=buffers)
+        self._document = document
+
+    def persistent_load(self, pid: Any) -> Document:
+        """The document of the page that was asked for."""
+        return self._document
+
+
+def _image(pixels: NDArray[np.uint8], info: dict[Any, Any]) -> Image.Image:
+    image = Image.fromarray(pixels)
+    image.info = info
+    return image
+
+
+class _Records(logging.Handler):
+    """Keeps what is logged, in a form that can be sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text: what it was made of may not go through a pipe."""
+        record.msg, record.args = record.getMessage(), None
+        if record.exc_info:
+            text = logging.Formatter().formatException(record.exc_info)
+            record.exc_info = (RuntimeError, RuntimeError(f"in a worker process:\n{text}"), None)
+        self._records.append(record)
+
+    def take(self) -> list[logging.LogRecord]:
+        """Those since the last time."""
+        taken, self._records = self._records, []
+        return taken
