@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtprune_cli import __version__, logs, settings
+from rtprune_cli.bench.cli import make_app
 from rtprune_cli.errors import EnvironmentFault, ExitCode, RtpruneError
 from rtprune_cli.flags import EPILOG, SECTIONS, Given, SectionedCommand, complete_models, option, with_settings
 from rtprune_cli.interrupts import Terminated, stoppable
@@ -297,3 +298,6 @@ def _reporting(options: LogOptions) -> Iterator[None]:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         log.error("unexpected %s. Run again with -vv and report the traceback", reason, exc_info=traceback)
         raise typer.Exit(ExitCode.FAILURE) from None
+
+
+app.add_typer(make_app(_reporting), name="bench")

@@ -10,14 +10,16 @@ import rtprune_cli
 PACKAGE = Path(rtprune_cli.__file__).parent
 # Higher may import lower; modules of one level do not import each other.
 LEVELS = [
-    {"errors", "timing", "interrupts"},
+    {"errors", "timing", "graphs", "interrupts"},
     {"options", "storage"},
     {"records", "loops", "settings", "logs", "journal"},
-    {"hub", "views", "pruning", "decode", "markdown", "report"},
-    {"inputs", "model", "outputs"},
-    {"reading"},
+    {"hub", "views", "pruning", "decoding", "markdown", "report"},
+    {"inputs", "model", "memory", "outputs"},
+    {"engine"},
+    {"prepare", "reading"},
     {"pipeline", "info", "flags"},
     {"display"},
+    {"bench"},
     {"cli"},
     {"__main__"},
 ]

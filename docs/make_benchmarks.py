@@ -1,0 +1,373 @@
+"""Write the tables of docs/benchmarks.md and the pictures of the stages from docs/benchmarks/*.json.
+
+python docs/make_benchmarks.py
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).with_name("benchmarks.md")
+RESULTS = Path(__file__).with_name("benchmarks")
+IMAGES = Path(__file__).with_name("images")
+MARKERS = "<!-- made by docs/make_benchmarks.py: {} -->", "<!-- end -->"
+NOT_MEASURED = "not measured"
+# Colours that color-blind people tell apart (Okabe and Ito), and hatches for prints without colour.
+LOOKS = {
+    "preprocess": ("#E69F00", "//"),
+    "encode": ("#56B4E9", ""),
+    "prune": ("#D55E00", "xx"),
+    "prefill": ("#009E73", "\\\\"),
+    "decode": ("#CC79A7", ".."),
+}
+BAR_INCHES = 0.34
+
+Row = dict[str, Any]
+Result = dict[str, Any]
+
+
+def read_results(folder: Path) -> dict[str, Result]:
+    """Results by file name without .json, in alphabetical order."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def write(page: Path = PAGE, results: Path = RESULTS, images: Path = IMAGES) -> None:
+    """Renew what stands between the markers of the page, and a picture for each result that has all stages."""
+    found = read_results(results)
+    pictures = {name: breakdown(result) for name, result in found.items()}
+    for name, bars in pictures.items():
+        if bars:
+            (images / f"stages-{name}.svg").write_text(picture(found[name], bars), encoding="utf-8", newline="\n")
+    text = page.read_text(encoding="utf-8")
+    text = fill(text, "targets", targets(list(found.values())))
+    text = fill(text, "results", "\n".join(section(name, found[name], pictures[name]) for name in found))
+    page.write_text(text, encoding="utf-8", newline="\n")
+
+
+def fill(text: str, what: str, content: str) -> str:
+    """The text with ``content`` between the markers of ``what``."""
+    start, end = MARKERS[0].format(what), MARKERS[1]
+    before, _, rest = text.partition(start)
+    if not rest or end not in rest:
+        raise SystemExit(f"{PAGE.name} has no place for {what}: a line {start}, and a line {end} after it")
+    return f"{before}{start}\n\n{content.strip()}\n\n{end}{rest.partition(end)[2]}"
+
+
+# --- Targets -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the project set out to reach; ``values`` finds it in the result of the full size or of the bundled model."""
+
+    what: str
+    target: str
+    shown: str
+    values: Callable[[Result], list[float]]
+    bundled: bool = False
+
+
+def _most(result: Result, field: str) -> list[float]:
+    """The largest over ratios and rows of what the whole reaches, in mode base where that was timed."""
+    found = [row for row in rows(result, "whole", "rtprune") if row[field] is not None]
+    base = [row for row in found if row["mode"] == "base"]
+    return [max(row[field] for row in base or found)] if found else []
+
+
+def _prefill_gain(batch_sizes: range) -> Callable[[Result], list[float]]:
+    return lambda result: [
+        row["times_unpruned"]["median"]
+        for row in rows(result, "prefill")
+        if row["mode"] == "large" and row["ratio"] == "0.84" and row["batch_size"] in batch_sizes
+    ]
+
+
+TARGETS = [
+    Target("mode base, pages/s over `generate`", "20x", "{:.1f}x", lambda r: _most(r, "times_generate")),
+    Target("mode base, output tokens/s", "10,000", "{:,.0f}", lambda r: _most(r, "output_tokens_per_second")),
+    Target(
+        "decode step at batch 64 over its floor",
+        "at most 3x",
+        "{:.1f}x",
+        lambda r: [row["times_floor"] for row in rows(r, "step") if row["batch_size"] == 64],
+    ),
+    Target("mode large, ratio 0.84: prefill, batch 8 and more", "1.15x", "{:.2f}x", _prefill_gain(range(8, 10**6))),
+    Target("the same at batch 4", "", "{:.2f}x", _prefill_gain(range(4, 5))),
+    Target("the same at batch 1", "", "{:.2f}x", _prefill_gain(range(1, 2))),
+    Target(
+        "prune step over the pages' prefill",
+        "at most 2 %",
+        "{:.1f} %",
+        lambda r: [100 * row["prune_share_of_prefill"] for row in rows(r, "prefill") if "times_unpruned" in row],
+    ),
+    Target(
+        "authors' prune step over ours, dynamic ratio",
+        "20x",
+        "{:.1f}x",
+        lambda r: [x["times_rtprune"]["median"] for x in rows(r, "prune", "authors") if x["ratio"] == "dynamic"],
+    ),
+    Target(
+        "bundled model, pages/s over `generate`",
+        "3x on a CPU",
+        "{:.1f}x",
+        lambda r: _most(r, "times_generate"),
+        bundled=True,
+    ),
+]
+
+
+def targets(results: Sequence[Result]) -> str:
+    """The targets and what is measured of them, on GPUs and on CPUs: of several values the smallest and the largest."""
+    return table(
+        ["", "target", "on a GPU", "on a CPU"],
+        [[t.what, t.target, reached(t, results, on_gpu=True), reached(t, results, on_gpu=False)] for t in TARGETS],
+    )
+
+
+def reached(target: Target, results: Sequence[Result], on_gpu: bool) -> str:
+    """One cell of that table."""
+    pool = [result for result in results if bool(result["machine"]["gpu"]) == on_gpu]
+    if target.bundled:
+        pool = [result for result in pool if result["settings"]["model"] == "tiny"]
+    else:
+        pool = [result for result in pool if result["settings"]["arch"]]
+    values = [value for result in pool for value in target.values(result)]
+    texts = [target.shown.format(value) for value in (min(values), max(values))] if values else [NOT_MEASURED]
+    return " to ".join(dict.fromkeys(texts))
+
+
+def rows(result: Result, stage: str, engine: str | None = None) -> list[Row]:
+    """The rows of a stage that were measured."""
+    return [
+        row for row in result["rows"] if row["stage"] == stage and not row["error"] and engine in (None, row["engine"])
+    ]
+
+
+# --- One result --------------------------------------------------------------------------------------------------
+
+
+def section(name: str, result: Result, bars: Sequence[tuple[str, dict[str, float], float]]) -> str:
+    """A result: where and how it was measured, its picture, its tables."""
+    model = result["model"]
+    name_of_model = f"{model['name']} ({model['revision']}, {model['parameters'] / 1e6:,.1f} M parameters)"
+    parts = [
+        f"### {name}\n",
+        f"{name_of_model} in {model['dtype']} on {hardware(result)}. {measured(result)}\n",
+        f"```bash\n{result['command']}\n```\n",
+    ]
+    if bars:
+        parts.append(f"![Milliseconds a page by stage: {describe(bars)}](images/stages-{name}.svg)\n")
+    tables = [make(result) for make in (whole, prefill, pruning, steps, early)]
+    return "\n".join([*parts, *(f"{text}\n" for text in tables if text)])
+
+
+def hardware(result: Result) -> str:
+    """The machine in a few words."""
+    machine = result["machine"]
+    cpu = f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores, {machine['memory_gib']} GiB"
+    if gpu := machine["gpu"]:
+        return f"{gpu['name']}, {gpu['memory_gib']} GiB, driver {gpu['driver']}, CUDA {gpu['cuda']} ({cpu})"
+    return cpu
+
+
+def measured(result: Result) -> str:
+    """When, with which versions and at which rates."""
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    rates, machine = result["rates"], result["machine"]
+    bandwidth, matmul = rates["bandwidth_bytes_per_second"] / 1e9, rates["matmul_flops_per_second"] / 1e12
+    load = f"load {machine['load_before']:.1f} before and {machine.get('load_after', 0):.1f} after"
+    state = "" if result["complete"] else " **The run did not end.**"
+    return (
+        f"{result['started'][:10]}; {versions}; {load}. "
+        f"Floors at {bandwidth:,.0f} GB/s and {matmul:,.2f} TFLOP/s.{state}"
+    )
+
+
+def whole(result: Result) -> str:
+    """Pages/s, with generate first."""
+    return table(
+        ["whole", "mode", "ratio", "rows", "pages/s", "output tokens/s", "over generate", "spread", "peak"],
+        [
+            ["generate" if row["engine"] == "generate" else "rtprune", row["mode"], row["ratio"], row["batch_size"],
+             f"{row['pages_per_second']:.3g}", f"{row['output_tokens_per_second']:,.0f}",
+             times(row["times_generate"]), percent(row), gib(row)]
+            for row in rows(result, "whole")
+        ],
+    )  # fmt: skip
+
+
+def prefill(result: Result) -> str:
+    """With pruning against without, in turns."""
+    return table(
+        ["prefill, mode", "ratio", "batch", "tokens a page", "left", "unpruned", "pruned, with the prune step",
+         "unpruned / pruned", "quartiles", "prune step / prefill", "over floor"],
+        [
+            [row["mode"], row["ratio"], row["batch_size"], f"{row['prompt_tokens']:.0f}",
+             f"{100 * row['retention']:.1f} %", duration(row["unpruned"]["median"] / row["pages"]), page_time(row),
+             f"**{row['times_unpruned']['median']:.3f}**",
+             f"{row['times_unpruned']['quartile_1']:.3f} to {row['times_unpruned']['quartile_3']:.3f}",
+             f"{100 * row['prune_share_of_prefill']:.1f} %", times(row["times_floor"])]
+            for row in rows(result, "prefill") if "times_unpruned" in row
+        ],
+    )  # fmt: skip
+
+
+def pruning(result: Result) -> str:
+    """Ours against the authors' formulation, in turns."""
+    other = {(r["mode"], r["ratio"], r["batch_size"]): r for r in rows(result, "prune", "authors")}
+    pairs = [(r, other[r["mode"], r["ratio"], r["batch_size"]]) for r in rows(result, "prune", "rtprune")]
+    return table(
+        ["prune step, mode", "ratio", "batch", "ours", "authors' formulation", "authors' / ours", "over floor"],
+        [
+            [one["mode"], one["ratio"], one["batch_size"], page_time(one), page_time(two),
+             f"{two['times_rtprune']['median']:.1f}", times(one["times_floor"])]
+            for one, two in pairs
+        ],
+    )  # fmt: skip
+
+
+def steps(result: Result) -> str:
+    """A decode step: one token more of every page."""
+    return table(
+        ["decode step, mode", "ratio", "batch", "context", "a step", "tokens/s", "over floor", "experts hit (if even)",
+         "spread", "peak"],
+        [
+            [row["mode"], row["ratio"], row["batch_size"], f"{row['context']:.0f}", duration(row["median"]),
+             f"{row['tokens_per_second']:,.0f}", times(row["times_floor"]),
+             f"{row['experts_hit']:.1f} ({row['experts_hit_if_even']:.1f})" if row["experts_hit"] else "",
+             percent(row), gib(row)]
+            for row in rows(result, "step")
+        ],
+    )  # fmt: skip
+
+
+def early(result: Result) -> str:
+    """What comes before pruning."""
+    found = [row for stage in ("preprocess", "encode") for row in rows(result, stage)]
+    return table(
+        ["before", "mode", "batch", "a page", "over floor", "spread", "peak"],
+        [
+            [row["stage"], row["mode"], row["batch_size"], page_time(row), times(row["times_floor"]), percent(row),
+             gib(row)]
+            for row in found
+        ],
+    )  # fmt: skip
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[Any]]) -> str:
+    """Markdown, or nothing where there are no rows."""
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) if body else ""
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
+def short(number: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
+
+
+def page_time(row: Row) -> str:
+    return duration(row["median"] / row["pages"])
+
+
+def times(factor: float | None) -> str:
+    return "" if factor is None else f"{factor:.1f}x"
+
+
+def percent(row: Row) -> str:
+    """The quartiles' distance over the median."""
+    return f"{100 * (row['quartile_3'] - row['quartile_1']) / row['median']:.0f} %"
+
+
+def gib(row: Row) -> str:
+    return f"{row['peak_memory_bytes'] / 2**30:.2f} GiB"
+
+
+# --- The picture -------------------------------------------------------------------------------------------------
+
+
+def breakdown(result: Result) -> list[tuple[str, dict[str, float], float]]:
+    """Configuration, seconds a page of each stage, and the sum of their floors, where every stage was timed."""
+    length = result["settings"]["output_tokens"]
+    bars = []
+    for step in rows(result, "step"):
+        mode, ratio, batch = step["mode"], step["ratio"], step["batch_size"]
+
+        def find(stage: str, ratio: str | None, batch: int, mode: str = mode) -> Iterator[Row]:
+            wanted = {"mode": mode, "ratio": ratio, "batch_size": batch}
+            return (row for row in rows(result, stage, "rtprune") if wanted.items() <= row.items())
+
+        pages, encode = next(find("preprocess", None, 1), None), next(find("encode", None, batch), None)
+        prefill = next(find("prefill", ratio, batch), None)
+        if pages is None or encode is None or prefill is None:
+            continue
+        prune = prefill["prune"]["median"] if "prune" in prefill else 0.0
+        seconds = {
+            "preprocess": pages["median"],
+            "encode": encode["median"] / batch,
+            "prune": prune / batch,
+            "prefill": (prefill["median"] - prune) / batch,
+            "decode": step["median"] * length / batch,
+        }
+        floor = (encode["floor"]["seconds"] + prefill["floor"]["seconds"] + step["floor"]["seconds"] * length) / batch
+        pruning = "unpruned" if ratio == "1" else f"ratio {ratio}"
+        bars.append((f"{mode}, {pruning}, batch {batch}", seconds, floor))
+    return bars
+
+
+def describe(bars: Sequence[tuple[str, dict[str, float], float]]) -> str:
+    """The picture in words."""
+    parts = []
+    for name, seconds, floor in bars:
+        stages = ", ".join(f"{stage} {short(1000 * value)}" for stage, value in seconds.items())
+        parts.append(f"{name}: {stages}; floor {short(1000 * floor)}")
+    return ". ".join(parts)
+
+
+def picture(result: Result, bars: Sequence[tuple[str, dict[str, float], float]]) -> str:
+    """An SVG on a ground of its own, so that it can be read on light and dark pages."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "rtprune", "font.family": "sans-serif", "hatch.linewidth": 0.5}
+    with pyplot.rc_context(settings):
+        figure, axes = pyplot.subplots(figsize=(9, 1.6 + BAR_INCHES * len(bars)), facecolor="white")
+        left = [0.0] * len(bars)
+        for stage, (colour, hatch) in LOOKS.items():
+            width = [1000 * seconds[stage] for _, seconds, _ in bars]
+            axes.barh(range(len(bars)), width, left=left, color=colour, hatch=hatch, edgecolor="white", label=stage)
+            left = [a + b for a, b in zip(left, width, strict=True)]
+        floors = [1000 * floor for _, _, floor in bars]
+        axes.plot(floors, range(len(bars)), "|", color="black", markersize=14, markeredgewidth=2.5, label="floor")
+        for place, total in enumerate(left):
+            axes.text(total, place, f" {short(total)}", va="center", fontsize=9)
+        axes.set_yticks(range(len(bars)), [name for name, _, _ in bars])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.1 * max(left))
+        axes.set_xlabel(f"milliseconds a page of {result['settings']['output_tokens']} output tokens")
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside upper center", ncols=len(LOOKS) + 1, frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.4 / figure.get_figheight()))
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        pyplot.close(figure)
+    title = f"Stages of {result['model']['name']} on {hardware(result)}"
+    words = f"<title>{escape(title)}</title><desc>{escape(describe(bars))}</desc>"
+    svg = re.sub(r"(<svg [^>]*)>", rf'\1 role="img">\n{words}', buffer.getvalue(), count=1)
+    return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
+
+
+if __name__ == "__main__":
+    write()

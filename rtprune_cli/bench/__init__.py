@@ -1,0 +1,1 @@
+"""Measuring rtprune on the machine at hand. Nothing of a run imports this."""
