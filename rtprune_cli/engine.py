@@ -208,7 +208,6 @@ class Engine:
         """Queue the vision encoder and the pruning of a batch. One that fails is halved until a page stands alone."""
         if not batch:
             return []
-        failure = None
         try:
             return [(batch, self._encode_once([request for _, request in batch]))]
         except Exception as error:

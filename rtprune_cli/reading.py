@@ -17,14 +17,13 @@ from rtprune_cli.errors import LoopError
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import Mode, OcrOptions
+from rtprune_cli.pruning import untouched
 from rtprune_cli.records import (
     Decoded,
     DecoderInput,
     PageImage,
     PageResult,
     PreparedPage,
-    PrunedTokens,
-    VisualTokens,
 )
 from rtprune_cli.report import attempt, page_record, prefill_flops
 from rtprune_cli.timing import Stopwatch
@@ -158,7 +157,7 @@ class PageReader:
         speedup, distance = None, None
         if self._options.measure_baseline or self._options.compare:
             before, after = (model.embed(ids) for ids in model.prompt_ids(self._prompt))
-            unpruned = assemble(before, _untouched(reading.tokens, reading.pruned), after)
+            unpruned = assemble(before, untouched(reading.tokens), after)
             if self._options.measure_baseline:
                 speedup = measure_prefill_speedup(model, unpruned, reading.prompt)
             if self._options.compare:
@@ -180,10 +179,6 @@ def tell_failure(result: PageResult) -> None:
             "code": result.error.code,
         }
         log.error("%s", result.error, extra={"data": data})
-
-
-def _untouched(tokens: VisualTokens, pruned: PrunedTokens) -> PrunedTokens:
-    return replace(pruned, tokens=tokens.tokens, keep=torch.arange(pruned.total), kept=pruned.prunable)
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from rtprune_cli.decoding import assemble
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import Mode
 from rtprune_cli.prepare import available_cores, worker_count
-from rtprune_cli.pruning import Pruner
+from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.records import DecoderInput, Document, PageImage, PreparedPage, PrunedTokens, Views, VisualTokens
 from rtprune_cli.views import make_views
 
@@ -93,10 +93,3 @@ class Material:
     def _prepare(self, numbered: tuple[int, Image.Image]) -> PreparedPage:
         number, image = numbered
         return PreparedPage(PageImage(DOCUMENT, number, image, None, 0.0), make_views(image, self.mode), 0.0)
-
-
-def untouched(tokens: VisualTokens) -> PrunedTokens:
-    """All of a page's tokens, as they are."""
-    count = len(tokens.tokens)
-    prunable = int(tokens.prunable.sum())
-    return PrunedTokens(tokens.tokens, torch.arange(count), count, prunable, prunable, 0, 1.0, 0.0, 0.0)

@@ -20,14 +20,14 @@ from rtprune_cli.bench.arch import prompt_ids
 from rtprune_cli.bench.clock import WARM_UP, Times, Work, spread, take_turns
 from rtprune_cli.bench.floors import Cost, Rates
 from rtprune_cli.bench.machine import PeakMemory
-from rtprune_cli.bench.material import UNPRUNED, Material, untouched
+from rtprune_cli.bench.material import UNPRUNED, Material
 from rtprune_cli.bench.plan import SpeedPlan
 from rtprune_cli.decoding import Decoder, Failure, prompt_pass
 from rtprune_cli.decoding.decoder import STEPS_AHEAD
 from rtprune_cli.errors import OutOfMemoryError
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions
-from rtprune_cli.pruning import Pruner
+from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.reading import PageReader
 from rtprune_cli.records import DecoderInput
 from rtprune_cli.timing import Stopwatch

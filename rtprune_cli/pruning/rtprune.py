@@ -104,6 +104,13 @@ def prune(
     return Pruner(options).start(pages, pixels).result()
 
 
+def untouched(tokens: VisualTokens) -> PrunedTokens:
+    """All of a page's tokens, as they are."""
+    count = len(tokens.tokens)
+    prunable = int(tokens.prunable.sum())
+    return PrunedTokens(tokens.tokens, torch.arange(count), count, prunable, prunable, 0, 1.0, 0.0, 0.0)
+
+
 def rtprune(tokens: Tensor, pixels: Tensor, masks: Tensor, options: PruneOptions) -> Merged:
     """The method on B pages of one shape, all of it on the tokens' device.
 
