@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rtprune_cli.decoding import Decoder, Failure, assemble
 from rtprune_cli.decoding.faults import failure_of, free_memory
@@ -228,11 +229,17 @@ class Engine:
         views, options = [request.views for request in requests], requests[0].options
         encode = Span(self.model.device)
         pixels = self.model.pixels(views)
-        tokens = self.model.encode(views, pixels)
+        tokens = self.model.encode(views, pixels, attention=options.reads_attention)
         encode.end()
+        if options not in self._pruners:
+            self._pruners[options] = Pruner(options, self._instruction() if options.reads_instruction else None)
         prune = Span(self.model.device)
-        pruner = self._pruners.setdefault(options, Pruner(options))
-        return tokens, pruner.start(tokens, pixels), encode, prune.end()
+        return tokens, self._pruners[options].start(tokens, pixels), encode, prune.end()
+
+    def _instruction(self) -> Tensor:
+        """Embeddings (M, D) of the prompt's text, without its bos."""
+        before, after = self.model.prompt_ids(self._text)
+        return self.model.embed([*before[1:], *after])
 
     def _prompt(self, pending: Iterable[tuple[Sequence[tuple[Job, Request]], Any]]) -> None:
         """Pages whose pruning is through wait for a row."""

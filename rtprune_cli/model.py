@@ -7,8 +7,9 @@ decoder's sliding window differs, and ``layer_types`` turns it off (see docs/how
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,19 +215,24 @@ class OcrModel(Checkpoint):
         return normalise(np.stack([v.global_view for v in views]), self.device)
 
     @torch.inference_mode()
-    def encode(self, views: Sequence[Views], pixels: Tensor | None = None) -> list[VisualTokens]:
+    def encode(
+        self, views: Sequence[Views], pixels: Tensor | None = None, *, attention: bool = False
+    ) -> list[VisualTokens]:
         """Projected visual tokens of each page. All pages must have global views of one side (one mode).
 
-        ``pixels``: what :meth:`pixels` gives for them, where it is at hand.
+        ``pixels``: what :meth:`pixels` gives for them, where it is at hand. ``attention``: with the class token's
+        attention and the patches' keys, which are taken beside the ordinary work.
         """
         tiles = [v.tiles for v in views if v.tiles is not None]
-        output = self.network.get_image_features(
-            pixel_values=(self.pixels(views) if pixels is None else pixels).to(self.dtype),
-            pixel_values_local=normalise(np.concatenate(tiles), self.device).to(self.dtype) if tiles else None,
-            num_local_patches=[0 if v.tiles is None else len(v.tiles) for v in views],
-            patches_grid=[list(v.grid) for v in views],
-        )
-        return [VisualTokens(tokens, newline_mask(v)) for tokens, v in zip(output.pooler_output, views, strict=True)]
+        with _watched(self.network) if attention else nullcontext() as seen:
+            output = self.network.get_image_features(
+                pixel_values=(self.pixels(views) if pixels is None else pixels).to(self.dtype),
+                pixel_values_local=normalise(np.concatenate(tiles), self.device).to(self.dtype) if tiles else None,
+                num_local_patches=[0 if v.tiles is None else len(v.tiles) for v in views],
+                patches_grid=[list(v.grid) for v in views],
+            )
+        pages = [VisualTokens(tokens, newline_mask(v)) for tokens, v in zip(output.pooler_output, views, strict=True)]
+        return pages if seen is None else _with_attention(pages, views, seen)
 
 
 def normalise(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -250,6 +256,54 @@ def _rows(height: int, width: int) -> Tensor:
     mask = torch.zeros(height, width + 1, dtype=torch.bool)
     mask[:, -1] = True
     return mask.flatten()
+
+
+@contextmanager
+def _watched(network: UnlimitedOcrForConditionalGeneration) -> Iterator[list[Tensor]]:
+    """What each pass through the penultimate CLIP layer shows: (V, T, 1 + K) float32, V views of T patches.
+
+    First the class token's attention to each patch, then the patch's keys, both means over the heads. The layer's own
+    way to compute (sdpa) returns no weights, so that one row of them is made again of its queries and keys.
+    """
+    attention = network.model.vision_tower.vision_encoder.encoder.layers[-2].self_attn
+    seen: list[Tensor] = []
+    queries: list[Tensor] = []
+
+    def query(_module: Any, _inputs: Any, output: Tensor) -> None:
+        queries.append(output[:, 0])
+
+    def key(_module: Any, _inputs: Any, output: Tensor) -> None:
+        keys = output.unflatten(-1, (-1, attention.head_dim)).float()  # (V, 1 + T, heads, K)
+        row = queries.pop().unflatten(-1, (-1, attention.head_dim)).float()  # (V, heads, K)
+        weights = torch.einsum("vhk,vthk->vht", row, keys).mul(attention.scale).softmax(-1)
+        seen.append(torch.cat([weights.mean(1)[..., None], keys.mean(2)], dim=-1)[:, 1:])
+
+    hooks = [attention.q_proj.register_forward_hook(query), attention.k_proj.register_forward_hook(key)]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _with_attention(
+    pages: Sequence[VisualTokens], views: Sequence[Views], seen: Sequence[Tensor]
+) -> list[VisualTokens]:
+    """The pages with what :func:`_watched` saw of their global views, then of the tiles of all of them."""
+    counts = [0 if v.tiles is None else len(v.tiles) for v in views]
+    tiles = seen[1].split(counts) if sum(counts) else [None] * len(views)
+    found = []
+    for page, view, own, own_tiles in zip(pages, views, seen[0], tiles, strict=True):
+        patches = own
+        if view.tiles is not None and own_tiles is not None:
+            columns, rows = view.grid
+            cells = view.tiles.shape[1] // 64
+            grid = own_tiles.unflatten(0, (rows, columns)).unflatten(2, (cells, cells))
+            patches = torch.cat([grid.transpose(1, 2).flatten(0, 3), own])
+        places = page.prunable.nonzero().flatten().to(own.device)
+        table = own.new_zeros(len(page.tokens), own.shape[-1]).index_copy_(0, places, patches)
+        found.append(replace(page, cls_attention=table[:, 0], keys=table[:, 1:]))
+    return found
 
 
 def pick_device(name: str) -> torch.device:

@@ -15,12 +15,16 @@ Mode = Literal["tiny", "small", "base", "large", "gundam"]
 Prompt = Literal["markdown", "free"]
 Tables = Literal["html", "markdown"]
 Solver = Literal["sinkhorn", "pot"]
+Method = Literal["rtprune", "norm-only", "random", "visionzip", "divprune", "cdpruner"]
+Merge = Literal["ot", "mean", "nearest", "none"]
+RatioTerms = Literal["both", "similarity", "density"]
 OnLoop = Literal["retry", "mark", "fail"]
 LogFormat = Literal["text", "json"]
 
 MODES: tuple[str, ...] = get_args(Mode)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MIN_RATIO = 0.05
+MIN_OT_REG = 0.05  # below, the transport may need thousands of iterations
 AUTO = "auto"
 DEFAULT_MODEL = "deepseek-ai/DeepSeek-OCR"
 BUNDLED_MODEL = "tiny"
@@ -101,6 +105,11 @@ class PruneOptions:
     """RTPrune's settings; the defaults are the paper's (arXiv 2605.00392, section 4).
 
     ``ratio`` is the share of prunable visual tokens to keep, or ``None`` for the dynamic ratio.
+
+    What follows ``solver`` has no flag: it is for comparisons. ``method`` chooses and merges the tokens; every method
+    keeps as many as RTPrune. Of RTPrune alone: ``merge`` is what becomes of the pruned tokens, ``ot_reg`` the
+    regularisation of the transport (below 1 it runs until it has converged, whatever ``iterations`` says).
+    ``ratio_terms`` are the measures that make the dynamic ratio. ``seed`` is of the method random.
     """
 
     ratio: float | None = setting(
@@ -116,6 +125,21 @@ class PruneOptions:
     solver: Solver = setting(
         "sinkhorn", "Optimal transport by sinkhorn (fast) or pot (reference).", choices=get_args(Solver)
     )
+    method: Method = "rtprune"
+    merge: Merge = "ot"
+    ratio_terms: RatioTerms = "both"
+    ot_reg: float = 1.0
+    seed: int = 0
+
+    @property
+    def reads_attention(self) -> bool:
+        """Whether the method looks at the encoder's attention."""
+        return self.method == "visionzip"
+
+    @property
+    def reads_instruction(self) -> bool:
+        """Whether the method looks at the prompt's text."""
+        return self.method == "cdpruner"
 
     def __post_init__(self) -> None:
         if self.ratio is not None and not MIN_RATIO <= self.ratio <= 1.0:
@@ -125,6 +149,13 @@ class PruneOptions:
         if self.iterations < 1:
             raise UsageError("the transport solver needs at least one iteration", "Give --iterations 1 or more")
         _choose("transport solver", self.solver, get_args(Solver))
+        _choose("pruning method", self.method, get_args(Method))
+        _choose("merge", self.merge, get_args(Merge))
+        _choose("ratio terms", self.ratio_terms, get_args(RatioTerms))
+        if not self.ot_reg >= MIN_OT_REG:
+            raise UsageError(f"ot-reg {self.ot_reg:g} is out of range", f"Give a number of at least {MIN_OT_REG:g}")
+        if self.seed < 0:
+            raise UsageError(f"seed is {self.seed}", "Give a whole number of at least 0")
 
 
 @dataclass(frozen=True)

@@ -104,11 +104,15 @@ class PreparedPage:
 class VisualTokens:
     """The projected visual tokens of one page in decoder order, (N, D).
 
-    ``newline`` (N,) marks row ends; the last token is the separator; all others are prunable.
+    ``newline`` (N,) marks row ends; the last token is the separator; all others are prunable. Where the encoder was
+    asked for it, ``cls_attention`` (N,) float32 is what the class token of a token's view gives its patch, and
+    ``keys`` (N, K) float32 the patch's keys, both of the penultimate CLIP layer, means over its heads; 0 elsewhere.
     """
 
     tokens: Tensor
     newline: Tensor
+    cls_attention: Tensor | None = None
+    keys: Tensor | None = None
 
     @property
     def prunable(self) -> Tensor:

@@ -11,6 +11,7 @@ from rtprune_cli.model import OcrModel, normalise
 from rtprune_cli.options import PruneOptions, parse_ratio
 from rtprune_cli.pruning import prune
 from rtprune_cli.pruning.rtprune import (
+    budget,
     choose,
     cosines,
     drop_repeated_newlines,
@@ -40,7 +41,8 @@ def test_ratio_one_returns_the_tokens_to_the_bit() -> None:
 
 
 def chosen(norms: list[float], prunable: list[bool], ratio: float) -> list[int]:
-    kept = choose(torch.tensor([norms]), torch.tensor(prunable), torch.tensor([ratio], dtype=torch.float64))
+    count = budget(torch.tensor(prunable), torch.tensor([ratio], dtype=torch.float64))
+    kept = choose(torch.tensor([norms]), torch.tensor(prunable), count)
     return kept[0].nonzero().flatten().tolist()
 
 
@@ -58,8 +60,8 @@ def test_of_equal_norms_the_later_stay() -> None:
 
 
 def test_each_page_of_a_batch_keeps_its_own_number() -> None:
-    norms = torch.tensor([[1.0, 2.0, 3.0, 4.0]] * 2)
-    kept = choose(norms, torch.ones(4, dtype=torch.bool), torch.tensor([0.25, 0.75], dtype=torch.float64))
+    norms, prunable = torch.tensor([[1.0, 2.0, 3.0, 4.0]] * 2), torch.ones(4, dtype=torch.bool)
+    kept = choose(norms, prunable, budget(prunable, torch.tensor([0.25, 0.75], dtype=torch.float64)))
     assert kept.tolist() == [[False, False, False, True], [False, True, True, True]]
 
 

@@ -1,0 +1,142 @@
+"""Which method prunes a batch of pages: how many tokens stay is one rule for all, which and what of the rest is theirs.
+
+Letters: B pages of one shape, N visual tokens of a page, D hidden size, S view side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rtprune_cli.options import Method, PruneOptions
+from rtprune_cli.pruning import baselines
+from rtprune_cli.pruning.merging import merge
+from rtprune_cli.pruning.rtprune import (
+    budget,
+    choose,
+    cosines,
+    drop_repeated_newlines,
+    dynamic_ratio,
+    similarity_ratio,
+    text_density,
+)
+
+
+class Batch(NamedTuple):
+    """What a method may look at, all of it on one device.
+
+    ``tokens`` (B, N, D); ``pixels`` the normalised global views (B, 3, S, S); ``masks`` (2, N) bool, the newline and
+    the prunable tokens. ``cls_attention`` (B, N) and ``keys`` (B, N, K) as in :class:`VisualTokens`, for visionzip;
+    ``instruction`` (M, D) embeddings of the prompt's text, for cdpruner.
+    """
+
+    tokens: Tensor
+    pixels: Tensor
+    masks: Tensor
+    cls_attention: Tensor | None = None
+    keys: Tensor | None = None
+    instruction: Tensor | None = None
+
+
+class Measured(NamedTuple):
+    """A batch as all methods see it: ``values`` (B, N, D) float32, their ``norms`` (B, N) and cosines ``scores``
+    (B, N, N), and the ``budget`` (B,) float64 of tokens to keep."""
+
+    values: Tensor
+    norms: Tensor
+    scores: Tensor
+    prunable: Tensor
+    budget: Tensor
+
+
+class Merged(NamedTuple):
+    """A pruned batch on its device: ``tokens`` (B, N, D), of which those in ``stay`` (B, N) are left.
+
+    ``kept`` (B, N): the prunable ones among them; ``measures`` (B, 3) float64: ratio, r_sim, r_den.
+    """
+
+    tokens: Tensor
+    stay: Tensor
+    kept: Tensor
+    measures: Tensor
+
+
+# What is kept (B, N) bool, and the values after merging (B, N, D) float32
+Choice = tuple[Tensor, Tensor]
+
+
+def prune_batch(batch: Batch, options: PruneOptions) -> Merged:
+    """Prune B pages of one shape, all of it on the tokens' device.
+
+    Raises:
+        ValueError: the batch lacks what the method looks at.
+    """
+    newline, prunable = batch.masks
+    values = batch.tokens.float()
+    norms = values.norm(dim=-1)
+    scores = cosines(values, norms, prunable)
+    r_sim, r_den = similarity_ratio(scores, prunable), text_density(batch.pixels, options.sobel_threshold)
+    if options.ratio is None:
+        ratio = dynamic_ratio(r_sim.double(), r_den.double(), options.ratio_terms)
+    else:
+        ratio = torch.full_like(r_sim, options.ratio, dtype=torch.float64)
+    seen = Measured(values, norms, scores, prunable, budget(prunable, ratio))
+    kept, merged = METHODS[options.method](batch, seen, options)
+    return Merged(
+        merged.to(batch.tokens.dtype),
+        drop_repeated_newlines(kept | ~prunable, newline),
+        kept,
+        torch.stack([ratio, r_sim.double(), r_den.double()], dim=1),
+    )
+
+
+def recordable(options: PruneOptions) -> bool:
+    """Whether :func:`prune_batch` never looks at the host, as a CUDA graph needs it; that of a run does not."""
+    return (
+        options.method == "rtprune" and options.merge == "ot" and options.solver == "sinkhorn" and options.ot_reg >= 1
+    )
+
+
+def _rtprune(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    kept = choose(seen.norms, seen.prunable, seen.budget)
+    return kept, merge(seen.values, seen.scores, kept, seen.prunable & ~kept, options)
+
+
+def _norm_only(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    """RTPrune's choice; the others are lost."""
+    return choose(seen.norms, seen.prunable, seen.budget), seen.values
+
+
+def _random(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    importance = baselines.random_importance(batch.pixels, seen.norms.shape[1], options.seed)
+    return choose(importance, seen.prunable, seen.budget), seen.values
+
+
+def _visionzip(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    if batch.cls_attention is None or batch.keys is None:
+        raise ValueError("visionzip needs the encoder's attention: encode(..., attention=True)")
+    return baselines.visionzip(seen.values, batch.cls_attention, batch.keys, seen.prunable, seen.budget)
+
+
+def _divprune(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    return baselines.divprune(seen.scores, seen.prunable, seen.budget), seen.values
+
+
+def _cdpruner(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    if batch.instruction is None:
+        raise ValueError("cdpruner needs the embeddings of the instruction: Pruner(options, instruction)")
+    relevance = baselines.instruction_relevance(seen.values, seen.norms, batch.instruction, seen.prunable)
+    return baselines.cdpruner(seen.scores, relevance, seen.prunable, seen.budget), seen.values
+
+
+METHODS: dict[Method, Callable[[Batch, Measured, PruneOptions], Choice]] = {
+    "rtprune": _rtprune,
+    "norm-only": _norm_only,
+    "random": _random,
+    "visionzip": _visionzip,
+    "divprune": _divprune,
+    "cdpruner": _cdpruner,
+}
