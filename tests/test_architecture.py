@@ -13,7 +13,7 @@ LEVELS = [
     {"errors", "timing", "graphs", "interrupts"},
     {"options", "storage"},
     {"records", "loops", "settings", "logs", "journal"},
-    {"hub", "views", "pruning", "decoding", "markdown", "report"},
+    {"hub", "views", "pruning", "decoding", "markdown", "report", "scoring"},
     {"inputs", "model", "memory", "outputs"},
     {"engine"},
     {"prepare", "reading"},
