@@ -16,7 +16,7 @@ import typer
 from rtprune_cli import __version__, logs, settings
 from rtprune_cli.bench.cli import make_app
 from rtprune_cli.errors import EnvironmentFault, ExitCode, RtpruneError
-from rtprune_cli.flags import EPILOG, SECTIONS, Given, SectionedCommand, complete_models, option, with_settings
+from rtprune_cli.flags import EPILOG, SECTIONS, Config, Given, SectionedCommand, complete_models, option, with_settings
 from rtprune_cli.interrupts import Terminated, stoppable
 from rtprune_cli.options import BUNDLED_MODEL, LogOptions, ModelOptions, OcrOptions
 
@@ -59,19 +59,10 @@ def _root(
 Quiet = Annotated[bool, option("quiet")]
 Verbose = Annotated[int, option("verbose")]
 Revision = Annotated[str | None, option("revision")]
-Config = Annotated[
-    str | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help=f"Settings file, instead of your own {settings.FILE}.",
-        rich_help_panel=SECTIONS["run"],
-    ),
-]
 
 
 @app.command(cls=SectionedCommand, epilog=EPILOG)
-@with_settings
+@with_settings()
 def ocr(
     given: Given,
     inputs: Annotated[
@@ -112,7 +103,7 @@ def ocr(
 
 
 @config_app.command("show", cls=SectionedCommand, epilog=EPILOG)
-@with_settings
+@with_settings()
 def config_show(given: Given, config: Config = None) -> None:
     """Print every setting and where it comes from, in a form that can be saved as rtprune.toml.
 
@@ -300,4 +291,4 @@ def _reporting(options: LogOptions) -> Iterator[None]:
         raise typer.Exit(ExitCode.FAILURE) from None
 
 
-app.add_typer(make_app(_reporting), name="bench")
+app.add_typer(make_app(_reporting, _resolved), name="bench")

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from rtprune_cli.options import BUNDLED_MODEL
-from rtprune_cli.settings import LOG, Setting, all_settings
+from rtprune_cli.settings import FILE, LOG, Setting, all_settings
 
 # The sections of help in their order, by the settings' group.
 SECTIONS = {
+    "dataset": "Dataset",
+    "comparison": "Comparison",
     "input": "Input",
     "output": "Output",
     "": "Reading",
@@ -32,15 +34,21 @@ EPILOG = (
 METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 Given = dict[str, Any]  # the settings that were given on the command line, by field name
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config", metavar="FILE", help=f"Settings file, instead of your own {FILE}.", rich_help_panel=SECTIONS["run"]
+    ),
+]
 
 
-class SectionedCommand(TyperCommand):
-    """A command whose plain help has its flags in sections, as the other kind of Typer's help would."""
+class Sectioned:
+    """Plain help with its flags in sections, as the other kind of Typer's help would have them."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, then the flags; ``--x / --no-x`` as ``--[no-]x``, which leaves room for the help."""
         sections: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *SECTIONS.values())}
-        for param in self.get_params(ctx):
+        for param in self.get_params(ctx):  # type: ignore[attr-defined]
             if record := param.get_help_record(ctx):
                 title = getattr(param, "rich_help_panel", None) or SECTIONS[LOG]
                 names = re.sub(r"--([a-z-]+) / --no-\1$", r"--[no-]\1", record[0])
@@ -51,28 +59,46 @@ class SectionedCommand(TyperCommand):
                     formatter.write_dl(records)
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command a flag for each setting; its parameter ``given`` gets those that were given.
+class SectionedCommand(Sectioned, TyperCommand):
+    """A command with its flags in sections."""
 
-    A flag's default is None, for not given: a variable or the file may have the setting.
+
+class SectionedGroup(Sectioned, TyperGroup):
+    """A group of commands that is a command itself, with its flags in sections."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the flags, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for each setting, or for those that are named.
+
+    Its parameter ``given`` gets those that were given. A flag's default is None, for not given: a variable or the file
+    may have the setting.
     """
+    chosen = names or tuple(all_settings())
 
-    @functools.wraps(command)
-    def with_flags(**arguments: Any) -> None:
-        flags = {name: arguments.pop(name) for name in all_settings()}
-        command(given={name: value for name, value in flags.items() if _is_given(name, value)}, **arguments)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_flags(**arguments: Any) -> None:
+            flags = {name: arguments.pop(name) for name in chosen}
+            command(given={name: value for name, value in flags.items() if _is_given(name, value)}, **arguments)
 
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
-    flags = [
-        inspect.Parameter(s.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(s))
-        for group in SECTIONS
-        for s in all_settings().values()
-        if s.group == group
-    ]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + flags
-    with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    with_flags.__annotations__ = {p.name: p.annotation for p in parameters}
-    return with_flags
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
+        flags = [
+            inspect.Parameter(s.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(s))
+            for group in SECTIONS
+            for s in all_settings().values()
+            if s.group == group and s.name in chosen
+        ]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + flags
+        with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_flags.__annotations__ = {p.name: p.annotation for p in parameters}
+        return with_flags
+
+    return decorate
 
 
 def _is_given(name: str, value: Any) -> bool:

@@ -118,7 +118,11 @@ def run(documents: Iterable[Document], model: OcrModel, options: OcrOptions) -> 
 
     A document that cannot be opened yields one result whose record has no page number. Nothing is written.
     """
-    plans = (Plan(document) for document in documents)
+    return read((Plan(document) for document in documents), model, options)
+
+
+def read(plans: Iterable[Plan], model: OcrModel, options: OcrOptions) -> Iterator[PageResult]:
+    """:func:`run` for some pages of each document; a plan without pages means those of the options."""
     with _preparer(model, options) as preparer:
         for item in PageReader(model, options).read(_items(plans, preparer, options)):
             if isinstance(item, PageResult):

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -121,8 +122,8 @@ def make_pdf(tmp_path: Path) -> Any:
     return make
 
 
-@pytest.fixture
-def rtprune() -> Iterator[Any]:
+@contextmanager
+def command_line() -> Iterator[Any]:
     """A function that runs the command line in this process and returns its result."""
     from rtprune_cli.cli import app
 
@@ -135,3 +136,10 @@ def rtprune() -> Iterator[Any]:
     yield run
     log.handlers, log.propagate, _ = before
     log.setLevel(before[2])
+
+
+@pytest.fixture
+def rtprune() -> Iterator[Any]:
+    """:func:`command_line`, for one test."""
+    with command_line() as run:
+        yield run

@@ -329,7 +329,9 @@ def write(make_benchmarks: ModuleType, tmp_path: Path) -> Callable[..., str]:
         page = tmp_path / "benchmarks.md"
         page.write_text((DOCS / "benchmarks.md").read_text(encoding="utf-8"), encoding="utf-8")
         for name, result in results.items():
-            (tmp_path / f"{name}.json").write_text(json.dumps(result))
+            folder = tmp_path / "accuracy" if "configurations" in result else tmp_path
+            folder.mkdir(exist_ok=True)
+            (folder / f"{name}.json").write_text(json.dumps(result))
         make_benchmarks.write(page, tmp_path, tmp_path)
         return page.read_text(encoding="utf-8")
 
@@ -359,7 +361,18 @@ def test_a_target_without_a_result_is_not_measured(write: Callable[..., str], re
 
 def test_parts_that_failed_have_no_line(write: Callable[..., str], result: dict[str, Any]) -> None:
     failed = {"stage": "step", "engine": "rtprune", "mode": "large", "ratio": "1", "error": "out_of_memory"}
-    assert "large" not in write(reduced=result | {"rows": [*result["rows"], failed]}).partition("### reduced")[2]
+    text = write(reduced=result | {"rows": [*result["rows"], failed]})
+    assert "large" not in text.partition("### reduced")[2].partition("<!-- end -->")[0]
+
+
+def test_a_comparison_of_methods_has_its_table_and_picture(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    summary = json.loads((DOCS / "benchmarks" / "accuracy" / "bundled-layouts.json").read_text(encoding="utf-8"))
+    summary["configurations"][1]["metrics"]["cer"]["value"] = 0.4242
+    text = write(own=summary).partition("### own")[2]
+    assert "| 42.42 % |" in text and "| CER by layout | dense | form |" in text and "(images/accuracy-own.svg)" in text
+    assert "<svg" in (tmp_path / "accuracy-own.svg").read_text(encoding="utf-8")
 
 
 def test_the_committed_page_is_fresh(make_benchmarks: ModuleType, tmp_path: Path) -> None:

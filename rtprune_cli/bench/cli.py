@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rtprune_cli.bench.accuracy.cli import Reporting, Resolving, add_commands
 from rtprune_cli.bench.plan import ARCHITECTURES, STAGES, SpeedPlan, numbers, words
 from rtprune_cli.flags import complete_models, option
 from rtprune_cli.options import BUNDLED_MODEL, DTYPES, MODES, LogOptions
 
-Reporting = Callable[[LogOptions], AbstractContextManager[None]]
 
-
-def make_app(reporting: Reporting) -> typer.Typer:
-    """The group of commands; ``reporting`` sets up the log and turns errors into exit codes."""
-    app = typer.Typer(help="Measurements on this machine.", no_args_is_help=True, rich_markup_mode=None)
-
-    @app.callback()
-    def _group() -> None:  # without it Typer would make the only command the group
-        pass
+def make_app(reporting: Reporting, resolving: Resolving) -> typer.Typer:
+    """The group of commands; ``reporting`` sets up the log and turns errors into exit codes, as ``resolving`` does."""
+    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    add_commands(app, reporting, resolving)
 
     # No parameter is named as a setting of `rtprune ocr` that means something else: docs/make_cli.py goes by the name.
     @app.command()

@@ -1,0 +1,6 @@
+"""The datasets of the benchmark, by name."""
+
+from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample
+from rtprune_cli.bench.accuracy.datasets.opening import DATASETS, SYNTHETIC, choose_samples, open_dataset
+
+__all__ = ["DATASETS", "SYNTHETIC", "Dataset", "Sample", "choose_samples", "open_dataset"]

@@ -1,0 +1,197 @@
+"""Owns report.html: one file that shows a benchmark's summary, its pictures and the pages that lost most.
+
+It needs no network and no other file. Texts of models and datasets are hostile: the template escapes everything, and a
+content security policy lets no script run but the page's own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rtprune_cli.bench.accuracy import table
+from rtprune_cli.bench.accuracy.plan import BASELINE
+from rtprune_cli.bench.accuracy.plots import pictures
+from rtprune_cli.bench.accuracy.rows import Row
+from rtprune_cli.bench.accuracy.worst import SHOWN, Loss, Span, differences, largest_losses
+from rtprune_cli.scoring.records import Metric
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Images = Callable[[str], Image | None]
+
+TEMPLATES = "templates"
+IMAGE_SIZE = 900, 2700  # pixels, at most
+JPEG_QUALITY = 70
+# What a summary has besides is told as facts of the run.
+OWN_PARTS = ("schema_version", "dataset", "metrics", "bootstrap", "configurations", "gates", "official")
+SPEEDS = ("retention", "flops_speedup", "prefill_speedup", "milliseconds")  # columns where they are known
+
+Record = Mapping[str, Any]
+Texts = Callable[[str, str], str | None]
+
+
+class Text(NamedTuple):
+    """A text as it is shown; ``spans`` None: there is none. ``more``: letters that are left out."""
+
+    spans: Sequence[Span] | None
+    more: int
+
+
+class Case(NamedTuple):
+    """What a configuration made of a page, beside what was read without pruning."""
+
+    loss: Loss
+    before: Text
+    after: Text
+
+
+class WorstPage(NamedTuple):
+    """A page that lost, under one configuration or several; ``image`` is a JPEG as a data address."""
+
+    sample: str
+    image: str | None
+    size: tuple[int, int]
+    truth: Text
+    cases: Sequence[Case]
+
+
+def render(
+    summary: Record,
+    rows: Sequence[Row],
+    *,
+    image: Images,
+    text: Texts,
+    truth: Callable[[str], str],
+    worst: int = 12,
+) -> str:
+    """The page; the same input gives the same bytes.
+
+    Args:
+        summary: what :func:`rtprune_cli.bench.accuracy.summary.summarise` returns.
+        rows: those that it was made of.
+        image: the picture of a sample, or None where it cannot be shown.
+        text: what was read under a configuration (its name, the sample), or None.
+        truth: the text of a sample.
+        worst: cases shown at most, over all configurations, each with its page.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = _source("bench.js")
+    page = environment.get_template("bench.html.jinja").render(
+        summary=summary,
+        dataset=summary["dataset"],
+        metrics=summary["metrics"],
+        configurations=summary["configurations"],
+        baseline=BASELINE,
+        facts=[(name, _words(value)) for name, value in summary.items() if name not in OWN_PARTS and value],
+        known={name for name in SPEEDS if any(row[name] for row in summary["configurations"])},
+        compared=any(row["relative_accuracy"] for row in summary["configurations"]),
+        limits=table.by_limit(summary["gates"]),
+        official=_official(summary["official"]),
+        groups=_groups(summary["configurations"]),
+        notes=list(dict.fromkeys(note for row in summary["configurations"] for note in row["notes"])),
+        pictures=[(picture.title, Markup(picture.svg)) for picture in pictures(summary)],
+        pages=list(_worst_pages(summary, rows, image, text, truth, worst)),
+        shown=SHOWN,
+        style=Markup(_source("bench.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        show=table,
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")  # names of files can hold halves of letters
+
+
+def _source(name: str) -> str:
+    return files(__package__).joinpath(TEMPLATES).joinpath(name).read_text(encoding="utf-8")
+
+
+def _worst_pages(
+    summary: Record, rows: Sequence[Row], image: Images, text: Texts, truth: Callable[[str], str], worst: int
+) -> Iterator[WorstPage]:
+    """The pages, that with the largest loss first."""
+    metrics = [Metric(each["name"], each["title"], each["lower"]) for each in summary["metrics"]]
+    headline = [each["name"] for each in summary["metrics"] if each["headline"]]
+    by_page: dict[str, list[Loss]] = {}
+    for loss in largest_losses(rows, metrics, headline, worst):
+        by_page.setdefault(loss.sample, []).append(loss)
+    for sample, losses in sorted(by_page.items(), key=lambda item: (-max(loss.size for loss in item[1]), item[0])):
+        picture, size = _jpeg(image(sample))
+        cases = [_case(loss, text(BASELINE, sample), text(loss.configuration, sample)) for loss in losses]
+        yield WorstPage(sample, picture, size, _text(truth(sample)), cases)
+
+
+def _case(loss: Loss, before: str | None, after: str | None) -> Case:
+    if before is None or after is None:  # nothing to tell apart
+        return Case(loss, _text(before), _text(after))
+    left, right = differences(before, after)
+    return Case(loss, _text(before, left), _text(after, right))
+
+
+def _text(text: str | None, spans: Sequence[Span] | None = None) -> Text:
+    if text is None:
+        return Text(None, 0)
+    return Text(spans or [Span(text[:SHOWN], False)], max(0, len(text) - SHOWN))
+
+
+def _jpeg(image: Image | None) -> tuple[str | None, tuple[int, int]]:
+    if image is None:
+        return None, (0, 0)
+    small = image.convert("RGB")
+    small.thumbnail(IMAGE_SIZE)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), small.size
+
+
+def _groups(configurations: Sequence[Record]) -> dict[str, dict[str, list[tuple[str, Record]]]]:
+    """Kind of group -> group -> (configuration, its figures)."""
+    kinds: dict[str, dict[str, list[tuple[str, Record]]]] = {}
+    for configuration in configurations:
+        for name, group in configuration["groups"].items():
+            kind, _, value = name.partition(": ")
+            kinds.setdefault(kind, {}).setdefault(value, []).append((configuration["name"], group))
+    return kinds
+
+
+def _official(official: Record | None) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """The benchmark's own totals: configurations, and a row a figure with a text for each of them."""
+    found = {name: dict(_flat(totals)) for name, totals in (official or {}).items()}
+    names = dict.fromkeys(name for totals in found.values() for name in totals)
+    return list(found), [(name, [_number(totals.get(name)) for totals in found.values()]) for name in names]
+
+
+def _words(value: Any) -> str:
+    """A fact in a line: what it holds by name."""
+    return ", ".join(f"{name} {_plain(found)}".strip() for name, found in _flat(value) if found is not None)
+
+
+def _flat(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        return [(name, value)]
+    inner = ((f"{name}: {key}" if name else str(key), item) for key, item in value.items())
+    return [pair for key, item in inner for pair in _flat(item, key)]
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "n/a"
+    return f"{value:.4f}" if isinstance(value, float) else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,109 @@
+"""Owns what `rtprune bench` compares: the configurations of pruning, and every default and check of the comparison."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_args
+
+from rtprune_cli.errors import UsageError
+from rtprune_cli.options import Method, PruneOptions, parse_ratio
+
+BASELINE = "none"
+METHODS = (BASELINE, *get_args(Method))
+DYNAMIC = "dynamic"
+# Fields of PruneOptions that an ablation changes, one at a time.
+ABLATIONS = ("merge", "ratio_terms", "sobel_threshold", "alpha", "ot_reg")
+# These say how the dynamic ratio is found, and change nothing where the ratio is given.
+OF_THE_DYNAMIC_RATIO = ("ratio_terms", "sobel_threshold")
+MAX_SLUG = 100  # letters of a folder's name
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to read the pages. Predictions that came from elsewhere have neither ``ratio`` nor ``prune``."""
+
+    name: str
+    method: str
+    ratio: str = ""
+    prune: PruneOptions | None = None
+
+    @property
+    def slug(self) -> str:
+        """A name for its folder of predictions."""
+        return re.sub(r"[^\w.=-]+", "-", self.name)[:MAX_SLUG]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that pruning depends on, by name."""
+        return {f.name: getattr(self.prune, f.name) for f in fields(PruneOptions)} if self.prune else {}
+
+
+@dataclass(frozen=True)
+class AccuracyPlan:
+    """What is compared: each method at each ratio, beside pages that are not pruned.
+
+    ``ratios`` are texts as --ratio takes them. ``ablations``: names of :data:`ABLATIONS` with the values that rtprune
+    is read with besides, one change at a time. ``limit``: pages, at most. ``seed``: of the synthetic pages, of the
+    choice of ``limit`` pages, of the method random and of the bootstrap's ``resamples``.
+    """
+
+    methods: tuple[str, ...] = (BASELINE, "rtprune")
+    ratios: tuple[str, ...] = (DYNAMIC,)
+    ablations: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    limit: int | None = None
+    seed: int = 0
+    resamples: int = 10_000
+    worst: int = 12
+
+    def __post_init__(self) -> None:
+        for method in self.methods:
+            if method not in METHODS:
+                raise UsageError(f"unknown method {method!r}", f"Use one of {', '.join(METHODS)}")
+        for name, value, least in (("limit", self.limit, 1), ("resamples", self.resamples, 100), ("seed", self.seed, 0),
+                                   ("worst", self.worst, 0)):  # fmt: skip
+            if value is not None and value < least:
+                raise UsageError(f"{name} is {value}", f"Give a whole number of at least {least}")
+        if not self.methods or not self.ratios:
+            raise UsageError("nothing to compare", "Give --methods and --ratios at least one word each")
+        if self.ablations and "rtprune" not in self.methods:
+            raise UsageError("an ablation without the method rtprune", "Add rtprune to --methods")
+        dynamic_only = [name for name, _ in self.ablations if name in OF_THE_DYNAMIC_RATIO]
+        if dynamic_only and DYNAMIC not in self.ratios:
+            name = dynamic_only[0].replace("_", "-")
+            raise UsageError(f"{name} changes nothing at a given ratio", f"Add {DYNAMIC} to --ratios")
+
+    def configurations(self) -> list[Configuration]:
+        """Unpruned pages first, to which all others are compared; then each method, then the ablations.
+
+        Raises:
+            UsageError: a ratio or a value of an ablation is out of range.
+        """
+        found = [Configuration(BASELINE, BASELINE, "1", PruneOptions(ratio=1.0))]
+        for method in self.methods:
+            for ratio in self.ratios if method != BASELINE else ():
+                options = PruneOptions(ratio=parse_ratio(ratio), method=method, seed=self.seed)  # type: ignore[arg-type]
+                if options.ratio != 1:
+                    text = DYNAMIC if options.ratio is None else f"{options.ratio:g}"
+                    found.append(Configuration(f"{method} {text}", method, text, options))
+        for each in [each for each in found if each.method == "rtprune"]:
+            for name, value in ((name, value) for name, values in self.ablations for value in values):
+                assert each.prune is not None
+                changed = replace(each.prune, **{name: value})
+                if changed != each.prune and (each.ratio == DYNAMIC or name not in OF_THE_DYNAMIC_RATIO):
+                    title = f"{each.name} {name.replace('_', '-')}={value}"
+                    found.append(Configuration(title, each.method, each.ratio, changed))
+        return list({each.name: each for each in found}.values())
+
+
+def values(name: str, texts: Sequence[str], kind: Callable[[str], Any]) -> tuple[Any, ...]:
+    """The values of an ablation's flag.
+
+    Raises:
+        UsageError: one of them is no number where numbers are wanted.
+    """
+    try:
+        return tuple(kind(text) for text in texts)
+    except ValueError:
+        raise UsageError(f"{name} is {','.join(texts)!r}", "Give numbers with commas between them") from None

@@ -1,0 +1,129 @@
+"""Owns the reading of a dataset: every sample under every configuration, but for those that were read before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import PurePosixPath
+from typing import Any
+
+from rtprune_cli.bench.accuracy.datasets.base import Sample
+from rtprune_cli.bench.accuracy.plan import Configuration
+from rtprune_cli.bench.accuracy.progress import Tell
+from rtprune_cli.bench.accuracy.readings import Reading, Readings
+from rtprune_cli.errors import RtpruneError
+from rtprune_cli.inputs import content_hash
+from rtprune_cli.model import Checkpoint, OcrModel
+from rtprune_cli.options import OcrOptions
+from rtprune_cli.pipeline import Plan, fingerprint, read
+from rtprune_cli.records import Document
+from rtprune_cli.report import failure_record
+
+log = logging.getLogger("rtprune")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a sample under a configuration: a reading, or the record of a page that failed."""
+
+    configuration: Configuration
+    sample: Sample
+    reading: Reading | None
+    failure: dict[str, Any] | None = None
+
+
+class Reader:
+    """Reads samples; finds first what was read before. The model is loaded when there is a page to read."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        configurations: Sequence[Configuration],
+        checkpoint: Checkpoint,
+        options: OcrOptions,
+        readings: Readings,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._options = options
+        self._readings = readings
+        self._configurations = configurations
+        # In file order, so that a document with many samples is opened once.
+        sources = {path: number for number, path in enumerate(dict.fromkeys(sample.source for sample in samples))}
+        self._samples = sorted(samples, key=lambda sample: sources[sample.source])
+        self._documents = {
+            path: Document(path, path.name, PurePosixPath(str(number))) for path, number in sources.items()
+        }
+        self._content = {path: _content(document) for path, document in self._documents.items()}
+        self._before = {
+            (configuration.name, sample.id): found
+            for configuration in ([] if options.run.force else configurations)
+            for sample in samples
+            if (found := readings.find(self._key(configuration, sample), configuration, sample.id)) is not None
+        }
+
+    @property
+    def pages(self) -> int:
+        """How many have to be read, over all configurations."""
+        return len(self._samples) * len(self._configurations) - len(self._before)
+
+    def read(self, tell: Tell) -> Iterator[Outcome]:
+        """Every sample under every configuration, configuration by configuration.
+
+        Raises:
+            OutputError: a prediction cannot be written; what was read before stays.
+            EnvironmentFault: the model cannot be loaded, or the GPU failed.
+        """
+        model: OcrModel | None = None
+        for configuration in self._configurations:
+            todo: list[Sample] = []
+            for sample in self._samples:
+                before = self._before.get((configuration.name, sample.id))
+                if before is None:
+                    todo.append(sample)
+                else:
+                    yield Outcome(configuration, sample, before)
+            if todo:
+                model = model or self._checkpoint.load()
+                tell(configuration.name, 0)
+                yield from self._read(configuration, todo, model, tell)
+
+    def _read(
+        self, configuration: Configuration, samples: Sequence[Sample], model: OcrModel, tell: Tell
+    ) -> Iterator[Outcome]:
+        waiting: dict[tuple[PurePosixPath, int], list[Sample]] = {}
+        for sample in samples:
+            waiting.setdefault((self._documents[sample.source].folder, sample.page), []).append(sample)
+        for result in read(self._plans(samples), model, self._with(configuration)):
+            folder, page = result.document.folder, result.record["page"]
+            # A document that cannot be opened is one result, for all of its pages.
+            keys = [key for key in waiting if key[0] == folder and page in (None, key[1])]
+            for sample in [sample for key in keys for sample in waiting.pop(key)]:
+                if result.error is None:
+                    key, text = self._key(configuration, sample), result.markdown.text
+                    reading = self._readings.add(key, configuration, sample.id, text, result.record)
+                    yield Outcome(configuration, sample, reading)
+                else:
+                    yield Outcome(configuration, sample, None, failure_record(result.document, page, result.error))
+                tell(configuration.name, 1)
+
+    def _plans(self, samples: Iterable[Sample]) -> Iterator[Plan]:
+        for source, group in groupby(samples, key=lambda sample: sample.source):
+            yield Plan(self._documents[source], pages=tuple(dict.fromkeys(sample.page for sample in group)))
+
+    def _with(self, configuration: Configuration) -> OcrOptions:
+        assert configuration.prune is not None
+        return replace(self._options, prune=configuration.prune)
+
+    def _key(self, configuration: Configuration, sample: Sample) -> str:
+        content = self._content[sample.source]
+        return f"{fingerprint(content, self._checkpoint, self._with(configuration))}-{sample.page}"
+
+
+def _content(document: Document) -> str:
+    """Its hash; what cannot be read gets none, and fails in its turn with the reason."""
+    try:
+        return content_hash(document)
+    except RtpruneError:
+        return ""

@@ -1,0 +1,102 @@
+"""Owns what was read: the predictions' files, and a journal of page records, so that a run goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rtprune_cli.bench.accuracy.plan import Configuration
+from rtprune_cli.storage import append, atomic_write, make_folder, output_error, to_json
+
+JOURNAL = "readings.jsonl"
+PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A page that was read. ``key`` stands for everything that its text depends on, ``text`` for the text's bytes."""
+
+    key: str
+    path: str
+    text: str
+    page: dict[str, Any]
+
+
+class Readings:
+    """The readings in an output folder. A context manager: inside, readings can be added."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._journal = folder / JOURNAL
+        self._known, self._end = _load(self._journal)
+        self._descriptor = -1
+
+    def __enter__(self) -> Readings:
+        try:
+            self._descriptor = os.open(self._journal, os.O_RDWR | os.O_CREAT, 0o666)
+            os.ftruncate(self._descriptor, self._end)  # a kill may have left half a line
+        except OSError as error:
+            raise output_error(self._journal, error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def find(self, key: str, configuration: Configuration, sample: str) -> Reading | None:
+        """The reading of a sample with this key, if its prediction still is what was read."""
+        known = self._known.get((key, _path(configuration, sample)))
+        if known is None:
+            return None
+        try:
+            return known if _digest((self._folder / known.path).read_bytes()) == known.text else None
+        except OSError:
+            return None
+
+    def add(self, key: str, configuration: Configuration, sample: str, text: str, page: dict[str, Any]) -> Reading:
+        """Keep a page's text and record.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        data = text.encode("utf-8", "replace")
+        reading = Reading(key, _path(configuration, sample), _digest(data), page)
+        file = self._folder / reading.path
+        make_folder(file.parent)
+        atomic_write(file, data)
+        append(self._descriptor, to_json(asdict(reading)), self._journal)
+        self._known[key, reading.path] = reading
+        return reading
+
+
+def _path(configuration: Configuration, sample: str) -> str:
+    return f"{PREDICTIONS}/{configuration.slug}/{sample}.md"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _load(path: Path) -> tuple[dict[tuple[str, str], Reading], int]:
+    """What a journal holds, and where its last whole line ends."""
+    known: dict[tuple[str, str], Reading] = {}
+    end = 0
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                try:
+                    reading = Reading(**json.loads(line)) if line.endswith(b"\n") else None
+                except (ValueError, TypeError):
+                    reading = None
+                if reading is None:
+                    break
+                known[reading.key, reading.path] = reading
+                end += len(line)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise output_error(path, error) from None
+    return known, end

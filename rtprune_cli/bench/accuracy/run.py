@@ -1,0 +1,246 @@
+"""Owns a benchmark of accuracy from its dataset to its files: read or found predictions, scored, compared, written."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from rtprune_cli.bench import machine
+from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample
+from rtprune_cli.bench.accuracy.datasets.files import read_text
+from rtprune_cli.bench.accuracy.html import render
+from rtprune_cli.bench.accuracy.plan import AccuracyPlan, Configuration
+from rtprune_cli.bench.accuracy.progress import showing
+from rtprune_cli.bench.accuracy.reader import Outcome, Reader
+from rtprune_cli.bench.accuracy.readings import Readings
+from rtprune_cli.bench.accuracy.rows import Row, Status, write_rows
+from rtprune_cli.bench.accuracy.scorer import Task, score
+from rtprune_cli.bench.accuracy.summary import Gate, summarise
+from rtprune_cli.errors import RtpruneError, UsageError
+from rtprune_cli.inputs import read_pages
+from rtprune_cli.logs import NOTICE
+from rtprune_cli.model import Checkpoint
+from rtprune_cli.options import InputOptions, LogOptions, OcrOptions
+from rtprune_cli.outputs.lock import FolderLock
+from rtprune_cli.pipeline import run_settings
+from rtprune_cli.records import Document, PageImage
+from rtprune_cli.scoring.records import Marks
+from rtprune_cli.storage import atomic_write, make_folder, to_json
+
+log = logging.getLogger("rtprune")
+
+RESULTS, SUMMARY, REPORT = "results.jsonl", "summary.json", "report.html"
+STATE = ".rtprune"  # for the lock
+
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a sample got under a configuration. ``shown`` is the file's path as results name it."""
+
+    configuration: Configuration
+    sample: Sample
+    status: Status
+    path: Path | None = None
+    shown: str | None = None
+    page: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How predictions are compared, and the folder where results go."""
+
+    folder: Path
+    plan: AccuracyPlan
+    configurations: Sequence[Configuration]
+    gates: Sequence[Gate] = ()
+    started: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+
+@contextmanager
+def own_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """The output folder, made, for one run at a time.
+
+    Raises:
+        OutputError: another run has it, or it cannot be written.
+    """
+    make_folder(folder / STATE)
+    lock = FolderLock(folder / STATE, wait=wait)
+    lock.acquire(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_and_compare(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    checkpoint: Checkpoint,
+    options: OcrOptions,
+    comparison: Comparison,
+    log_options: LogOptions,
+) -> Summary:
+    """Read samples under every configuration and compare; what an earlier run has read is not read again.
+
+    Raises:
+        OutputError: something cannot be written; what was read before stays.
+        EnvironmentFault: the model cannot be loaded, or the GPU failed.
+    """
+    folder, configurations = comparison.folder, comparison.configurations
+    with Readings(folder) as readings:
+        reader = Reader(samples, configurations, checkpoint, options, readings)
+        if before := len(samples) * len(configurations) - reader.pages:
+            log.log(NOTICE, "%d pages were read before; --force reads them again", before)
+        with showing(reader.pages, log_options) as tell:
+            found = {(o.configuration.name, o.sample.id): _read(o, folder) for o in reader.read(tell)}
+    predictions = [found[configuration.name, sample.id] for configuration in configurations for sample in samples]
+    run = run_settings(checkpoint, options)
+    run.pop("output")
+    shared = {name: value for name, value in run.items() if name not in ("model", "prune", "versions")}
+    facts = {"machine": machine.facts(checkpoint.device), "model": run["model"], "settings": shared}
+    common = {
+        each.name: {
+            "dataset": {"name": dataset.name, "version": dataset.version},
+            "method": each.method,
+            "ratio": each.ratio,
+            "seed": comparison.plan.seed,
+            "settings": {**shared, "prune": each.settings},
+            "model": run["model"],
+            "versions": run["versions"],
+        }
+        for each in configurations
+    }
+    return _compare(dataset, predictions, common, facts, comparison, options.input)
+
+
+def score_predictions(
+    dataset: Dataset, folders: Mapping[str, Path], comparison: Comparison, input_options: InputOptions
+) -> Summary:
+    """Score the predictions in folders; ``folders`` has one for each configuration, by its name.
+
+    Raises:
+        UsageError: a folder is missing, or holds no prediction for any sample.
+        InputError: a prediction is not UTF-8.
+    """
+    predictions = []
+    for configuration in comparison.configurations:
+        folder = folders[configuration.name]
+        if not folder.is_dir():
+            raise UsageError(f"no folder {str(folder)!r}", "Give the folder of the predictions")
+        paths = [dataset.find(folder, sample) for sample in dataset.samples]
+        if not any(paths):
+            example = f"{dataset.samples[0].id}.md" if dataset.samples else "NAME.md"
+            raise UsageError(
+                f"no prediction for {dataset.name} in {str(folder)!r}", f"Files are named as the pages are: {example}"
+            )
+        if missing := paths.count(None):
+            log.warning("%d of %d pages have no prediction in %r", missing, len(paths), str(folder))
+        predictions += [
+            Prediction(configuration, sample, "ok" if path else "missing", path, None if path is None else str(path))
+            for sample, path in zip(dataset.samples, paths, strict=True)
+        ]
+    common = {
+        each.name: {
+            "dataset": {"name": dataset.name, "version": dataset.version},
+            "method": each.method,
+            "predictions": str(folders[each.name]),
+            "versions": machine.versions(),
+        }
+        for each in comparison.configurations
+    }
+    return _compare(dataset, predictions, common, {}, comparison, input_options)
+
+
+def _read(outcome: Outcome, folder: Path) -> Prediction:
+    reading = outcome.reading
+    if reading is None:
+        return Prediction(outcome.configuration, outcome.sample, "failed", page=outcome.failure)
+    path = folder / reading.path
+    return Prediction(outcome.configuration, outcome.sample, "ok", path, reading.path, reading.page)
+
+
+def _compare(
+    dataset: Dataset,
+    predictions: Sequence[Prediction],
+    common: Mapping[str, Mapping[str, Any]],
+    facts: Mapping[str, Any],
+    comparison: Comparison,
+    input_options: InputOptions,
+) -> Summary:
+    """Score, summarise, and write the three files."""
+    log.info("scoring %d predictions", len(predictions))
+    marks = list(score(dataset, [Task(each.sample.truth, each.path) for each in predictions]))
+    rows = [
+        Row(p.configuration.name, p.sample.id, p.sample.groups, p.status, m, p.page or {}, p.shown)
+        for p, m in zip(predictions, marks, strict=True)
+    ]
+    facts = {
+        "command": shlex.join(["rtprune", *sys.argv[1:]]),
+        "started": comparison.started,
+        "versions": machine.versions(),
+        **facts,
+    }
+    official = _official(dataset, predictions, marks)
+    summary = summarise(
+        dataset,
+        comparison.configurations,
+        rows,
+        seed=comparison.plan.seed,
+        resamples=comparison.plan.resamples,
+        gates=comparison.gates,
+        facts=facts,
+        official=official,
+    )
+    folder = comparison.folder
+    write_rows(folder / RESULTS, rows, common)
+    atomic_write(folder / SUMMARY, to_json(summary, indent=1))
+    by_key = {(p.configuration.name, p.sample.id): p for p in predictions}
+    samples = {p.sample.id: p.sample for p in predictions}
+
+    def text(configuration: str, sample: str) -> str | None:
+        prediction = by_key[configuration, sample]
+        return None if prediction.path is None else read_text(prediction.path)
+
+    page = render(
+        summary,
+        rows,
+        image=lambda sample: page_image(samples[sample], input_options),
+        text=text,
+        truth=lambda sample: samples[sample].text,
+        worst=comparison.plan.worst,
+    )
+    atomic_write(folder / REPORT, page.encode())
+    return summary
+
+
+def _official(
+    dataset: Dataset, predictions: Sequence[Prediction], marks: Sequence[Marks]
+) -> dict[str, dict[str, Any]] | None:
+    """The benchmark's own totals, by configuration."""
+    if dataset.official is None:
+        return None
+    pages: dict[str, list[tuple[Sample, Marks]]] = {}
+    for prediction, mark in zip(predictions, marks, strict=True):
+        pages.setdefault(prediction.configuration.name, []).append((prediction.sample, mark))
+    return {name: dataset.official(found) for name, found in pages.items()}
+
+
+def page_image(sample: Sample, options: InputOptions) -> Image.Image | None:
+    """A sample's page as the model was given it; None where it cannot be shown."""
+    document = Document(sample.source, sample.source.name, PurePosixPath("page"))
+    try:
+        page = next(iter(read_pages(document, replace(options, pages=str(sample.page)))))
+    except (RtpruneError, StopIteration):
+        return None
+    return page.image if isinstance(page, PageImage) else None

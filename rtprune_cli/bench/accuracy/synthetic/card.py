@@ -1,0 +1,121 @@
+"""Owns the layouts of the sheet card: small pages with few words, for the bundled model.
+
+Those that lie inside what the model was trained on (docs/tiny-model.md) come from its own synthesiser; those that do
+not have its fonts, its least size and its pitch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from rtprune_cli.bench.accuracy.synthetic.drawing import Drawing, Rule, Run
+from rtprune_cli.bench.accuracy.synthetic.setting import Column, Type, field, fitting, grid
+from rtprune_cli.bench.accuracy.synthetic.words import Writer
+from rtprune_cli.scoring.flatten import plain
+from rtprune_cli.tiny import synth
+
+TRAINING_SEEDS = 1_000_000  # the model was trained on pages of this seed and higher ones
+RANDOM, NUMBER = 0.2, 0.1  # shares of the lines; the model was trained on more of the first, as many of the second
+# Numbers of lines, and the size in view px, of the layouts that the model was trained on.
+INSIDE = {
+    "one-column": ((3, 4, 5), synth.FONT_SIZE),
+    "sparse": ((1, 2), synth.FONT_SIZE),
+    "dense": ((6,), synth.FONT_SIZE),
+    "small-type": ((3, 4, 5), (34.0, 35.5)),
+    "large-type": ((3, 4, 5), (46.5, 48.0)),
+}
+# Of the others, in view px.
+SIZE = (34.0, 35.0)
+PITCH = (68.0, 76.0)
+GUTTER = 34.0
+PAD = 9.0
+
+
+def make_drawing(layout: str, rng: random.Random) -> tuple[Drawing, dict[str, str]]:
+    """A page of a layout, and the groups it belongs to."""
+    if layout in INSIDE:
+        page = _trained(rng, *INSIDE[layout])
+        style = page.style
+        places = zip(page.lines, style.left, style.baseline, strict=True)
+        lines = tuple((Run(text, left, baseline, style.font, style.size),) for text, left, baseline in places)
+        drawing = Drawing(style.width, style.height, lines, ink=style.ink, paper=style.paper)
+        return drawing, {"font": synth.FONTS[style.font], "range": "inside"}
+    setter = _Setter(rng)
+    drawing = {"two-columns": setter.two_columns, "table": setter.table, "form": setter.form}[layout]()
+    return drawing, {"font": synth.FONTS[setter.font], "range": "outside"}
+
+
+def _trained(rng: random.Random, counts: Sequence[int], sizes: tuple[float, float]) -> synth.Page:
+    """A page of the model's synthesiser, of a seed that it was not trained on.
+
+    Random strings may read as markdown (two stars): what the scorers take off would be missed.
+    """
+    weights = tuple(float(count in counts) for count in range(1, synth.MAX_LINES + 1))
+    mix = synth.Mix(RANDOM, NUMBER, weights)
+    while True:
+        page = synth.make_page(rng.randrange(TRAINING_SEEDS), mix)
+        size = page.style.size * synth.SIDE / page.style.height
+        if sizes[0] <= size <= sizes[1] and plain(page.text) == page.text:
+            return page
+
+
+class _Setter:
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._writer = Writer(rng)
+        self.font = rng.choice(list(synth.FONTS))
+        self._height = rng.uniform(*synth.PAGE_HEIGHT)
+        self._width = self._height * rng.uniform(*synth.ASPECT)
+        self._px = self._height / synth.SIDE  # pt
+        margin = synth.MARGIN * self._width / synth.SIDE
+        self._left, self._right = margin, self._width - margin
+        self._size = rng.uniform(*SIZE) * self._px
+
+    def two_columns(self) -> Drawing:
+        """Three to six lines a column, one or two words a line."""
+        face, top = self._face(lines := self._rng.randint(3, 6))
+        middle, gap = self._width / 2, GUTTER / 2 * self._px
+        bottom = top + (lines + 0.5) * face.pitch
+        columns = [Column(self._left, middle - gap, top, bottom), Column(middle + gap, self._right, top, bottom)]
+        rest: list[str] = []
+        for column in columns:
+            while column.has_room(face):
+                rest = column.set(rest or self._writer.sentence(), face)
+        return self._drawing([*columns[0].lines, *columns[1].lines])
+
+    def table(self) -> Drawing:
+        """Three to six rows of two or three columns."""
+        rng, writer = self._rng, self._writer
+        face, top = self._face(rows := rng.randint(3, 6))
+        columns = rng.randint(2, 3)
+        width, pad = (self._right - self._left) / columns, PAD * self._px
+        makers = [[writer.word] * columns, *[writer.cells(columns)] * (rows - 1)]
+        cells = [[fitting(make, writer.count, face, width - 2 * pad) for make in row] for row in makers]
+        edges = [self._left + number * width for number in range(columns + 1)]
+        return self._drawing(*grid(cells, [face] * rows, edges, top, pad))
+
+    def form(self) -> Drawing:
+        """Three to five labels with values beside them, in boxes or on rules."""
+        rng, writer = self._rng, self._writer
+        face, top = self._face(count := rng.randint(3, 5))
+        fields = writer.fields(count, short=True)
+        pad = PAD * self._px
+        start = self._left + max(face.width(f"{name}:") for name, _ in fields) + pad
+        boxed = rng.random() < 0.5
+        column = Column(self._left, self._right, top, self._height)
+        rules: list[Rule] = []
+        for name, make in fields:
+            text = fitting(make, writer.count, face, self._right - start - 2 * pad)
+            rules += field(f"{name}:", text, (face, face), column, start, pad, boxed=boxed)
+        return self._drawing(column.lines, rules)
+
+    def _face(self, lines: int) -> tuple[Type, float]:
+        """The face of a page, and where its first line begins, of so many."""
+        pitch = self._rng.uniform(*PITCH) * self._px
+        return Type(self.font, self._size, pitch), self._rng.uniform(0.2, 0.8) * (self._height - lines * pitch)
+
+    def _drawing(self, lines: Sequence[tuple[Run, ...]], rules: Sequence[Rule] = ()) -> Drawing:
+        ink, paper = self._rng.uniform(*synth.INK), self._rng.uniform(*synth.PAPER)
+        width = 1.5 * self._px
+        return Drawing(self._width, self._height, tuple(lines), tuple(rules), width, ink, paper)

@@ -1,0 +1,304 @@
+"""rtprune bench: what is compared, what goes on after a stop, gates, and the errors of a new user."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import command_line
+
+from rtprune_cli.bench.accuracy import reader
+from rtprune_cli.bench.accuracy.datasets import choose_samples
+from rtprune_cli.bench.accuracy.datasets.base import Sample
+from rtprune_cli.bench.accuracy.plan import AccuracyPlan, Configuration
+from rtprune_cli.bench.accuracy.readings import JOURNAL, Readings
+from rtprune_cli.errors import UsageError
+from rtprune_cli.options import PruneOptions
+from rtprune_cli.tiny.evaluate import held_out
+from rtprune_cli.tiny.synth import render
+
+NONE = Configuration("none", "none", "1", PruneOptions(ratio=1.0))
+PAGES = 4
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pages that the bundled model reads, in the folder format; two layouts."""
+    folder = tmp_path_factory.mktemp("pages")
+    groups = {}
+    for number, page in enumerate(held_out(0, PAGES)):
+        render(page).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(page.text, encoding="utf-8")
+        groups[str(number)] = {"layout": "odd" if number % 2 else "even"}
+    (folder / "groups.json").write_text(json.dumps(groups))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run wrote."""
+    folder = tmp_path_factory.mktemp("bench") / "out"
+    with command_line() as rtprune:
+        result = rtprune(*command(pages, folder))
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+def command(pages: Path, out: Path, *more: Any) -> list[Any]:
+    methods = ["--methods", "none,rtprune,random", "--ratios", "dynamic,0.5", "--merges", "none"]
+    return ["bench", "--dataset", "folder", "--data", pages, "--model", "tiny", "-o", out, *methods, *more]
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+# --- What is compared --------------------------------------------------------------------------------------------
+
+
+def names(**settings: Any) -> list[str]:
+    return [each.name for each in AccuracyPlan(**settings).configurations()]
+
+
+def test_unpruned_pages_come_first_and_once() -> None:
+    assert names(methods=("rtprune", "none"), ratios=("1", "0.5")) == ["none", "rtprune 0.5"]
+
+
+def test_every_method_is_read_at_every_ratio() -> None:
+    found = names(methods=("none", "rtprune", "random"), ratios=("0.90", "dynamic"))
+    assert found == ["none", "rtprune 0.9", "rtprune dynamic", "random 0.9", "random dynamic"]
+
+
+def test_an_ablation_changes_one_thing_at_a_time() -> None:
+    ablations = (("merge", ("ot", "none")), ("alpha", (0.1, 0.5)))
+    found = names(methods=("rtprune", "random"), ratios=("0.5",), ablations=ablations)
+    assert found == ["none", "rtprune 0.5", "random 0.5", "rtprune 0.5 merge=none", "rtprune 0.5 alpha=0.5"]
+
+
+def test_what_shapes_the_dynamic_ratio_is_read_with_it_only() -> None:
+    found = names(ratios=("0.5", "dynamic"), ablations=(("ratio_terms", ("density",)),))
+    assert found == ["none", "rtprune 0.5", "rtprune dynamic", "rtprune dynamic ratio-terms=density"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"methods": ("best",)}, "unknown method 'best'"),
+        ({"methods": ("random",), "ablations": (("alpha", (0.5,)),)}, "without the method rtprune"),
+        ({"ratios": ("0.5",), "ablations": (("sobel_threshold", (0.5,)),)}, "changes nothing at a given ratio"),
+        ({"ratios": ()}, "nothing to compare"),
+        ({"limit": 0}, "limit is 0"),
+    ],
+)
+def test_a_plan_that_cannot_work_says_why(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        AccuracyPlan(**settings)
+
+
+def test_fewer_samples_are_the_same_ones_each_time_in_order() -> None:
+    samples = [Sample(str(i), Path("x"), None, "") for i in range(50)]
+    chosen = [sample.id for sample in choose_samples(samples, 9, seed=3)]
+    assert chosen == [sample.id for sample in choose_samples(samples, 9, seed=3)] == sorted(chosen, key=int)
+    assert len(set(chosen)) == 9 and chosen != [sample.id for sample in choose_samples(samples, 9, seed=4)]
+
+
+# --- Readings ----------------------------------------------------------------------------------------------------
+
+
+def test_a_reading_is_found_again(tmp_path: Path) -> None:
+    with Readings(tmp_path) as readings:
+        added = readings.add("key", NONE, "a/b", "text", {"page": 1})
+    assert Readings(tmp_path).find("key", NONE, "a/b") == added
+    assert Readings(tmp_path).find("other", NONE, "a/b") is None
+
+
+def test_a_prediction_that_was_changed_is_read_again(tmp_path: Path) -> None:
+    with Readings(tmp_path) as readings:
+        added = readings.add("key", NONE, "a", "text", {})
+    (tmp_path / added.path).write_text("better text")
+    assert Readings(tmp_path).find("key", NONE, "a") is None
+
+
+def test_half_a_line_costs_no_more_than_itself(tmp_path: Path) -> None:
+    with Readings(tmp_path) as readings:
+        readings.add("1", NONE, "a", "text", {})
+    with open(tmp_path / JOURNAL, "ab") as file:
+        file.write(b'{"key": "2", "pa')
+    with Readings(tmp_path) as readings:
+        readings.add("3", NONE, "b", "text", {})
+    again = Readings(tmp_path)
+    assert again.find("1", NONE, "a") and again.find("3", NONE, "b")
+
+
+# --- A run -------------------------------------------------------------------------------------------------------
+
+
+def test_every_page_has_a_row_under_every_configuration(out: Path) -> None:
+    found = [(row["configuration"], row["sample"]) for row in rows(out)]
+    configurations = ["none", "rtprune dynamic", "rtprune 0.5", "random dynamic", "random 0.5",
+                      "rtprune dynamic merge=none", "rtprune 0.5 merge=none"]  # fmt: skip
+    assert found == [(name, str(page)) for name in configurations for page in range(PAGES)]
+
+
+def test_a_row_says_what_was_read_how_and_with_what(out: Path) -> None:
+    row = next(row for row in rows(out) if row["configuration"] == "rtprune 0.5 merge=none")
+    assert row["status"] == "ok" and row["groups"] == {"layout": "even"}
+    assert row["settings"]["prune"]["merge"] == "none" and row["settings"]["prune"]["ratio"] == 0.5
+    assert row["settings"]["mode"] == "tiny" and row["model"]["name"] == "tiny" and row["versions"]["torch"]
+    assert row["scores"]["cer"]["weight"] > 0 and row["page"]["kept"] == 32
+    assert (out / row["prediction"]).is_file()
+
+
+def test_all_methods_keep_as_many_tokens(out: Path) -> None:
+    kept = {(row["method"], row["ratio"], row["sample"]): row["page"]["kept"] for row in rows(out)}
+    for ratio in ("dynamic", "0.5"):
+        for page in map(str, range(PAGES)):
+            assert kept["rtprune", ratio, page] == kept["random", ratio, page]
+
+
+def test_the_summary_compares_with_unpruned_pages(out: Path) -> None:
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    found = {each["name"]: each for each in summary["configurations"]}
+    assert found["none"]["metrics"]["cer"]["value"] < 0.05
+    difference = found["random 0.5"]["metrics"]["cer"]["difference"]
+    assert difference["low"] <= difference["value"] <= difference["high"]
+    assert set(found["none"]["groups"]) == {"layout: even", "layout: odd"}
+    assert summary["model"]["name"] == "tiny" and summary["versions"]["transformers"]
+
+
+def test_a_rerun_reads_nothing_and_finds_the_same(
+    out: Path, pages: Path, rtprune: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (out / "results.jsonl").read_bytes()
+    monkeypatch.setattr(reader, "read", None)  # a page that is read would fail
+    result = rtprune(*command(pages, out))
+    assert result.exit_code == 0 and "28 pages were read before" in result.stderr
+    assert (out / "results.jsonl").read_bytes() == before
+
+
+def test_a_run_that_was_stopped_goes_on(
+    pages: Path, tmp_path: Path, rtprune: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = 0
+
+    def stop(self: Readings, *arguments: Any) -> Any:
+        nonlocal taken
+        if taken == 5:
+            raise KeyboardInterrupt
+        taken += 1
+        return add(self, *arguments)
+
+    add = Readings.add
+    monkeypatch.setattr(Readings, "add", stop)
+    assert rtprune(*command(pages, tmp_path)).exit_code == 130
+    monkeypatch.setattr(Readings, "add", add)
+    result = rtprune(*command(pages, tmp_path))
+    assert result.exit_code == 0 and "5 pages were read before" in result.stderr
+    assert len(rows(tmp_path)) == 7 * PAGES
+
+
+def test_a_page_that_cannot_be_read_keeps_its_row(pages: Path, tmp_path: Path, rtprune: Any) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("0.png", "0.txt"):
+        (data / name).write_bytes((pages / name).read_bytes())
+    (data / "1.png").write_bytes(b"no picture")
+    (data / "1.txt").write_text("text")
+    result = rtprune("bench", "--dataset", "folder", "--data", data, "--model", "tiny", "-o", tmp_path / "out")
+    assert result.exit_code == 4
+    status = {row["sample"]: (row["status"], row["scores"]["cer"]["value"]) for row in rows(tmp_path / "out")}
+    assert status["1"] == ("failed", 1.0) and status["0"][0] == "ok"
+
+
+# --- Gates and predictions ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("gate", "code"), [("cer=0.9999", 0), ("cer=0.00001", 1)])
+def test_a_gate_sets_the_exit_code(out: Path, pages: Path, rtprune: Any, gate: str, code: int) -> None:
+    result = rtprune(*command(pages, out, "--fail-above", gate))
+    assert result.exit_code == code
+    assert ("failed by" in result.stderr) == bool(code)
+
+
+def test_a_gate_that_fails_is_told_when_nothing_else_is(out: Path, pages: Path, rtprune: Any) -> None:
+    result = rtprune(*command(pages, out, "--fail-above", "cer=0.00001", "-q"))
+    assert result.exit_code == 1 and "which --fail-above cer=1e-05 forbids" in result.stderr
+
+
+def test_predictions_score_as_the_run_that_made_them(out: Path, pages: Path, tmp_path: Path, rtprune: Any) -> None:
+    predictions = out / "predictions" / "rtprune-0.5"
+    arguments = ["--dataset", "folder", "--data", pages, "--predictions", predictions, "-o", tmp_path]
+    result = rtprune("bench", "score", *arguments, "--baseline", out / "predictions" / "none")
+    assert result.exit_code == 0, result.stderr
+    expected = {row["sample"]: row["scores"] for row in rows(out) if row["configuration"] == "rtprune 0.5"}
+    assert {r["sample"]: r["scores"] for r in rows(tmp_path) if r["configuration"] == "rtprune-0.5"} == expected
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary["configurations"][1]["metrics"]["cer"]["difference"] is not None
+
+
+def test_a_missing_prediction_is_told_and_counted(pages: Path, tmp_path: Path, rtprune: Any) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "0.md").write_text((pages / "0.txt").read_text())
+    arguments = ["--dataset", "folder", "--data", pages, "--predictions", tmp_path / "p", "-o", tmp_path / "o"]
+    result = rtprune("bench", "score", *arguments)
+    assert "3 of 4 pages have no prediction" in result.stderr
+    assert [row["status"] for row in rows(tmp_path / "o")] == ["ok", "missing", "missing", "missing"]
+
+
+# --- What a new user gets wrong ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "imagenet"], "unknown dataset 'imagenet'. Use one of omnidocbench"),
+        (["--methods", "none"], "no dataset. Give --dataset"),
+        (["--dataset", "folder"], "the dataset folder needs a folder. Give it with --data"),
+        (["--dataset", "folder", "--data", "missing"], "does not exist"),
+        (["--dataset", "omnidocbench", "--data", "missing"], "does not exist"),
+        (["--dataset", "synthetic", "--data", "x"], "the dataset synthetic takes no folder"),
+        (["--dataset", "folder", "--data", "x", "--sheet", "a4"], "are for synthetic pages"),
+        (["--dataset", "synthetic", "--sheet", "a5"], "unknown sheet 'a5'"),
+        (["--dataset", "synthetic", "--ratios", "2"], "ratio 2 is out of range"),
+        (["--dataset", "synthetic", "--methods", "x"], "unknown method 'x'"),
+        (["--dataset", "synthetic", "--alphas", "x"], "alphas is 'x'"),
+    ],
+)
+def test_a_wrong_command_says_what_to_do(
+    rtprune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = rtprune("bench", "--model", "tiny", *arguments)
+    assert result.exit_code == 2 and message in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_an_unknown_metric_in_a_gate_is_found_before_pages_are_read(rtprune: Any, pages: Path, tmp_path: Path) -> None:
+    result = rtprune(*command(pages, tmp_path, "--fail-above", "teds=1"))
+    assert result.exit_code == 2 and "teds" in result.stderr and not (tmp_path / "results.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "no folder"),
+        (lambda p: p.mkdir(), "no prediction for folder in"),
+        (lambda p: (p.mkdir(), (p / "0.md").write_bytes(b"\xff\xfe\xff")), "is not UTF-8"),
+    ],
+)
+def test_predictions_that_cannot_be_scored(pages: Path, tmp_path: Path, rtprune: Any, make: Any, message: str) -> None:
+    make(tmp_path / "p")
+    arguments = ["--dataset", "folder", "--data", pages, "--predictions", tmp_path / "p", "-o", tmp_path / "o"]
+    result = rtprune("bench", "score", *arguments)
+    assert result.exit_code in (2, 4) and message in result.stderr
+
+
+def test_a_package_that_is_missing_is_named(
+    rtprune: Any, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rtprune_cli.bench.accuracy.datasets import opening
+
+    monkeypatch.setattr(opening, "NEEDED", ("a_package_that_nobody_has",))
+    result = rtprune(*command(pages, tmp_path / "new"))
+    assert result.exit_code == 3 and "needs a_package_that_nobody_has" in result.stderr
