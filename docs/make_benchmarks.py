@@ -1,4 +1,6 @@
-"""Write the tables of docs/benchmarks.md and the pictures of the stages from docs/benchmarks/*.json.
+"""Write the tables and pictures of docs/benchmarks.md from docs/benchmarks/*.json (of speed) and accuracy/*.json.
+
+The latter are the summary.json of runs of `rtprune bench`.
 
 python docs/make_benchmarks.py
 """
@@ -34,8 +36,11 @@ Result = dict[str, Any]
 
 
 def read_results(folder: Path) -> dict[str, Result]:
-    """Results by file name without .json, in alphabetical order."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    """Results by file name without .json, in its alphabetical order."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"), key=lambda path: path.stem)
+    }
 
 
 def write(page: Path = PAGE, results: Path = RESULTS, images: Path = IMAGES) -> None:
@@ -48,6 +53,11 @@ def write(page: Path = PAGE, results: Path = RESULTS, images: Path = IMAGES) -> 
     text = page.read_text(encoding="utf-8")
     text = fill(text, "targets", targets(list(found.values())))
     text = fill(text, "results", "\n".join(section(name, found[name], pictures[name]) for name in found))
+    compared = read_results(results / "accuracy")
+    for name, summary in compared.items():
+        if not has_ablations(summary):
+            (images / f"accuracy-{name}.svg").write_text(accuracy_picture(summary), encoding="utf-8", newline="\n")
+    text = fill(text, "accuracy", "\n".join(comparison(name, compared[name]) for name in compared))
     page.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -179,15 +189,18 @@ def hardware(result: Result) -> str:
 
 def measured(result: Result) -> str:
     """When, with which versions and at which rates."""
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     rates, machine = result["rates"], result["machine"]
     bandwidth, matmul = rates["bandwidth_bytes_per_second"] / 1e9, rates["matmul_flops_per_second"] / 1e12
     load = f"load {machine['load_before']:.1f} before and {machine.get('load_after', 0):.1f} after"
     state = "" if result["complete"] else " **The run did not end.**"
     return (
-        f"{result['started'][:10]}; {versions}; {load}. "
+        f"{result['started'][:10]}; {versions(result)}; {load}. "
         f"Floors at {bandwidth:,.0f} GB/s and {matmul:,.2f} TFLOP/s.{state}"
     )
+
+
+def versions(result: Result) -> str:
+    return ", ".join(f"{name} {number}" for name, number in result["versions"].items())
 
 
 def whole(result: Result) -> str:
@@ -291,6 +304,83 @@ def percent(row: Row) -> str:
 
 def gib(row: Row) -> str:
     return f"{row['peak_memory_bytes'] / 2**30:.2f} GiB"
+
+
+# --- Accuracy ----------------------------------------------------------------------------------------------------
+
+
+def comparison(name: str, summary: Result) -> str:
+    """A run of `rtprune bench`: where and how, its picture, every configuration, and their error by layout."""
+    model, data, bootstrap = summary["model"], summary["dataset"], summary["bootstrap"]
+    main = next(metric for metric in summary["metrics"] if metric["headline"])
+    parts = [
+        f"### {name}\n",
+        f"{data['samples']} pages of {data['name']} ({data['version']}), {model['name']} ({model['revision']}) in "
+        f"{model['dtype']} on {hardware(summary)}. {summary['started'][:10]}; {versions(summary)}. In brackets: 95 % "
+        f"intervals, paired by page, {bootstrap['resamples']:,} resamples.\n",
+        f"```bash\n{summary['command']}\n```\n",
+        table(
+            ["configuration", "visual tokens kept", main["title"], "points over none", "relative accuracy, %",
+             "FLOPs, prefill", "prune step"],
+            [[each["name"], f"{100 * each['retention']:.1f} %", *error_cells(each, main["name"]),
+              f"{each['flops_speedup']:.2f}x", f"{each['milliseconds']['prune']:.1f} ms"]
+             for each in summary["configurations"]],
+        ),
+        "",
+    ]  # fmt: skip
+    if not has_ablations(summary):
+        picture = f"![{accuracy_words(summary)}](images/accuracy-{name}.svg)\n"
+        parts += [by_group(summary, main, "layout"), "", picture]
+    return "\n".join(parts)
+
+
+def has_ablations(summary: Result) -> bool:
+    """Then there are too many configurations, too much alike, for a picture and a table by group."""
+    return any("=" in each["name"] for each in summary["configurations"])
+
+
+def error_cells(figures: Row, metric: str) -> list[str]:
+    """The metric, its difference to unpruned pages and the relative accuracy, with intervals."""
+    found = figures["metrics"][metric]
+    difference, relative = bracketed(found["difference"], sign="+"), bracketed(figures["relative_accuracy"])
+    return [f"{100 * found['value']:.2f} %", difference, relative]
+
+
+def bracketed(estimate: dict[str, float] | None, sign: str = "") -> str:
+    """In per cent, and its interval."""
+    if estimate is None:
+        return ""
+    value, low, high = (f"{100 * estimate[key] + 0.0:{sign}.2f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def by_group(summary: Result, metric: Row, group: str) -> str:
+    """A column for each value of a group."""
+    groups = [name for name in summary["configurations"][0]["groups"] if name.startswith(f"{group}: ")]
+    return table(
+        [f"{metric['title']} by {group}", *(name.partition(": ")[2] for name in groups)],
+        [
+            [each["name"], *(f"{100 * each['groups'][g]['metrics'][metric['name']]['value']:.1f} %" for g in groups)]
+            for each in summary["configurations"]
+        ],
+    )
+
+
+def accuracy_words(summary: Result) -> str:
+    """The picture in words."""
+    rows = [
+        f"{each['name']}: accuracy {100 * each['accuracy']['value']:.1f} % at {100 * each['retention']:.0f} %"
+        for each in summary["configurations"]
+    ]
+    return f"Accuracy over visual tokens kept. {'; '.join(rows)}"
+
+
+def accuracy_picture(summary: Result) -> str:
+    """The report's own picture of accuracy over retention."""
+    from rtprune_cli.bench.accuracy.plots import pictures
+
+    svg = pictures(summary)[0].svg
+    return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
 
 
 # --- The picture -------------------------------------------------------------------------------------------------
