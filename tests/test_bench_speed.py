@@ -365,9 +365,7 @@ def test_parts_that_failed_have_no_line(write: Callable[..., str], result: dict[
     assert "large" not in text.partition("### reduced")[2].partition("<!-- end -->")[0]
 
 
-def test_a_comparison_of_methods_has_its_table_and_picture(
-    write: Callable[..., str], tmp_path: Path
-) -> None:
+def test_a_comparison_of_methods_has_its_table_and_picture(write: Callable[..., str], tmp_path: Path) -> None:
     summary = json.loads((DOCS / "benchmarks" / "accuracy" / "bundled-layouts.json").read_text(encoding="utf-8"))
     summary["configurations"][1]["metrics"]["cer"]["value"] = 0.4242
     text = write(own=summary).partition("### own")[2]
