@@ -192,7 +192,8 @@ def test_a_run_that_was_stopped_goes_on(
 
     add = Readings.add
     monkeypatch.setattr(Readings, "add", stop)
-    assert rtprune(*command(pages, tmp_path)).exit_code == 130
+    stopped = rtprune(*command(pages, tmp_path))
+    assert stopped.exit_code == 130 and "the same command goes on from here" in stopped.stderr
     monkeypatch.setattr(Readings, "add", add)
     result = rtprune(*command(pages, tmp_path))
     assert result.exit_code == 0 and "5 pages were read before" in result.stderr

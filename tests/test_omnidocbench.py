@@ -97,6 +97,23 @@ def test_every_official_number_of_the_demo_is_reproduced(name: str) -> None:
             assert have == pytest.approx(want, abs=1e-6), sample.id  # the file has six decimals
 
 
+@pytest.mark.shared
+@pytest.mark.skipif(not DEMO.is_dir(), reason="../shared/omnidocbench_demo is absent")
+def test_the_command_scores_the_demo_without_a_model(rtprune: Any, tmp_path: Path) -> None:
+    folder = DEMO / "predictions"
+    arguments = ["--dataset", "omnidocbench", "--data", DEMO, "--predictions", folder, "-o", tmp_path]
+    result = rtprune("bench", "score", *arguments, "--fail-above", "text_edit=0.35")
+    assert result.exit_code == 1, result.stderr  # it is 0.3513
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    expected = json.loads((DEMO / "official" / "predictions.json").read_text())
+    totals = summary["official"]["predictions"]
+    assert totals.pop("overall")["v1.5"] is None
+    assert numbers(totals) == pytest.approx(numbers(expected), abs=1e-9)
+    text = summary["configurations"][0]["metrics"]["text_edit"]["value"]
+    assert text == pytest.approx(expected["text_block"]["all"]["Edit_dist"]["ALL_page_avg"], abs=1e-9)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
 # --- Matching ----------------------------------------------------------------------------------------------------
 
 

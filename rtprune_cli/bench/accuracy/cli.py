@@ -284,7 +284,11 @@ def _accuracy(
             compare=False,
         )
         comparison = Comparison(folder, plan, configurations, gates)
-        summary = read_and_compare(dataset, dataset.samples, checkpoint, options, comparison, log_options)
+        try:
+            summary = read_and_compare(dataset, dataset.samples, checkpoint, options, comparison, log_options)
+        except KeyboardInterrupt:
+            log.log(NOTICE, "the same command goes on from here")
+            raise
     return _tell(summary, comparison, log_options)
 
 

@@ -85,7 +85,9 @@ class Reader:
                 else:
                     yield Outcome(configuration, sample, before)
             if todo:
-                model = model or self._checkpoint.load()
+                if model is None:
+                    tell(f"loading {self._checkpoint.name}", 0)
+                    model = self._checkpoint.load()
                 tell(configuration.name, 0)
                 yield from self._read(configuration, todo, model, tell)
 
