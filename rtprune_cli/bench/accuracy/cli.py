@@ -285,7 +285,7 @@ def _accuracy(
         )
         comparison = Comparison(folder, plan, configurations, gates)
         try:
-            summary = read_and_compare(dataset, dataset.samples, checkpoint, options, comparison, log_options)
+            summary = read_and_compare(dataset, checkpoint, options, comparison, log_options)
         except KeyboardInterrupt:
             log.log(NOTICE, "the same command goes on from here")
             raise
@@ -321,7 +321,7 @@ def _score(
     folder = source.folder("-scores")
     comparison = Comparison(folder, plan, configurations, _gates(dataset, above, below))
     with own_folder(folder):
-        summary = score_predictions(dataset, folders, comparison, InputOptions())
+        summary = score_predictions(dataset, folders, comparison, InputOptions(), log_options)
     return _tell(summary, comparison, log_options)
 
 

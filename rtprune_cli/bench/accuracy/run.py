@@ -85,19 +85,18 @@ def own_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 def read_and_compare(
     dataset: Dataset,
-    samples: Sequence[Sample],
     checkpoint: Checkpoint,
     options: OcrOptions,
     comparison: Comparison,
     log_options: LogOptions,
 ) -> Summary:
-    """Read samples under every configuration and compare; what an earlier run has read is not read again.
+    """Read a dataset under every configuration and compare; what an earlier run has read is not read again.
 
     Raises:
         OutputError: something cannot be written; what was read before stays.
         EnvironmentFault: the model cannot be loaded, or the GPU failed.
     """
-    folder, configurations = comparison.folder, comparison.configurations
+    folder, configurations, samples = comparison.folder, comparison.configurations, dataset.samples
     with Readings(folder) as readings:
         reader = Reader(samples, configurations, checkpoint, options, readings)
         if before := len(samples) * len(configurations) - reader.pages:
@@ -121,11 +120,15 @@ def read_and_compare(
         }
         for each in configurations
     }
-    return _compare(dataset, predictions, common, facts, comparison, options.input)
+    return _compare(dataset, predictions, common, facts, comparison, options.input, log_options)
 
 
 def score_predictions(
-    dataset: Dataset, folders: Mapping[str, Path], comparison: Comparison, input_options: InputOptions
+    dataset: Dataset,
+    folders: Mapping[str, Path],
+    comparison: Comparison,
+    input_options: InputOptions,
+    log_options: LogOptions,
 ) -> Summary:
     """Score the predictions in folders; ``folders`` has one for each configuration, by its name.
 
@@ -159,7 +162,7 @@ def score_predictions(
         }
         for each in comparison.configurations
     }
-    return _compare(dataset, predictions, common, {}, comparison, input_options)
+    return _compare(dataset, predictions, common, {}, comparison, input_options, log_options)
 
 
 def _read(outcome: Outcome, folder: Path) -> Prediction:
@@ -177,10 +180,14 @@ def _compare(
     facts: Mapping[str, Any],
     comparison: Comparison,
     input_options: InputOptions,
+    log_options: LogOptions,
 ) -> Summary:
     """Score, summarise, and write the three files."""
-    log.info("scoring %d predictions", len(predictions))
-    marks = list(score(dataset, [Task(each.sample.truth, each.path) for each in predictions]))
+    marks = []
+    with showing(len(predictions), log_options) as tell:
+        for each in score(dataset, [Task(each.sample.truth, each.path) for each in predictions]):
+            marks.append(each)
+            tell("scoring", 1)
     rows = [
         Row(p.configuration.name, p.sample.id, p.sample.groups, p.status, m, p.page or {}, p.shown)
         for p, m in zip(predictions, marks, strict=True)
