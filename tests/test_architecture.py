@@ -14,6 +14,7 @@ LEVELS = [
     {"options", "storage"},
     {"records", "loops", "settings", "logs", "journal"},
     {"hub", "views", "pruning", "decoding", "markdown", "report", "scoring"},
+    {"tokenmap"},
     {"inputs", "model", "memory", "outputs"},
     {"engine"},
     {"prepare", "reading"},

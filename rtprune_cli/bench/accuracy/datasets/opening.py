@@ -13,7 +13,7 @@ from rtprune_cli.errors import EnvironmentFault, UsageError
 SYNTHETIC = "synthetic"
 DATASETS = ("omnidocbench", "ocean-ocr", "olmocr-bench", "folder", SYNTHETIC)
 # Packages of the extra [bench] without which results are not written, and those of each dataset.
-NEEDED = ("matplotlib", "jinja2")
+NEEDED = ("matplotlib",)
 NEEDED_BY = {
     "omnidocbench": ("scipy", "apted", "lxml", "bs4", "pylatexenc"),
     "ocean-ocr": ("jieba", "nltk"),
