@@ -1,0 +1,157 @@
+"""Owns the command `rtprune inspect`: flags -> pictures and numbers of every page. torch is imported when it runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtprune_cli.errors import ExitCode, OutOfMemoryError, PageFailedError, RtpruneError, UsageError
+from rtprune_cli.flags import EPILOG, SECTIONS, Config, Given, SectionedCommand, with_settings
+from rtprune_cli.interrupts import stoppable
+from rtprune_cli.logs import NOTICE
+from rtprune_cli.options import OcrOptions
+
+if TYPE_CHECKING:
+    from rtprune_cli.inspection.measure import Inspection
+    from rtprune_cli.model import OcrModel
+    from rtprune_cli.records import Document, PageImage
+    from rtprune_cli.settings import Resolved
+
+log = logging.getLogger("rtprune")
+
+Resolving = Callable[[Given, str | None], AbstractContextManager["Resolved"]]
+
+OUTPUT = Path("inspect")
+# Settings of `rtprune ocr` that concern a page up to its pruning
+SETTINGS = (
+    "model", "revision", "offline", "device", "dtype", "mode", "ratio", "solver", "dpi", "pages", "password",
+    "recursive", "max_pixels", "quiet", "verbose", "log_format",
+)  # fmt: skip
+
+
+def add_command(app: typer.Typer, resolving: Resolving) -> None:
+    """Add `inspect` to ``app``; ``resolving`` gives settings with the log set up, and turns errors into exit codes."""
+
+    @app.command("inspect", cls=SectionedCommand, epilog=EPILOG)
+    @with_settings(*SETTINGS)
+    def inspect_command(
+        given: Given,
+        inputs: Annotated[
+            list[str] | None,
+            typer.Argument(metavar="INPUTS", help="PDFs, images or folders; '-' reads a document from standard input."),
+        ] = None,
+        folder: Annotated[
+            Path,
+            typer.Option(
+                "--output", "-o", metavar="DIR", help="Output folder.", rich_help_panel=SECTIONS["output"]
+            ),
+        ] = OUTPUT,
+        config: Config = None,
+    ) -> None:  # fmt: skip
+        """Show what pruning does to pages, without reading their text.
+
+        Writes pictures of every page, page-0001.kept.png, .norms.png, .density.png and .transport.png, and the numbers
+        behind them, page-0001.json, to OUTPUT/NAME. How to read them: docs/inspect.md.
+        """
+        with resolving(given, config) as found:
+            raise typer.Exit(_inspect(inputs or [], folder, found.ocr))
+
+
+def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions) -> ExitCode:
+    from rtprune_cli.inputs import check_pages, find_documents
+    from rtprune_cli.model import locate
+    from rtprune_cli.storage import make_folder
+
+    if str(folder) == "-":
+        raise UsageError("pictures cannot go to standard output", "Give a folder with -o")
+    # What can be wrong with the command is found before the model, which takes longest, is loaded.
+    check_pages(options.input.pages)
+    documents = find_documents(paths, recursive=options.input.recursive, exclude=[folder])
+    make_folder(folder)
+    with stoppable():
+        model = locate(options.model).load()
+        log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
+        run = _run_record(model, options)
+        pages, codes = 0, set()
+        for document in documents:
+            for error in _document(document, folder, model, options, run):
+                pages += error is None
+                if error is not None:
+                    log.error("%s", error)
+                    codes.add(error.exit_code)
+    log.log(NOTICE, "%d %s inspected, in %s", pages, "page" if pages == 1 else "pages", folder)
+    if len(codes) > 1:
+        return ExitCode.PARTIAL
+    return codes.pop() if codes else ExitCode.OK
+
+
+def _document(
+    document: Document, folder: Path, model: OcrModel, options: OcrOptions, run: dict[str, Any]
+) -> Iterator[RtpruneError | None]:
+    """Inspect a document's pages; yields None for each that is done, else what is wrong with it.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    from rtprune_cli.inputs import read_pages
+    from rtprune_cli.inspection.write import write_page
+    from rtprune_cli.records import PageFault
+
+    pages = read_pages(document, options.input)
+    while True:
+        try:
+            page = next(pages, None)
+        except RtpruneError as error:  # the document cannot be opened, or has no such page
+            yield error
+            return
+        if page is None:
+            return
+        if isinstance(page, PageFault):
+            yield page.error
+            continue
+        found = _measure(page, model, options)
+        if isinstance(found, RtpruneError):
+            yield found
+            continue
+        write_page(folder / document.folder, page, found, run)
+        log.info("page %d of %s: %d of %d tokens kept", page.page, document.name, len(found.plan.kept),
+                 len(found.plan.kept) + len(found.plan.merged))  # fmt: skip
+        yield None
+
+
+def _measure(page: PageImage, model: OcrModel, options: OcrOptions) -> Inspection | PageFailedError:
+    """The page's numbers, or why there are none.
+
+    Raises:
+        torch.AcceleratorError: the GPU's context is broken, and with it everything after.
+    """
+    from rtprune_cli.decoding.faults import failure_of, free_memory
+    from rtprune_cli.inspection.measure import inspect
+    from rtprune_cli.views import make_views
+
+    try:
+        return inspect(model, make_views(page.image, options.mode or model.mode), page.image.size, options.prune)
+    except Exception as error:
+        log.debug("page %d of %s", page.page, page.document.name, exc_info=True)
+        failure = failure_of(error)
+    name = f"page {page.page} of {page.document.name}"
+    if failure.out_of_memory:
+        free_memory()
+        hint = "Use a smaller --mode, --dtype bfloat16, or --device cpu"
+        return OutOfMemoryError(f"{name} does not fit into memory on its own", hint)
+    return PageFailedError(f"{name} could not be read ({failure.kind})", "Run again with -vv for the traceback")
+
+
+def _run_record(model: OcrModel, options: OcrOptions) -> dict[str, Any]:
+    """Settings, model and versions, as a report of `rtprune ocr` has them, without what is of the text."""
+    from rtprune_cli.pipeline import run_settings
+
+    whole = run_settings(model, options)
+    settings = {**asdict(options.prune), "dpi": options.input.dpi, "max_pixels": options.input.max_pixels}
+    return {"settings": settings, "model": whole["model"], "versions": whole["versions"]}

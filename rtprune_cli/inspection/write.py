@@ -1,0 +1,58 @@
+"""Owns the files of an inspected page: its pictures as PNG and its numbers as JSON."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtprune_cli.inspection.overlays import draw_density, draw_kept, draw_norms, draw_transport
+from rtprune_cli.storage import atomic_write, make_folder, remove, to_json
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from rtprune_cli.inspection.measure import Inspection
+    from rtprune_cli.records import PageImage
+
+SCHEMA_VERSION = 1
+
+
+def write_page(folder: Path, page: PageImage, found: Inspection, run: dict[str, Any]) -> None:
+    """Write page-0001.kept.png and the others, then page-0001.json, which stands only beside whole pictures.
+
+    Args:
+        folder: of the document; it is made.
+        run: what is the same for all pages: settings, model, versions.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    make_folder(folder)
+    pictures = {
+        "kept": draw_kept(page.image, found),
+        "norms": draw_norms(page.image, found),
+        "density": draw_density(page.image, found),
+        "transport": draw_transport(page.image, found),
+    }
+    if found.grid is not None:
+        pictures["kept-tiles"] = draw_kept(page.image, found, "tile")
+    else:
+        remove(folder / f"page-{page.page:04}.kept-tiles.png")  # an earlier run in mode gundam had one
+    remove(folder / f"page-{page.page:04}.json")
+    for name, picture in pictures.items():
+        atomic_write(folder / f"page-{page.page:04}.{name}.png", _png(picture))
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "document": page.document.name,
+        "page": page.page,
+        **found.record(),
+        **run,
+    }
+    atomic_write(folder / f"page-{page.page:04}.json", to_json(record))
+
+
+def _png(picture: Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
