@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtprune_cli import __version__, logs, settings
+from rtprune_cli.analysis.cli import add_command as add_analyze
 from rtprune_cli.bench.cli import make_app
 from rtprune_cli.errors import EnvironmentFault, ExitCode, RtpruneError
 from rtprune_cli.flags import EPILOG, SECTIONS, Config, Given, SectionedCommand, complete_models, option, with_settings
+from rtprune_cli.inspection.cli import add_command as add_inspect
 from rtprune_cli.interrupts import Terminated, stoppable
 from rtprune_cli.options import BUNDLED_MODEL, LogOptions, ModelOptions, OcrOptions
 
@@ -291,4 +293,6 @@ def _reporting(options: LogOptions) -> Iterator[None]:
         raise typer.Exit(ExitCode.FAILURE) from None
 
 
+add_inspect(app, _resolved)
+add_analyze(app, _resolved)
 app.add_typer(make_app(_reporting, _resolved), name="bench")

@@ -20,7 +20,8 @@ LEVELS = [
     {"prepare", "reading"},
     {"pipeline", "info", "flags"},
     {"display"},
-    {"bench"},
+    {"bench", "inspection"},
+    {"analysis"},
     {"cli"},
     {"__main__"},
 ]

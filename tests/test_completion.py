@@ -51,7 +51,7 @@ def run_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
-        ("rtprune ", "ocr bench config info models"),
+        ("rtprune ", "ocr analyze bench config info inspect models"),
         ("rtprune ocr --mode ", "tiny small base large gundam"),
         ("rtprune ocr --model ", "tiny"),
         ("rtprune ocr --no-re", "--no-recursive --no-repeat-ngram --no-repeat-window"),

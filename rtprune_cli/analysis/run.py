@@ -1,0 +1,235 @@
+"""Owns the reading of pages for an analysis: documents in, a folder of results out. A page that fails is left out."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shlex
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtprune_cli.analysis.attention import PageFailure, token_groups, watch
+from rtprune_cli.analysis.plots import pictures
+from rtprune_cli.analysis.report import SCHEMA_VERSION, Analysed, failure_record, page_record, summarise
+from rtprune_cli.analysis.trajectory import draws, measure
+from rtprune_cli.bench.accuracy.progress import Tell, showing
+from rtprune_cli.bench.machine import versions
+from rtprune_cli.decoding import assemble
+from rtprune_cli.decoding.faults import failure_of, free_memory, is_out_of_memory
+from rtprune_cli.errors import EnvironmentFault, OutOfMemoryError, PageFailedError, RtpruneError
+from rtprune_cli.inputs import read_pages, select_pages
+from rtprune_cli.inputs.formats import printable
+from rtprune_cli.model import Checkpoint, OcrModel
+from rtprune_cli.options import InputOptions, LogOptions, OcrOptions, PruneOptions
+from rtprune_cli.pruning import prune, untouched
+from rtprune_cli.records import Document, PageFault, PageImage
+from rtprune_cli.storage import atomic_write, to_json
+from rtprune_cli.views import make_views
+
+log = logging.getLogger("rtprune")
+
+RESULT, PAGES = "analysis.json", "pages.jsonl"
+
+
+@dataclass(frozen=True)
+class AnalysisPlan:
+    """What `rtprune analyze` is asked for. ``high`` is the share of tokens that are of high norm, None: RTPrune's
+    dynamic ratio; ``limit`` the most pages, by chance."""
+
+    high: float | None = 0.5
+    max_tokens: int = 512
+    limit: int | None = None
+    seed: int = 0
+    group_by: str | None = None
+
+
+class Analysis:
+    """Pages that were read and pages that were not, so far."""
+
+    def __init__(self, folder: Path, plan: AnalysisPlan, options: OcrOptions, groups: Sequence[str]) -> None:
+        self.folder, self.plan, self.options = folder, plan, options
+        self.pages: list[Analysed] = []
+        self._groups = groups
+        self._lines: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
+        self._started = datetime.now(timezone.utc)
+
+    def read(self, documents: Sequence[Document], checkpoint: Checkpoint, log_options: LogOptions) -> None:
+        """Read pages one by one.
+
+        Raises:
+            RtpruneError: nothing more can be read: the model cannot be loaded, or the GPU is gone.
+        """
+        chosen = self._choose(documents)
+        count = sum(map(len, chosen.values()))
+        if not count:
+            return
+        with showing(count, log_options) as tell:
+            tell(f"loading {checkpoint.name}", 0)
+            model = checkpoint.load()
+            tell("reading", 0)
+            for number, pages in chosen.items():
+                self._read_document(documents[number], self._groups[number], pages, model, tell)
+
+    def _choose(self, documents: Sequence[Document]) -> dict[int, set[int]]:
+        """The pages to read of each document, by its number."""
+        found: list[tuple[int, int]] = []
+        for number, document in enumerate(documents):
+            with self._failing(document.name, None, self._groups[number]):
+                found += [(number, page) for page in select_pages(document, self.options.input)]
+        if self.plan.limit is not None and self.plan.limit < len(found):
+            found = sorted(random.Random(self.plan.seed).sample(found, self.plan.limit))
+        chosen: dict[int, set[int]] = {}
+        for number, page in found:
+            chosen.setdefault(number, set()).add(page)
+        return chosen
+
+    def _read_document(self, document: Document, group: str, pages: set[int], model: OcrModel, tell: Tell) -> None:
+        with self._failing(document.name, None, group):
+            spec = ",".join(map(str, sorted(pages)))
+            options: InputOptions = replace(self.options.input, pages=spec)
+            for page in read_pages(document, options):
+                with self._failing(document.name, page.page, group):
+                    if isinstance(page, PageFault):
+                        raise page.error
+                    self._add(analyse(page, group, model, self.plan, self.options))
+                tell("reading", 1)
+
+    def _add(self, page: Analysed) -> None:
+        self.pages.append(page)
+        self._lines.append(page_record(page))
+
+    @contextmanager
+    def _failing(self, document: str, page: int | None, group: str) -> Iterator[None]:
+        """Inside, what is wrong with a page or document is said and noted, and the others go on."""
+        try:
+            yield
+        except EnvironmentFault:
+            raise
+        except RtpruneError as error:
+            log.error("%s", error)
+            record = failure_record(document, page, group, error)
+            self._lines.append(record)
+            self.failures.append(record)
+
+    def write(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Write what there is; what stands in analysis.json.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        options = self.options
+        result: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "command": shlex.join(["rtprune", *sys.argv[1:]]),
+            "started": self._started.isoformat(timespec="seconds"),
+            "settings": {
+                **asdict(self.plan),
+                "high": "dynamic" if self.plan.high is None else self.plan.high,
+                "mode": options.mode or checkpoint.mode,
+                "prompt": options.prompt or checkpoint.prompt,
+                "dpi": options.input.dpi,
+                "no_repeat_ngram": options.decode.no_repeat_ngram,
+                "no_repeat_window": options.decode.no_repeat_window,
+                "loop_window": options.decode.loop_window,
+            },
+            "model": {
+                "name": checkpoint.name,
+                "revision": checkpoint.revision,
+                "device": str(checkpoint.device),
+                "dtype": str(checkpoint.dtype).removeprefix("torch."),
+            },
+            "versions": versions(),
+            "pages": len(self.pages),
+            "failed": len(self.failures),
+            **summarise(self.pages, self.plan.seed),
+        }
+        for name, svg in pictures(result).items():
+            atomic_write(self.folder / f"{name}.svg", svg.encode())
+        atomic_write(self.folder / PAGES, b"".join(map(to_json, self._lines)))
+        atomic_write(self.folder / RESULT, to_json(result, indent=1))
+        return result
+
+
+def analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: OcrOptions) -> Analysed:
+    """Read one page and measure where the decoder looked.
+
+    Raises:
+        PageFailedError: it could not be read, or has no tokens of low norm.
+        EnvironmentFault: the GPU failed.
+    """
+    name = f"page {page.page} of {page.document.name}"
+    try:
+        return _analyse(page, group, model, plan, options)
+    except RtpruneError:
+        raise
+    except Exception as error:
+        if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
+            hint = "Run the same command again; -vv shows the traceback"
+            raise EnvironmentFault(f"the GPU failed at {name}", hint) from error
+        log.debug("%s failed", name, exc_info=True)
+        failure = error.failure if isinstance(error, PageFailure) else failure_of(error)
+    if failure.out_of_memory:
+        free_memory()
+        hint = "Use a smaller --mode or --max-tokens, --dtype bfloat16, or --device cpu"
+        raise OutOfMemoryError(f"{name} does not fit into memory on its own", hint)
+    raise PageFailedError(f"{name} could not be read ({failure.kind})", "Run again with -vv for the traceback")
+
+
+def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: OcrOptions) -> Analysed:
+    views = make_views(page.image, options.mode or model.mode)
+    pixels = model.pixels([views])
+    (tokens,) = model.encode([views], pixels)
+    (pruned,) = prune([tokens], pixels, PruneOptions(ratio=plan.high))
+    # A page's own draws, the same wherever its file lies: chance on one page is none of another's.
+    draw = draws(plan.seed, zlib.crc32(views.global_view.tobytes()))
+    try:
+        groups = token_groups(tokens, pruned.keep, draw)
+    except ValueError:
+        raise PageFailedError(
+            f"page {page.page} of {page.document.name} has no tokens of low norm",
+            "The dynamic ratio keeps all of them; give --high 0.5",
+        ) from None
+    before, after = model.prompt_ids(options.prompt or model.prompt)
+    prompt = assemble(model.embed(before), untouched(tokens), model.embed(after))
+    seen = watch(
+        model.network,
+        prompt,
+        len(before),
+        groups,
+        options.decode,
+        eos_token_id=model.eos_token_id,
+        ngram_exempt=model.ngram_exempt,
+    )
+    norms = tokens.tokens.float().norm(dim=-1)[tokens.prunable.to(tokens.tokens.device)]
+    numbers = measure(seen, groups, norms.cpu().numpy().astype("float64"))
+    return Analysed(page.document.name, page.page, group, seen.finish_reason, numbers)
+
+
+def group_names(documents: Sequence[Document], group_by: str | None) -> list[str]:
+    """The group of each document.
+
+    ``folder``: the name of the folder that it lies in, or the folder's path where several have that name; None: so if
+    there are several folders, else one group; ``document``: its own name; ``none``: one group.
+    """
+    if group_by == "document":
+        return [document.name for document in documents]
+    folders = [None if document.path is None else document.path.absolute().parent for document in documents]
+    if group_by == "none" or (group_by is None and len(set(folders)) < 2):
+        return ["pages"] * len(documents)
+    by_label: dict[str, set[Path | None]] = {}
+    for folder in folders:
+        by_label.setdefault(_label(folder), set()).add(folder)
+    return [_label(folder) if len(by_label[_label(folder)]) == 1 else printable(str(folder)) for folder in folders]
+
+
+def _label(folder: Path | None) -> str:
+    return "stdin" if folder is None else printable(folder.name or str(folder))
