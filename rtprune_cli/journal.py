@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import IO, Any
 
 from rtprune_cli.storage import append, atomic_write, make_folder, output_error, to_json
 
@@ -89,9 +89,7 @@ class Journal:
     def entries(self, pages: Iterable[int]) -> Iterator[Entry]:
         """The entries of ``pages``, in that order, read from the disk."""
         with open(self._descriptor, "rb", closefd=False) as file:
-            for page in pages:
-                file.seek(self._places[page])
-                yield _entry(json.loads(file.readline()))
+            yield from _entries_at(file, (self._places[page] for page in pages))
 
     def finish(self, entries: Iterable[Entry]) -> None:
         """Mark the document as done, and keep of its pages only the records and the names of the crops.
@@ -145,6 +143,23 @@ def read(path: Path) -> Past | None:
                 crops[record["page"]] = tuple(line.get("crops", ()))
             place += len(raw)
         return Past(header, bool(first and first.get("finished")), records, crops, places, place)
+
+
+def kept(path: Path) -> Iterator[Entry] | None:
+    """The pages that were read, of the journal of an unfinished document; None where there is no such journal."""
+    past = read(path)
+    return None if past is None or past.finished else _kept(path, past)
+
+
+def _kept(path: Path, past: Past) -> Iterator[Entry]:
+    with open(path, "rb") as file:
+        yield from _entries_at(file, past.places.values())
+
+
+def _entries_at(file: IO[bytes], places: Iterable[int]) -> Iterator[Entry]:
+    for place in places:
+        file.seek(place)
+        yield _entry(json.loads(file.readline()))
 
 
 def rename_owner(path: Path, owner: str | None, scratch: Path) -> None:

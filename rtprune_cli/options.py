@@ -214,17 +214,25 @@ class InputOptions:
 @dataclass(frozen=True)
 class OutputOptions:
     """What is written. ``output`` is a folder, or ``-`` for markdown on standard output and nothing else.
-    ``md_only`` writes one NAME.md a document, without a folder, crops and reports."""
+    ``md_only`` writes one NAME.md a document, without a folder, crops and reports. ``html`` writes report.html over
+    all documents of the folder, with the images of their pages beside the markdown."""
 
     output: str = setting("out", "Output folder, or '-' for markdown on standard output.", same_text=True, short="-o")
     tables: Tables = setting("html", "html (as the model writes them) or markdown.", choices=get_args(Tables))
     raw: bool = setting(False, "Keep the raw model text beside the markdown.")
     md_only: bool = setting(False, "Write NAME.md only: no folders, crops or reports.")
+    html: bool = setting(
+        False, "Write report.html: pages, visual tokens and text, to look at in a browser.", same_text=True
+    )
 
     def __post_init__(self) -> None:
         _choose("table format", self.tables, get_args(Tables))
         if self.raw and self.md_only:
             raise UsageError("--raw and --md-only exclude each other", "Give --no-raw or --no-md-only")
+        if self.html and self.md_only:
+            raise UsageError("--html and --md-only exclude each other", "Give --no-html or --no-md-only")
+        if self.html and self.output == "-":
+            raise UsageError("--html needs an output folder", "Give --no-html, or a folder with -o")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from rtprune_cli.decoding import assemble, prompt_pass
 from rtprune_cli.engine import Engine, Job, Reading, ReadingFailed, Request, Steps, failed_page, name_of
 from rtprune_cli.errors import LoopError
+from rtprune_cli.htmlreport import page_view
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import Mode, OcrOptions
@@ -27,6 +28,7 @@ from rtprune_cli.records import (
 )
 from rtprune_cli.report import attempt, page_record, prefill_flops
 from rtprune_cli.timing import Stopwatch
+from rtprune_cli.tokenmap import token_map
 from rtprune_cli.views import make_views
 
 log = logging.getLogger("rtprune")
@@ -132,7 +134,12 @@ class PageReader:
             edit_distance=distance,
         )
         markdown = to_markdown(raw, size=page.image.size, page=page.page, tables=self._options.output.tables)
-        return PageResult(page.document, record, markdown, raw, page.image if markdown.crops else None)
+        view = None
+        if self._options.output.html:
+            # Not only when it is written: results wait for their turn, and files take less room than pixels.
+            tokens = token_map(best.views, page.image.size, best.tokens, best.pruned)
+            view = page_view(page.image, tokens, markdown.boxes)
+        return PageResult(page.document, record, markdown, raw, page.image if markdown.crops else None, view=view)
 
     def _retries(self, page: PageImage, attempts: list[Reading]) -> Generator[Request, Reading, None]:
         """The page read again, unpruned and then in another mode, as long as its text runs into a loop."""

@@ -187,11 +187,21 @@ class Markdown:
 
 
 @dataclass(frozen=True)
+class PageView:
+    """What the HTML report shows of a page, as the bytes of its files: two JPEGs, and JSON of the visual tokens."""
+
+    picture: bytes
+    thumbnail: bytes
+    tokens: bytes
+
+
+@dataclass(frozen=True)
 class PageResult:
     """One page as it goes to the outputs: markdown, raw model text, and its report record.
 
-    ``image`` is needed only until the crops are saved; without crops it is None. A page (or a whole document: ``page``
-    None in the record) that failed has an ``error``, empty text and ``record['status'] == 'failed'``.
+    ``image`` is needed only until the crops are saved; without crops it is None. ``view`` is there when an HTML report
+    was asked for. A page (or a whole document: ``page`` None in the record) that failed has an ``error``, empty text
+    and ``record['status'] == 'failed'``.
     """
 
     document: Document
@@ -200,3 +210,4 @@ class PageResult:
     raw: str = ""
     image: Image | None = None
     error: RtpruneError | None = None
+    view: PageView | None = None

@@ -15,6 +15,7 @@ LEVELS = [
     {"records", "loops", "settings", "logs", "journal"},
     {"hub", "views", "pruning", "decoding", "markdown", "report", "scoring"},
     {"tokenmap"},
+    {"htmlreport"},
     {"inputs", "model", "memory", "outputs"},
     {"engine"},
     {"prepare", "reading"},

@@ -1,7 +1,8 @@
 """The output folder: its layout, what earlier runs left in it, and how documents get there page by page.
 
 OUTPUT/report.jsonl          one record a page, of every document in the folder
-OUTPUT/NAME/NAME.md, NAME.report.json, NAME.raw.txt, images/
+OUTPUT/report.html           the same to look at, with --html
+OUTPUT/NAME/NAME.md, NAME.report.json, NAME.raw.txt, images/, report/ (pages for report.html)
 OUTPUT/.rtprune/             the tool's own: a journal a document, the lock, temporary files
 """
 
@@ -22,6 +23,7 @@ from rtprune_cli import journal
 from rtprune_cli.errors import OutputError, RtpruneError
 from rtprune_cli.journal import Entry, Header, Journal
 from rtprune_cli.options import OutputOptions
+from rtprune_cli.outputs.html import VIEWS, ReportFile, remove_other_views, save_view
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.outputs.pages import join, page_text, without_crops
 from rtprune_cli.records import CROP_NAME, Document, Earlier, Occupancy, PageResult
@@ -91,7 +93,11 @@ class FolderOutput:
                 self._append_unfinished()
             self._rows = None
             self._write_report()
-            shutil.rmtree(self._scratch, ignore_errors=True)  # else the rows wait for the next run
+            try:
+                if self._options.html:  # when all else is safe
+                    ReportFile(self.root, REPORT, self._journal_of).write(self._scratch)
+            finally:
+                shutil.rmtree(self._scratch, ignore_errors=True)  # else the rows wait for the next run
         except OSError as problem:
             if kind is None:  # else the exception under way is the one to report
                 raise output_error(self.root / REPORT, problem) from None
@@ -200,7 +206,7 @@ class FolderOutput:
         self._journals[document.folder] = Journal(self._journal_path(document), header, keep or None, self._scratch)
 
     def add(self, result: PageResult) -> None:
-        """Save the crops of a page, then its text and record: from then on it is done.
+        """Save the crops and the view of a page, then its text and record: from then on it is done.
 
         Raises:
             OutputError: something cannot be written.
@@ -214,6 +220,7 @@ class FolderOutput:
         else:
             raw = result.raw if self._options.raw else None
             entry = Entry(result.record, result.markdown.text, raw, tuple(self._save_crops(result)))
+            save_view(self._views(document), result.record["page"], result.view, self._scratch)
         self._journals[document.folder].append(entry)
 
     def finish(self, document: Document, pages: Sequence[int], settings: Mapping[str, Any]) -> None:
@@ -274,6 +281,7 @@ class FolderOutput:
             remove(raw)  # of an earlier run, and no longer the source of this markdown
         self._remove_other_crops(document, {name for entry in entries for name in entry.crops})
         records = [entry.record for entry in entries]
+        remove_other_views(self._views(document), {record["page"] for record in records})
         about = {
             "name": document.name,
             "path": _absolute(document),
@@ -318,7 +326,10 @@ class FolderOutput:
     def _journal_path(self, document: Document) -> Path:
         """Named after the markdown file, so that whoever owns that, with --md-only or without, is found; as a hash, so
         that no name is too long or in the way of another."""
-        name = str(self._markdown(document).relative_to(self.root))
+        return self._journal_of(str(self._markdown(document).relative_to(self.root)))
+
+    def _journal_of(self, name: str) -> Path:
+        """The journal of the document whose markdown has this path in the output folder."""
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:40]
         return self._state / "journal" / digest[:2] / f"{digest}.jsonl"
 
@@ -329,6 +340,9 @@ class FolderOutput:
 
     def _images(self, document: Document) -> Path:
         return self._markdown(document).with_name("images")
+
+    def _views(self, document: Document) -> Path:
+        return self._markdown(document).with_name(VIEWS)
 
     def _own_files(self, document: Document) -> dict[str, Path]:
         """What a document can have beside its crops, by ending."""

@@ -1,0 +1,8 @@
+"""Owns the HTML report of a run: what is kept of a page while it is read, and the page that is made of all of them."""
+
+from __future__ import annotations
+
+from rtprune_cli.htmlreport.render import Shown, render
+from rtprune_cli.htmlreport.view import TOKENS_VERSION, page_view
+
+__all__ = ["TOKENS_VERSION", "Shown", "page_view", "render"]

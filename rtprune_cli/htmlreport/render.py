@@ -1,0 +1,188 @@
+"""Owns report.html: one file that shows every page of an output folder, its visual tokens and its text.
+
+It needs no network; of other files it shows the pictures of pages, which lie beside it. Names and texts are hostile:
+the template escapes everything, the text of a page is cleaned (text.py), and a content security policy lets no script
+run but the report's own. The file is made page by page, so that it may be larger than the memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from rtprune_cli.htmlreport.text import to_html
+from rtprune_cli.report import FIELDS
+
+NOTHING = "–"
+TIMES = tuple(name for name in FIELDS if name.endswith("_ms"))
+COLUMNS = ("document", "page", "retention", "visual tokens", "ratio", "text tokens", "finish", "seconds")
+
+Record = Mapping[str, Any]
+
+
+class Shown(NamedTuple):
+    """A page of the report.
+
+    ``text`` is its markdown, None where there is none; ``tokens`` what view.py kept of it, and ``files`` its picture
+    and thumbnail, relative to the report: both None where it was read without --html.
+    """
+
+    record: Record
+    text: str | None
+    tokens: Record | None
+    files: tuple[str, str] | None
+
+
+class Cell(NamedTuple):
+    """``value`` is what a column is sorted by: "" comes last; None: the text itself."""
+
+    text: str
+    value: float | str | None = None
+
+
+class Row(NamedTuple):
+    """A page in the list: ``key`` names it in links, ``state`` is what it is filtered by, ``data`` what opens."""
+
+    key: str
+    document: str
+    page: Cell
+    cells: list[Cell]
+    state: str
+    picture: str | None
+    thumbnail: str | None
+    data: str
+
+
+def render(summary: Record, settings: Record | None, pages: Iterable[Shown]) -> Iterator[str]:
+    """The report in pieces; ``pages`` are taken one at a time.
+
+    Args:
+        summary: the totals of all pages, of :class:`rtprune_cli.report.Totals`.
+        settings: those of a document's report, or None where there is none.
+        pages: in the order of the list.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script, style = _source("report.js"), _source("report.css")
+    milliseconds = {name: total for name, total in summary["milliseconds"].items() if total}
+    yield from environment.get_template("report.html.jinja").generate(
+        summary=summary,
+        figures=_figures(summary),
+        milliseconds=milliseconds,
+        longest=max(milliseconds.values(), default=1.0),
+        facts=_facts(settings),
+        columns=COLUMNS,
+        rows=map(_row, pages),
+        fields=Markup(_json({"fields": FIELDS, "times": TIMES})),
+        markup=Markup,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _source(name: str) -> str:
+    return files(__package__).joinpath("templates").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(value: Any) -> str:
+    """JSON that can neither end the script element it stands in nor begin another."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return re.sub("<(?=[!sS])", r"\\u003c", text.replace("</", r"<\/"))
+
+
+def _row(page: Shown) -> Row:
+    record, failed = page.record, page.record["status"] == "failed"
+    folder, number = str(record["folder"]), record["page"]
+    seconds = sum(record[name] or 0 for name in TIMES) / 1000
+    before, after = record["visual_tokens_before"], record["visual_tokens_after"]
+    finish = f"failed: {(record['error'] or {}).get('code', '')}" if failed else str(record["finish_reason"])
+    state = "failed" if failed else f"{record['finish_reason']}{'' if page.tokens else ' unseen'}"
+    cells = [
+        Cell(_share(record["retention"]), _value(record["retention"])),
+        Cell(NOTHING if before is None else f"{before:,} → {after:,}", _value(before)),
+        Cell(_fixed(record["ratio"], 3), _value(record["ratio"])),
+        Cell(NOTHING if record["output_tokens"] is None else f"{record['output_tokens']:,}",
+             _value(record["output_tokens"])),
+        Cell(finish),
+        Cell(NOTHING, "") if failed else Cell(f"{seconds:.2f}", seconds),
+    ]  # fmt: skip
+    picture, thumbnail = (quote(name, errors="replace") for name in page.files) if page.files else (None, None)
+    data = {
+        "values": [record[name] for name in FIELDS],
+        "tokens": page.tokens,
+        "picture": picture,
+        "html": None if page.text is None or failed else to_html(page.text, folder),
+    }
+    place = Cell("all", -1) if number is None else Cell(str(number), number)
+    key = f"{folder}/{'document' if number is None else number}"
+    return Row(key, str(record["document"]), place, cells, state, picture, thumbnail, _json(data))
+
+
+def _figures(summary: Record) -> list[tuple[str, str]]:
+    """What a run is told by, largest matters first."""
+    before, after = summary["visual_tokens_before"], summary["visual_tokens_after"]
+    found = [
+        ("pages read", f"{summary['pages']:,}"),
+        ("failed", f"{summary['failed']:,}"),
+        ("visual tokens kept", _share(summary["retention"])),
+        ("visual tokens saved", f"{before - after:,} of {before:,}"),
+        ("FLOPs speed-up", _times(summary["flops_speedup"])),
+        ("prefill speed-up", _times(summary["prefill_speedup"])),
+        ("edit distance to unpruned", _fixed(summary["edit_distance_to_unpruned"], 4)),
+        ("text tokens", f"{summary['output_tokens']:,}"),
+        ("read more than once", f"{summary['retried']:,}" if summary["retried"] else NOTHING),
+        ("ended by", ", ".join(f"{name} {count:,}" for name, count in summary["finish_reasons"].items() if count)),
+    ]
+    return [(name, text) for name, text in found if text not in (NOTHING, "")]
+
+
+def _facts(settings: Record | None) -> list[tuple[str, str]]:
+    """Settings by name: those of a group in a line."""
+    if settings is None:
+        return []
+    groups = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
+    single = {name: value for name, value in settings.items() if name not in groups}
+    lines = {name: ", ".join(f"{key} {_plain(item)}" for key, item in group.items()) for name, group in groups.items()}
+    first = {name: lines.pop(name) for name in ("model", "versions") if name in lines}
+    rest = {name.replace("_", " "): _plain(value) for name, value in single.items() if value is not None}
+    return [*first.items(), *rest.items(), *lines.items()]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _value(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def _share(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.1f} %"
+
+
+def _times(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f} ×"
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return NOTHING if value is None else f"{value:.{digits}f}"

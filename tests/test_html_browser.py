@@ -1,0 +1,237 @@
+"""report.html in a browser: it opens, is used by mouse and keys, runs nothing that a page says, and asks nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+from test_html_report import HTML, seen, tokens
+from test_outputs import begin, page
+
+from rtprune_cli.htmlreport import Shown, page_view, render
+from rtprune_cli.outputs import FolderOutput
+from rtprune_cli.records import Document, Markdown, PageResult
+from rtprune_cli.report import Totals
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+DOCUMENT = Document(Path("in/my doc.pdf"), "in/my doc.pdf", PurePosixPath("my doc ü#%"))
+HOSTILE = "<script>window.ran = 1</script> <img src=x onerror='window.ran = 1'>"
+TABLE = "<table><tr><td rowspan=2>a</td><td>b</td></tr><tr><td>c</td></tr></table>"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"] if root else [])
+        yield browser
+        browser.close()
+
+
+def with_tiles(number: int) -> PageResult:
+    image = Image.new("RGB", (1280, 1920), "white")
+    ImageDraw.Draw(image).rectangle((100, 100, 700, 300), fill="black")
+    result = page(number, document=DOCUMENT)
+    result.record.update(retention=0.25, output_tokens=9)
+    view = page_view(image, tokens("gundam", (2, 3), image.size), [])
+    return PageResult(DOCUMENT, result.record, Markdown(TABLE), view=view)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    results = [seen(1, HOSTILE, document=DOCUMENT), with_tiles(2), page(3, document=DOCUMENT, error="it is broken"),
+               page(4, "text of a page without a view", document=DOCUMENT)]  # fmt: skip
+    with FolderOutput(root, HTML) as output:
+        begin(output, DOCUMENT)
+        for result in results:
+            output.add(result)
+        output.finish(DOCUMENT, [1, 2, 3, 4], {"model": {"name": HOSTILE}})
+    return root / "report.html"
+
+
+@pytest.fixture
+def opened(chromium: Any, report: Path) -> Iterator[Any]:
+    """The report in a fresh tab; a test fails when the page complains or asks for anything but files."""
+    with chromium.new_page() as tab:
+        complaints: list[str] = []
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        asked: list[str] = []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(report.as_uri())
+        yield tab
+        assert complaints == []
+        assert asked and all(url.startswith(("file:", "data:")) for url in asked)
+        assert tab.evaluate("window.ran") is None
+
+
+def rows(tab: Any) -> list[str]:
+    return list(tab.locator("#pages tbody tr:visible td:nth-child(3)").all_inner_texts())
+
+
+def visible(tab: Any, kind: str) -> int:
+    return int(tab.locator(f"#cells .{kind}:visible").count())
+
+
+def open_page(tab: Any, number: int) -> None:
+    tab.click(f"#pages tbody tr:nth-child({number}) th a")
+    tab.wait_for_selector("#detail:visible")
+
+
+def test_the_list_is_filtered_by_text_and_by_state(opened: Any) -> None:
+    assert rows(opened) == ["1", "2", "3", "4"]
+    opened.fill("#find", "doc 3")
+    assert rows(opened) == ["3"]
+    opened.fill("#find", "")
+    opened.select_option("#state", "unseen")
+    assert rows(opened) == ["4"]
+    opened.select_option("#state", "failed")
+    assert rows(opened) == ["3"]
+    opened.fill("#find", "nothing like it")
+    assert opened.is_visible("#none") and opened.inner_text("#count") == "0 of 4 pages"
+
+
+def test_the_list_is_sorted_by_its_headings(opened: Any) -> None:
+    opened.click("#pages thead th:nth-child(3) button")
+    opened.click("#pages thead th:nth-child(3) button")
+    assert rows(opened) == ["4", "3", "2", "1"]
+    opened.click("#pages thead th:nth-child(4) button")
+    assert rows(opened)[0] == "2"  # the only one with a retention
+    assert opened.get_attribute("#pages thead th:nth-child(4)", "aria-sort") == "ascending"
+
+
+def test_layers_of_a_page_are_switched(opened: Any) -> None:
+    open_page(opened, 1)
+    kept, merged = visible(opened, "kept"), visible(opened, "merged")
+    assert kept + merged == 64 and kept and visible(opened, "dropped") == 2
+    opened.uncheck("#merged")
+    assert (visible(opened, "kept"), visible(opened, "merged")) == (kept, 0)
+    opened.uncheck("#dropped")
+    assert visible(opened, "dropped") == 0
+    assert opened.is_visible("#regions text") and opened.text_content("#regions text") == "title"
+    opened.uncheck("#boxes")
+    assert not opened.is_visible("#regions text")
+    opened.check("#norms")
+    opacities = opened.eval_on_selector_all("#cells .kept", "cells => cells.map(cell => cell.style.fillOpacity)")
+    assert len(set(opacities)) > 10
+
+
+def test_tiles_and_the_global_view_have_their_own_grids(opened: Any) -> None:
+    open_page(opened, 2)
+    assert opened.locator("#cells .kept, #cells .merged").count() == 20 * 30
+    opened.select_option("#grid", "1")
+    assert opened.locator("#cells .kept, #cells .merged").count() == 12 * 16  # less the padding at the sides
+
+
+def test_a_page_is_opened_and_left_by_keys(opened: Any) -> None:
+    # The browser tells of a new address in its own time: each look waits for what it wants to see.
+    title, pages, detail = (playwright.expect(opened.locator(name)) for name in ("#detail-title", "#list", "#detail"))
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        opened.keyboard.press(key)
+    title.to_have_text("in/my doc.pdf, page 2")
+    pages.to_be_hidden()
+    opened.keyboard.press("ArrowRight")
+    title.to_have_text("in/my doc.pdf, page 3")
+    opened.keyboard.press("Escape")
+    pages.to_be_visible()
+    detail.to_be_hidden()
+    opened.wait_for_function("document.activeElement.closest('tr')?.cells[2].textContent === '3'")
+    opened.go_back()
+    detail.to_be_visible()
+
+
+def test_a_link_leads_to_a_page(opened: Any) -> None:
+    address = opened.get_attribute("#pages tbody tr:nth-child(2) th a", "href")
+    opened.goto(opened.url.split("#")[0] + address)
+    opened.reload()
+    playwright.expect(opened.locator("#detail-title")).to_have_text("in/my doc.pdf, page 2")
+
+
+def test_hostile_text_shows_its_letters_and_runs_nothing(opened: Any) -> None:
+    open_page(opened, 1)
+    assert HOSTILE in opened.inner_text("#text")
+    assert opened.locator("#text script, #text img").count() == 0
+
+
+def test_pictures_load_from_beside_the_report(opened: Any) -> None:
+    opened.wait_for_function("[...document.querySelectorAll('.thumb img')].every(image => image.naturalWidth > 0)")
+    open_page(opened, 2)
+    opened.wait_for_function("document.getElementById('picture').naturalWidth > 0")
+    assert opened.evaluate("document.getElementById('picture').naturalHeight") == 1400
+
+
+def test_a_table_is_a_table(opened: Any) -> None:
+    open_page(opened, 2)
+    assert opened.get_attribute("#text td", "rowspan") == "2"
+
+
+@pytest.mark.parametrize(("number", "message"), [(3, "it is broken"), (4, "Read without --html; --force reads again")])
+def test_pages_without_a_view_say_why(opened: Any, number: int, message: str) -> None:
+    open_page(opened, number)
+    assert message in opened.inner_text("#message") and not opened.is_visible("#seen")
+
+
+def test_dark_is_dark_and_paper_is_white(opened: Any) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert opened.evaluate(ground) == "rgb(255, 255, 255)"
+    opened.emulate_media(color_scheme="dark")
+    assert opened.evaluate(ground) == "rgb(21, 23, 26)"
+    open_page(opened, 1)
+    opened.emulate_media(color_scheme="dark", media="print")
+    assert opened.evaluate(ground) == "rgb(255, 255, 255)"
+    assert opened.is_visible("#list") and opened.is_visible("#detail")
+
+
+def test_a_phone_scrolls_down_only(opened: Any) -> None:
+    opened.set_viewport_size({"width": 360, "height": 640})
+    width = "document.documentElement.scrollWidth"
+    assert opened.evaluate(width) == 360
+    open_page(opened, 2)
+    assert opened.evaluate(width) == 360
+
+
+def test_without_scripts_it_is_a_list(chromium: Any, report: Path) -> None:
+    with chromium.new_page(java_script_enabled=False) as tab:
+        tab.goto(report.as_uri())
+        assert tab.locator("#pages tbody tr").count() == 4
+        assert tab.is_visible("noscript p") and not tab.is_visible("#tools") and not tab.is_visible("#detail")
+
+
+def test_a_thousand_pages_open_in_three_seconds(chromium: Any, tmp_path: Path) -> None:
+    """The one timed test: how long people wait for a report is part of what it is."""
+    place = thousand_pages(tmp_path)
+    assert place.stat().st_size < 15e6
+    with chromium.new_page() as tab:
+        start = time.monotonic()
+        tab.goto(place.as_uri(), wait_until="domcontentloaded")
+        tab.wait_for_function("document.getElementById('count').textContent === '1,000 pages'")
+        tab.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")  # painted
+        assert time.monotonic() - start < 3
+        assert tab.locator("#pages tbody tr").count() == 1000
+
+
+def thousand_pages(folder: Path) -> Path:
+    """Pages with tiles, tables and 3,000 letters each."""
+    paragraph = "The quick brown fox jumps over the lazy dog. " * 10
+    table = "<table>" + "<tr>" + "<td>cell</td>" * 6 + "</tr>" * 12 + "</table>"
+    text = "\n\n".join(["# Title", *[paragraph] * 4, table, *[f"- item {i}" for i in range(20)]])
+    made = json.loads(page_view(Image.new("RGB", (600, 800)), tokens("gundam", (2, 3)), []).tokens)
+    totals, record = Totals(), page(1, document=DOCUMENT).record
+    for _ in range(1000):
+        totals.add(record)
+    files = "a/report/page-0001.jpg", "a/report/page-0001.thumb.jpg"
+    pages = (Shown({**record, "page": number + 1}, text, made, files) for number in range(1000))
+    place = folder / "report.html"
+    place.write_text("".join(render(totals.summary(), {"mode": "gundam"}, pages)), encoding="utf-8")
+    return place
