@@ -137,7 +137,7 @@ def _ocr(
     dry_run: bool,
 ) -> ExitCode:
     from rtprune_cli.inputs import check_pages, content_hash, find_files, name_documents
-    from rtprune_cli.outputs import STDOUT, open_output
+    from rtprune_cli.outputs import HTML, STDOUT, open_output
 
     # What can be wrong with the command is found before the model, which takes longest, is loaded.
     check_pages(options.input.pages)
@@ -153,7 +153,10 @@ def _ocr(
     if dry_run:
         return _dry_run(documents(), options, output)
     with stoppable(), output:
-        return _run(documents(), options, output, log_options)
+        code = _run(documents(), options, output, log_options)
+    if options.output.html:
+        log.log(logs.NOTICE, "the report is %s", Path(options.output.output, HTML))
+    return code
 
 
 def _run(documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions) -> ExitCode:

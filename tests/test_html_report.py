@@ -269,3 +269,9 @@ def test_html_goes_on_where_a_run_without_it_ended(tmp_path: Path, rtprune: Any,
     assert pages_of(tmp_path / "a")["doc/1"]["tokens"] is None
     assert rtprune(*common, "--html", "--force").exit_code == 0
     assert pages_of(tmp_path / "a")["doc/1"]["tokens"]
+
+
+def test_the_command_says_where_the_report_is(rtprune: Any, make_pdf: Any, tmp_path: Path) -> None:
+    place = tmp_path / "out" / "report.html"
+    result = rtprune("ocr", make_pdf("Hello"), "-o", place.parent, "--model", "tiny", "--html")
+    assert result.exit_code == 0 and f"the report is {place}" in result.stderr and place.is_file()

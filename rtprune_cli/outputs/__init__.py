@@ -6,9 +6,10 @@ from pathlib import Path
 
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs.folder import FolderOutput
+from rtprune_cli.outputs.html import HTML
 from rtprune_cli.outputs.stream import STDOUT, StreamOutput
 
-__all__ = ["STDOUT", "FolderOutput", "Output", "StreamOutput", "open_output"]
+__all__ = ["HTML", "STDOUT", "FolderOutput", "Output", "StreamOutput", "open_output"]
 
 Output = FolderOutput | StreamOutput
 
