@@ -156,7 +156,7 @@ class Engine:
             assert job.page is not None
             reason = error.failure if isinstance(error, ReadingFailed) else Failure(type(error).__name__)
             log.debug("page %d of %s failed", job.page.page, job.page.document.name, exc_info=True)
-            job.end(failed_page(job.page, _page_error(job.page, reason)))
+            job.end(failed_page(job.page, page_error(job.page, reason)))
         else:
             if isinstance(wanted, Request):
                 # A page that is read again goes first: those behind it cannot come out before it.
@@ -276,7 +276,8 @@ def name_of(page: PageImage) -> str:
     return f"page {page.page} of {page.document.name}"
 
 
-def _page_error(page: PageImage, failure: Failure) -> RtpruneError:
+def page_error(page: PageImage, failure: Failure) -> PageFailedError:
+    """What a page's failure is to the user."""
     name = name_of(page)
     if failure.out_of_memory:
         hint = "Use a smaller --mode, --dtype bfloat16, or --device cpu"

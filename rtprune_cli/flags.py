@@ -6,13 +6,14 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rtprune_cli.options import BUNDLED_MODEL
-from rtprune_cli.settings import FILE, LOG, Setting, all_settings
+from rtprune_cli.settings import FILE, LOG, Resolved, Setting, all_settings
 
 # The sections of help in their order, by the settings' group.
 SECTIONS = {
@@ -40,6 +41,10 @@ Config = Annotated[
         "--config", metavar="FILE", help=f"Settings file, instead of your own {FILE}.", rich_help_panel=SECTIONS["run"]
     ),
 ]
+
+
+# Gives the settings of a command with the log set up as they say, and turns errors into exit codes
+Resolving = Callable[[Given, str | None], AbstractContextManager[Resolved]]
 
 
 class Sectioned:
@@ -127,6 +132,11 @@ def option(name: str) -> Any:
         autocompletion=completer(setting),
         rich_help_panel=SECTIONS[setting.group],
     )
+
+
+def flag(section: str, *names: str, metavar: str, help: str, **more: Any) -> Any:
+    """A flag that is no setting, in its section of the help."""
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=SECTIONS[section], **more)
 
 
 def completer(setting: Setting) -> Callable[[], list[str]] | None:

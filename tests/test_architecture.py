@@ -10,7 +10,7 @@ import rtprune_cli
 PACKAGE = Path(rtprune_cli.__file__).parent
 # Higher may import lower; modules of one level do not import each other.
 LEVELS = [
-    {"errors", "timing", "graphs", "interrupts"},
+    {"errors", "timing", "graphs", "interrupts", "webpage"},
     {"options", "storage"},
     {"records", "loops", "settings", "logs", "journal"},
     {"hub", "views", "pruning", "decoding", "markdown", "report", "scoring"},

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from rtprune_cli.errors import EnvironmentFault, ExitCode, UsageError
-from rtprune_cli.flags import EPILOG, SECTIONS, Config, Given, SectionedCommand, with_settings
+from rtprune_cli.flags import EPILOG, Config, Given, Resolving, SectionedCommand, flag, with_settings
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import MIN_RATIO, LogOptions, OcrOptions, parse_ratio
 
-if TYPE_CHECKING:
-    from rtprune_cli.settings import Resolved
-
 log = logging.getLogger("rtprune")
 
-Resolving = Callable[[Given, str | None], AbstractContextManager["Resolved"]]
 
 OUTPUT = Path("analysis")
 GROUPINGS = ("folder", "document", "none")
@@ -30,10 +24,6 @@ SETTINGS = (
     "model", "revision", "offline", "device", "dtype", "mode", "prompt", "dpi", "pages", "recursive", "max_pixels",
     "quiet", "verbose", "log_format",
 )  # fmt: skip
-
-
-def _flag(section: str, *names: str, metavar: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=SECTIONS[section], **more)
 
 
 def add_command(app: typer.Typer, resolving: Resolving) -> None:
@@ -45,30 +35,30 @@ def add_command(app: typer.Typer, resolving: Resolving) -> None:
     def analyze(
         given: Given,
         inputs: Annotated[list[str], typer.Argument(metavar="INPUTS", help="PDFs, images or folders.")],
-        folder: Annotated[Path, _flag("output", "--output", "-o", metavar="DIR", help="Output folder.")] = OUTPUT,
+        folder: Annotated[Path, flag("output", "--output", "-o", metavar="DIR", help="Output folder.")] = OUTPUT,
         high: Annotated[
             str,
-            _flag(
+            flag(
                 "comparison", "--high", metavar="SHARE",
                 help=f"Visual tokens that are of high norm: a share from {MIN_RATIO}, or dynamic: RTPrune's choice.",
             ),
         ] = "0.5",
         group_by: Annotated[
             str | None,
-            _flag(
+            flag(
                 "comparison", "--group-by", metavar="NAME",
                 help=f"{', '.join(GROUPINGS)}.  [default: folder, where there are several]",
                 autocompletion=lambda: list(GROUPINGS),
             ),
         ] = None,
         limit: Annotated[
-            int | None, _flag("input", "--limit", metavar="INTEGER", help="Pages, at most, by chance.")
+            int | None, flag("input", "--limit", metavar="INTEGER", help="Pages, at most, by chance.")
         ] = None,
         max_tokens: Annotated[
-            int, _flag("decode", "--max-tokens", metavar="INTEGER", help="Longest text of a page, in tokens.")
+            int, flag("decode", "--max-tokens", metavar="INTEGER", help="Longest text of a page, in tokens.")
         ] = 512,
         seed: Annotated[
-            int, _flag("comparison", "--seed", metavar="INTEGER", help="Of --limit, the null and the bootstrap.")
+            int, flag("comparison", "--seed", metavar="INTEGER", help="Of --limit, the null and the bootstrap.")
         ] = 0,
         config: Config = None,
     ) -> None:  # fmt: skip

@@ -24,7 +24,8 @@ from rtprune_cli.bench.accuracy.progress import Tell, showing
 from rtprune_cli.bench.machine import versions
 from rtprune_cli.decoding import assemble
 from rtprune_cli.decoding.faults import failure_of, free_memory, is_out_of_memory
-from rtprune_cli.errors import EnvironmentFault, OutOfMemoryError, PageFailedError, RtpruneError
+from rtprune_cli.engine import name_of, page_error
+from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
 from rtprune_cli.inputs import read_pages, select_pages
 from rtprune_cli.inputs.formats import printable
 from rtprune_cli.model import Checkpoint, OcrModel
@@ -166,7 +167,6 @@ def analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, op
         PageFailedError: it could not be read, or has no tokens of low norm.
         EnvironmentFault: the GPU failed.
     """
-    name = f"page {page.page} of {page.document.name}"
     try:
         return _analyse(page, group, model, plan, options)
     except RtpruneError:
@@ -174,14 +174,12 @@ def analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, op
     except Exception as error:
         if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
             hint = "Run the same command again; -vv shows the traceback"
-            raise EnvironmentFault(f"the GPU failed at {name}", hint) from error
-        log.debug("%s failed", name, exc_info=True)
+            raise EnvironmentFault(f"the GPU failed at {name_of(page)}", hint) from error
+        log.debug("%s failed", name_of(page), exc_info=True)
         failure = error.failure if isinstance(error, PageFailure) else failure_of(error)
     if failure.out_of_memory:
         free_memory()
-        hint = "Use a smaller --mode or --max-tokens, --dtype bfloat16, or --device cpu"
-        raise OutOfMemoryError(f"{name} does not fit into memory on its own", hint)
-    raise PageFailedError(f"{name} could not be read ({failure.kind})", "Run again with -vv for the traceback")
+    raise page_error(page, failure)
 
 
 def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: OcrOptions) -> Analysed:
@@ -195,7 +193,7 @@ def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, o
         groups = token_groups(tokens, pruned.keep, draw)
     except ValueError:
         raise PageFailedError(
-            f"page {page.page} of {page.document.name} has no tokens of low norm",
+            f"{name_of(page)} has no tokens of low norm",
             "The dynamic ratio keeps all of them; give --high 0.5",
         ) from None
     before, after = model.prompt_ids(options.prompt or model.prompt)

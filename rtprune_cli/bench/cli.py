@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rtprune_cli.bench.accuracy.cli import Reporting, Resolving, add_commands
+from rtprune_cli.bench.accuracy.cli import Reporting, add_commands
 from rtprune_cli.bench.plan import ARCHITECTURES, STAGES, SpeedPlan, numbers, words
-from rtprune_cli.flags import complete_models, option
+from rtprune_cli.flags import Resolving, complete_models, option
 from rtprune_cli.options import BUNDLED_MODEL, DTYPES, MODES, LogOptions
 
 

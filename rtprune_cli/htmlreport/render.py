@@ -7,17 +7,15 @@ run but the report's own. The file is made page by page, so that it may be large
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.resources import files
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from rtprune_cli.htmlreport.text import to_html
 from rtprune_cli.report import FIELDS
+from rtprune_cli.webpage import Templates, policy_hash
 
 NOTHING = "–"
 TIMES = tuple(name for name in FIELDS if name.endswith("_ms"))
@@ -67,41 +65,30 @@ def render(summary: Record, settings: Record | None, pages: Iterable[Shown]) -> 
         settings: those of a document's report, or None where there is none.
         pages: in the order of the list.
     """
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_source),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script, style = _source("report.js"), _source("report.css")
+    templates = Templates(__package__)
+    script, style = templates.read("report.js"), templates.read("report.css")
     milliseconds = {name: total for name, total in summary["milliseconds"].items() if total}
-    yield from environment.get_template("report.html.jinja").generate(
-        summary=summary,
-        figures=_figures(summary),
-        milliseconds=milliseconds,
-        longest=max(milliseconds.values(), default=1.0),
-        facts=_facts(settings),
-        columns=COLUMNS,
-        rows=map(_row, pages),
-        fields=Markup(_json({"fields": FIELDS, "times": TIMES})),
-        markup=Markup,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+    yield from (
+        templates.environment()
+        .get_template("report.html.jinja")
+        .generate(
+            summary=summary,
+            figures=_figures(summary),
+            milliseconds=milliseconds,
+            longest=max(milliseconds.values(), default=1.0),
+            facts=_facts(settings),
+            columns=COLUMNS,
+            rows=map(_row, pages),
+            fields=Markup(_json({"fields": FIELDS, "times": TIMES})),
+            markup=Markup,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=policy_hash(style),
+            script_hash=policy_hash(script),
+        )
     )
-
-
-def _source(name: str) -> str:
-    return files(__package__).joinpath("templates").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _json(value: Any) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtprune_cli.errors import ExitCode, OutOfMemoryError, PageFailedError, RtpruneError, UsageError
-from rtprune_cli.flags import EPILOG, SECTIONS, Config, Given, SectionedCommand, with_settings
+from rtprune_cli.errors import ExitCode, PageFailedError, RtpruneError, UsageError
+from rtprune_cli.flags import EPILOG, Config, Given, Resolving, SectionedCommand, flag, with_settings
 from rtprune_cli.interrupts import stoppable
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import OcrOptions
@@ -21,11 +20,9 @@ if TYPE_CHECKING:
     from rtprune_cli.inspection.measure import Inspection
     from rtprune_cli.model import OcrModel
     from rtprune_cli.records import Document, PageImage
-    from rtprune_cli.settings import Resolved
 
 log = logging.getLogger("rtprune")
 
-Resolving = Callable[[Given, str | None], AbstractContextManager["Resolved"]]
 
 OUTPUT = Path("inspect")
 # Settings of `rtprune ocr` that concern a page up to its pruning
@@ -48,9 +45,7 @@ def add_command(app: typer.Typer, resolving: Resolving) -> None:
         ] = None,
         folder: Annotated[
             Path,
-            typer.Option(
-                "--output", "-o", metavar="DIR", help="Output folder.", rich_help_panel=SECTIONS["output"]
-            ),
+            flag("output", "--output", "-o", metavar="DIR", help="Output folder."),
         ] = OUTPUT,
         config: Config = None,
     ) -> None:  # fmt: skip
@@ -132,6 +127,7 @@ def _measure(page: PageImage, model: OcrModel, options: OcrOptions) -> Inspectio
         torch.AcceleratorError: the GPU's context is broken, and with it everything after.
     """
     from rtprune_cli.decoding.faults import failure_of, free_memory
+    from rtprune_cli.engine import page_error
     from rtprune_cli.inspection.measure import inspect
     from rtprune_cli.views import make_views
 
@@ -140,12 +136,9 @@ def _measure(page: PageImage, model: OcrModel, options: OcrOptions) -> Inspectio
     except Exception as error:
         log.debug("page %d of %s", page.page, page.document.name, exc_info=True)
         failure = failure_of(error)
-    name = f"page {page.page} of {page.document.name}"
     if failure.out_of_memory:
         free_memory()
-        hint = "Use a smaller --mode, --dtype bfloat16, or --device cpu"
-        return OutOfMemoryError(f"{name} does not fit into memory on its own", hint)
-    return PageFailedError(f"{name} could not be read ({failure.kind})", "Run again with -vv for the traceback")
+    return page_error(page, failure)
 
 
 def _run_record(model: OcrModel, options: OcrOptions) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rtprune_cli.bench.accuracy.datasets import DATASETS, SYNTHETIC, choose_samp
 from rtprune_cli.bench.accuracy.plan import BASELINE, METHODS, AccuracyPlan, Configuration, values
 from rtprune_cli.bench.plan import words
 from rtprune_cli.errors import ExitCode, UsageError
-from rtprune_cli.flags import EPILOG, SECTIONS, Config, Given, SectionedGroup, option, with_settings
+from rtprune_cli.flags import EPILOG, Config, Given, Resolving, SectionedGroup, flag, option, with_settings
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import LogOptions, OcrOptions, OutputOptions
 
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
     from rtprune_cli.bench.accuracy.datasets import Dataset
     from rtprune_cli.bench.accuracy.run import Comparison
     from rtprune_cli.bench.accuracy.summary import Gate
-    from rtprune_cli.settings import Resolved
 
 log = logging.getLogger("rtprune")
 
 Reporting = Callable[[LogOptions], AbstractContextManager[None]]
-Resolving = Callable[[Given, str | None], AbstractContextManager["Resolved"]]
 
 OUTPUT = Path("bench")  # with a folder for each dataset
 SYNTHETIC_PAGES = 100
@@ -41,25 +39,17 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def _flag(section: str, *names: str, metavar: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=SECTIONS[section], **more)
-
-
 DatasetName = Annotated[
     str | None,
-    _flag(
-        "dataset", "--dataset", metavar="NAME", help=f"{', '.join(DATASETS)}.", autocompletion=lambda: list(DATASETS)
-    ),
+    flag("dataset", "--dataset", metavar="NAME", help=f"{', '.join(DATASETS)}.", autocompletion=lambda: list(DATASETS)),
 ]
 Data = Annotated[
     Path | None,
-    _flag(
-        "dataset", "--data", metavar="DIR", help="The dataset's folder; for folder: page.png beside page.txt or .md."
-    ),
+    flag("dataset", "--data", metavar="DIR", help="The dataset's folder; for folder: page.png beside page.txt or .md."),
 ]
 Output = Annotated[
     Path | None,
-    _flag(
+    flag(
         "output",
         "--output",
         "-o",
@@ -69,29 +59,29 @@ Output = Annotated[
 ]
 Above = Annotated[
     list[str] | None,
-    _flag(
+    flag(
         "comparison", "--fail-above", metavar="METRIC=LIMIT",
         help="Exit with 1 where a configuration's figure is above: cer=0.05. Can be repeated.",
     ),
 ]  # fmt: skip
 Below = Annotated[
     list[str] | None,
-    _flag(
+    flag(
         "comparison", "--fail-below", metavar="METRIC=LIMIT",
         help="Exit with 1 where it is below: relative_accuracy=0.99. Can be repeated.",
     ),
 ]  # fmt: skip
-Resamples = Annotated[int, _flag("comparison", "--resamples", metavar="INTEGER", help="Of the paired bootstrap.")]
+Resamples = Annotated[int, flag("comparison", "--resamples", metavar="INTEGER", help="Of the paired bootstrap.")]
 Worst = Annotated[
-    int, _flag("comparison", "--worst", metavar="INTEGER", help="Pages that the report shows, those that lost most.")
+    int, flag("comparison", "--worst", metavar="INTEGER", help="Pages that the report shows, those that lost most.")
 ]
 Seed = Annotated[
     int,
-    _flag("comparison", "--seed", metavar="INTEGER", help="Of synthetic pages, --limit, method random and bootstrap."),
+    flag("comparison", "--seed", metavar="INTEGER", help="Of synthetic pages, --limit, method random and bootstrap."),
 ]
 Limit = Annotated[
     int | None,
-    _flag(
+    flag(
         "dataset", "--limit", metavar="INTEGER",
         help=f"Pages, at most, by chance; for {SYNTHETIC}: how many are made.  [default: all; {SYNTHETIC}: "
         f"{SYNTHETIC_PAGES}]",
@@ -114,38 +104,38 @@ def add_commands(app: typer.Typer, reporting: Reporting, resolving: Resolving) -
         data: Data = None,
         folder: Output = None,
         methods: Annotated[
-            str, _flag("comparison", "--methods", metavar="LIST", help=f"Of {', '.join(METHODS)}.")
+            str, flag("comparison", "--methods", metavar="LIST", help=f"Of {', '.join(METHODS)}.")
         ] = ",".join(AccuracyPlan.methods),
         ratios: Annotated[
-            str, _flag("comparison", "--ratios", metavar="LIST", help="Of dynamic and numbers, for every method.")
+            str, flag("comparison", "--ratios", metavar="LIST", help="Of dynamic and numbers, for every method.")
         ] = ",".join(AccuracyPlan.ratios),
         merges: Annotated[
-            str, _flag("comparison", "--merges", metavar="LIST", help="Ablation: of ot, mean, nearest, none.")
+            str, flag("comparison", "--merges", metavar="LIST", help="Ablation: of ot, mean, nearest, none.")
         ] = "",
         ratio_terms: Annotated[
             str,
-            _flag("comparison", "--ratio-terms", metavar="LIST", help="Ablation: of both, similarity, density."),
+            flag("comparison", "--ratio-terms", metavar="LIST", help="Ablation: of both, similarity, density."),
         ] = "",
         sobel_thresholds: Annotated[
-            str, _flag("comparison", "--sobel-thresholds", metavar="LIST", help="Ablation: numbers, beside 0.2.")
+            str, flag("comparison", "--sobel-thresholds", metavar="LIST", help="Ablation: numbers, beside 0.2.")
         ] = "",
         alphas: Annotated[
-            str, _flag("comparison", "--alphas", metavar="LIST", help="Ablation: share merged in, beside 0.1.")
+            str, flag("comparison", "--alphas", metavar="LIST", help="Ablation: share merged in, beside 0.1.")
         ] = "",
         ot_regs: Annotated[
-            str, _flag("comparison", "--ot-regs", metavar="LIST", help="Ablation: entropic regularisation, beside 1.")
+            str, flag("comparison", "--ot-regs", metavar="LIST", help="Ablation: entropic regularisation, beside 1.")
         ] = "",
         limit: Limit = None,
         sheet: Annotated[
             str | None,
-            _flag(
+            flag(
                 "dataset", "--sheet", metavar="NAME",
                 help=f"{SYNTHETIC} pages: a4 or card.  [default: card for the bundled model, else a4]",
             ),
         ] = None,
         layouts: Annotated[
             str,
-            _flag(
+            flag(
                 "dataset", "--layouts", metavar="LIST",
                 help=f"{SYNTHETIC} pages.  [default: all; of card: those that the bundled model can read]",
             ),
@@ -184,11 +174,11 @@ def add_commands(app: typer.Typer, reporting: Reporting, resolving: Resolving) -
         data: Data = None,
         predictions: Annotated[
             list[Path] | None,
-            _flag("dataset", "--predictions", metavar="DIR", help="Markdown files to score. Can be repeated."),
+            flag("dataset", "--predictions", metavar="DIR", help="Markdown files to score. Can be repeated."),
         ] = None,
         baseline: Annotated[
             Path | None,
-            _flag("dataset", "--baseline", metavar="DIR", help="Predictions to which the others are compared."),
+            flag("dataset", "--baseline", metavar="DIR", help="Predictions to which the others are compared."),
         ] = None,
         folder: Output = None,
         limit: Limit = None,

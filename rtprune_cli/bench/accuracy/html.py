@@ -7,11 +7,9 @@ content security policy lets no script run but the page's own.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtprune_cli.bench.accuracy import table
@@ -20,13 +18,13 @@ from rtprune_cli.bench.accuracy.plots import pictures
 from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.worst import SHOWN, Loss, Span, differences, largest_losses
 from rtprune_cli.scoring.records import Metric
+from rtprune_cli.webpage import Templates, policy_hash
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     Images = Callable[[str], Image | None]
 
-TEMPLATES = "templates"
 IMAGE_SIZE = 900, 2700  # pixels, at most
 JPEG_QUALITY = 70
 # What a summary has besides is told as facts of the run.
@@ -81,43 +79,36 @@ def render(
         truth: the text of a sample.
         worst: cases shown at most, over all configurations, each with its page.
     """
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_source),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = _source("bench.js")
-    page = environment.get_template("bench.html.jinja").render(
-        summary=summary,
-        dataset=summary["dataset"],
-        metrics=summary["metrics"],
-        configurations=summary["configurations"],
-        baseline=BASELINE,
-        facts=[(name, _words(value)) for name, value in summary.items() if name not in OWN_PARTS and value],
-        known={name for name in SPEEDS if any(row[name] for row in summary["configurations"])},
-        compared=any(row["relative_accuracy"] for row in summary["configurations"]),
-        limits=table.by_limit(summary["gates"]),
-        official=_official(summary["official"]),
-        groups=_groups(summary["configurations"]),
-        notes=list(dict.fromkeys(note for row in summary["configurations"] for note in row["notes"])),
-        pictures=[(picture.title, Markup(picture.svg)) for picture in pictures(summary)],
-        pages=list(_worst_pages(summary, rows, image, text, truth, worst)),
-        shown=SHOWN,
-        style=Markup(_source("bench.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        show=table,
+    templates = Templates(__package__)
+    script = templates.read("bench.js")
+    page = (
+        templates.environment()
+        .get_template("bench.html.jinja")
+        .render(
+            summary=summary,
+            dataset=summary["dataset"],
+            metrics=summary["metrics"],
+            configurations=summary["configurations"],
+            baseline=BASELINE,
+            facts=[(name, _words(value)) for name, value in summary.items() if name not in OWN_PARTS and value],
+            known={name for name in SPEEDS if any(row[name] for row in summary["configurations"])},
+            compared=any(row["relative_accuracy"] for row in summary["configurations"]),
+            limits=table.by_limit(summary["gates"]),
+            official=_official(summary["official"]),
+            groups=_groups(summary["configurations"]),
+            notes=list(dict.fromkeys(note for row in summary["configurations"] for note in row["notes"])),
+            pictures=[(picture.title, Markup(picture.svg)) for picture in pictures(summary)],
+            pages=list(_worst_pages(summary, rows, image, text, truth, worst)),
+            shown=SHOWN,
+            style=Markup(templates.read("bench.css")),
+            script=Markup(script),
+            script_hash=policy_hash(script),
+            show=table,
+        )
     )
     return page.encode("utf-8", "replace").decode("utf-8")  # names of files can hold halves of letters
-
-
-def _source(name: str) -> str:
-    return files(__package__).joinpath(TEMPLATES).joinpath(name).read_text(encoding="utf-8")
 
 
 def _worst_pages(
