@@ -24,8 +24,8 @@ from rtprune_cli.pruning.methods import METHODS, Batch, prune_batch, recordable
 from rtprune_cli.pruning.rtprune import dynamic_ratio
 from rtprune_cli.pruning.transport import pot_plan, sinkhorn
 from rtprune_cli.records import Document, PrunedTokens, Views, VisualTokens
+from rtprune_cli.tiny.drawing import render
 from rtprune_cli.tiny.evaluate import held_out
-from rtprune_cli.tiny.synth import render
 from rtprune_cli.views import make_views
 
 RATIOS = (None, 0.75, 0.3, 0.05)

@@ -16,8 +16,8 @@ from rtprune_cli.bench.accuracy.plan import AccuracyPlan, Configuration
 from rtprune_cli.bench.accuracy.readings import JOURNAL, Readings
 from rtprune_cli.errors import UsageError
 from rtprune_cli.options import PruneOptions
+from rtprune_cli.tiny.drawing import render
 from rtprune_cli.tiny.evaluate import held_out
-from rtprune_cli.tiny.synth import render
 
 NONE = Configuration("none", "none", "1", PruneOptions(ratio=1.0))
 PAGES = 4

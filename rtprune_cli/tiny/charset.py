@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 SPECIALS = (
@@ -25,7 +26,6 @@ CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 FIRST_CHARACTER = len(SPECIALS)
 VOCAB_SIZE = 112  # 13 specials + 96 characters, rounded up to a multiple of 16
 NEWLINE = FIRST_CHARACTER
-FREE_OCR = "\nFree OCR."  # what follows the image in the official free-OCR prompt
 
 _ID = {c: FIRST_CHARACTER + i for i, c in enumerate(CHARACTERS)}
 
@@ -33,6 +33,12 @@ _ID = {c: FIRST_CHARACTER + i for i, c in enumerate(CHARACTERS)}
 def encode(text: str) -> list[int]:
     """Ids of a text of printable ASCII and newlines; KeyError on anything else."""
     return [_ID[c] for c in text]
+
+
+def encode_tagged(text: str) -> list[int]:
+    """Ids of a text in which the special tokens stand by their spelling, as in a prompt; KeyError as above."""
+    parts = re.split("(" + "|".join(map(re.escape, SPECIALS)) + ")", text)
+    return [i for part in parts for i in ([SPECIALS.index(part)] if part in SPECIALS else encode(part))]
 
 
 def decode(ids: list[int]) -> str:

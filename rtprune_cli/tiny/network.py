@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from rtprune_cli.model import build_config
+from rtprune_cli.tiny.attention import register
 from rtprune_cli.tiny.charset import BOS, EOS, IMAGE, VOCAB_SIZE, write_tokenizer
-from rtprune_cli.tiny.synth import SIDE
+from rtprune_cli.tiny.pages import RANGES
 
 TRAINED_FOR = (
-    "clean printed English in large regular Helvetica, Times or Courier, 1-6 lines on a near-square page, "
-    "mode tiny, free-OCR prompt; see docs/tiny-model.md"
+    "printed English in large Helvetica, Times or Courier, regular or bold, 1-8 lines a page, with titles, small "
+    "tables and pictures, mode tiny; see docs/tiny-model.md"
 )
 
 
@@ -61,7 +62,7 @@ def raw_config(sizes: dict[str, Any]) -> dict[str, Any]:
             "projector_type": "linear",
         },
         "vision_config": {
-            "image_size": SIDE,
+            "image_size": RANGES["tiny"].side,
             "model_name": "deeplip_b_l",
             "model_type": "vision",
             "width": {"clip-l-14-224": clip, "sam_vit_b": sam},
@@ -73,13 +74,13 @@ def raw_config(sizes: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(raw: dict[str, Any]) -> Any:
-    """A model with fresh weights for training. Attention is eager: the losses read its weights."""
+    """A model with fresh weights for training; the losses read from its decoder's attention."""
     from transformers import UnlimitedOcrForConditionalGeneration
 
     config = build_config(raw)
-    config._attn_implementation = "eager"
     network = UnlimitedOcrForConditionalGeneration(config)
-    network.set_attn_implementation("eager")
+    network.set_attn_implementation("sdpa")
+    network.model.language_model.set_attn_implementation(register())
     initialise(network)
     return network
 
@@ -99,6 +100,10 @@ def initialise(network: nn.Module) -> None:
                 nn.init.xavier_uniform_(expert)
         else:
             nn.init.xavier_uniform_(weight)
+        if "patch_embed" in name and weight.dim() == 4:
+            # Training pages are gray and move the three channels alike: equal from the start, coloured paper reads
+            # as the gray of its mean.
+            weight.copy_(weight.mean(1, keepdim=True).expand_as(weight))
 
 
 def patch_embedding(sam: Any, gray: Tensor) -> Tensor:

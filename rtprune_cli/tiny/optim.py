@@ -1,7 +1,8 @@
-"""Muon (orthogonalised momentum) for hidden matrices, in float32.
+"""Muon (orthogonalised momentum) for hidden matrices.
 
 torch.optim.Muon runs its Newton-Schulz steps in bfloat16, which a CPU without bfloat16 units does about 50 times
-slower than float32; it also takes no stacked expert matrices. This one takes (..., m, n) matrices and convolutions.
+slower than float32; it also takes no stacked expert matrices. This one takes (..., m, n) matrices and convolutions,
+and bfloat16 only where the machine is fast at it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,17 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; convolution kernels count as (out, in * kh * kw)."""
+    """Nesterov momentum, orthogonalised in ``dtype``; convolution kernels count as (out, in * kh * kw)."""
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float = 0.01, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.01,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.dtype = dtype
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -47,7 +54,7 @@ class Muon(torch.optim.Optimizer):
                 buffer.lerp_(param.grad, 1 - momentum)
                 update = param.grad.lerp(buffer, momentum)
                 matrix = update.flatten(1) if update.dim() == 4 else update
-                update = orthogonalise(matrix).reshape(param.shape)
+                update = orthogonalise(matrix.to(self.dtype)).to(param.dtype).reshape(param.shape)
                 scale = max(1.0, matrix.shape[-2] / matrix.shape[-1]) ** 0.5
                 param.mul_(1 - group["lr"] * group["weight_decay"])
                 param.add_(update, alpha=-group["lr"] * scale)

@@ -1,256 +1,295 @@
-"""Synthetic printed pages with known text and glyph boxes, for training and measuring the bundled model.
-
-Everything a page can be is stated by the constants below; the model promises nothing outside them.
-Lengths are points on the page and pixels in the model's SIDE x SIDE view.
-"""
+"""Sets synthetic pages with known text and places, for training and measuring the bundled model."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pymupdf
-from numpy.typing import NDArray
-from PIL import Image
+from rtprune_cli.tiny import writing
+from rtprune_cli.tiny.pages import (
+    ASCENT,
+    BLUR,
+    BOLD,
+    DESCENT,
+    FONTS,
+    INK,
+    JPEG,
+    MARGIN,
+    NOISE,
+    PAGE_HEIGHT,
+    PAPER,
+    PITCH,
+    RANGES,
+    SKEW,
+    TINT,
+    Block,
+    Box,
+    Mix,
+    Page,
+    Run,
+    Wear,
+    text_width,
+)  # fmt: skip
 
-SIDE = 512  # px, the global view of mode tiny
-FONTS = {"helv": "Helvetica", "tiro": "Times", "cour": "Courier"}  # regular cuts, built into PyMuPDF
-FONT_SIZE = (34.0, 48.0)  # px in the view, vertically
-ASPECT = (0.9, 1.1)  # page width / height
-PITCH = (66.0, 84.0)  # px between baselines; at least 64 keeps two lines out of one visual token
-MAX_LINES = 6
-MAX_COLUMNS = 24  # characters a line
-MARGIN = 14.0  # px left and right of the text
-PAGE_HEIGHT = (300.0, 900.0)  # pt
-INK = (0.0, 0.25)  # gray level, 0 is black
-PAPER = (0.92, 1.0)
-EVALUATION_DPI = 200  # the tool's default
 
-PUNCTUATION = ".,;:!?'\"()-/&%$#@+*="
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-DIGITS = "0123456789"
-
-Box = tuple[float, float, float, float]
+def make_page(seed: int, mix: Mix | None = None, mode: str = "tiny") -> Page:
+    """The page of a seed. Equal seeds, mixes and modes give equal pages."""
+    return _Setter(random.Random(seed), mix or Mix(), mode).page(seed)
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a page is set. Sizes in pt; ``left`` and ``baseline`` hold one number per line."""
+@dataclass
+class _Stack:
+    """A block that is not yet placed: its top is at 0."""
 
-    font: str
-    size: float
-    width: float
+    block: Block
     height: float
-    left: tuple[float, ...]
-    baseline: tuple[float, ...]
-    ink: float
-    paper: float
+    after: float = 0.0  # room below
 
 
-@dataclass(frozen=True)
-class Page:
-    """One page: its lines of text, its style, and the box of every character in view pixels.
+class _Setter:
+    """Sets one page. Blocks are stacked from the top; what does not fit is left out from the end."""
 
-    ``boxes`` follows ``"\\n".join(lines)``; the newline's box is empty and stands at the line's end.
-    """
+    def __init__(self, rng: random.Random, mix: Mix, mode: str) -> None:
+        self._rng, self._mix, self._range, self._mode = rng, mix, RANGES[mode], mode
+        spec = self._range
+        weights = mix.lines or (1,) * spec.lines
+        self._count = rng.choices(range(1, len(weights) + 1), weights=weights)[0]
+        self._layout = rng.choices(list(mix.layouts), weights=list(mix.layouts.values()))[0]
+        if self._layout == "columns" and not spec.two_columns:
+            self._layout = "article"
+        if self._layout != "lines":
+            self._count = max(self._count, 3)
+        self._font = rng.choice(list(FONTS))
+        self._height = rng.uniform(*PAGE_HEIGHT)
+        self._width = self._height * rng.uniform(*spec.aspect)
+        # A view that keeps the aspect ratio shows the longer side at full length.
+        self._px = (self._height if spec.stretched else max(self._height, self._width)) / spec.side
+        smallest, largest = mix.size or spec.size
+        extra = 0 if self._layout == "lines" else 2  # room between blocks, in lines
+        room = 0.97 * self._height / self._px
+        least = 0.0 if rng.random() < mix.tight else spec.pitch
+        self._count = max(1, min(self._count, int(room / max(PITCH[0] * smallest, least)) - extra))
+        most = min(largest, room / PITCH[0] / (self._count + extra))
+        self._size = rng.uniform(min(smallest, most), most) * self._px
+        self._pitch = max(PITCH[0] * self._size, least * self._px)
+        self._gap = self._pitch - (ASCENT + DESCENT) * self._size  # between blocks at least
+        margin = MARGIN * (self._width / spec.side if spec.stretched else self._px)
+        self._left, self._right = margin, self._width - margin
 
-    lines: tuple[str, ...]
-    style: Style
-    boxes: tuple[Box, ...]
+    def page(self, seed: int) -> Page:
+        """The page of this setter's generator."""
+        rng = self._rng
+        if self._layout == "columns":
+            blocks = self._columns()
+        else:
+            blocks = self._placed({
+                "lines": self._lines, "article": self._article, "table": self._table, "picture": self._picture
+            }[self._layout]())  # fmt: skip
+        return Page(
+            seed, self._mode, self._layout, self._width, self._height, self._font, self._size,
+            rng.uniform(*INK), rng.uniform(*PAPER), rng.uniform(*TINT), self._wear(), tuple(blocks),
+        )  # fmt: skip
 
-    @property
-    def text(self) -> str:
-        """What the model should write."""
-        return "\n".join(self.lines)
+    # --- Layouts
+
+    def _lines(self) -> list[_Stack]:
+        """Lines that have nothing to do with each other, ragged, centred or scattered."""
+        rng = self._rng
+        texts = [self._line(self._right - self._left, last=i == self._count - 1) for i in range(self._count)]
+        widths = [text_width(text, self._font, self._size) for text in texts]
+        start = self._left + rng.random() * (self._right - self._left - max(widths))
+        centred, scattered = rng.random() < 0.2, rng.random() < 0.2
+        lefts = []
+        for width in widths:
+            spare = max(widths) - width
+            lefts.append(start + (spare / 2 if centred else rng.random() * spare if scattered else 0.0))
+        room = self._height - self._size * (ASCENT + DESCENT)
+        if self._count > 1:
+            extra = min((PITCH[1] - PITCH[0]) * self._size, room / (self._count - 1) - self._pitch)
+            self._pitch += max(0.0, extra) * rng.random() ** 1.5
+        return self._text(texts, lefts, gap=rng.random() < 0.3)
+
+    def _article(self) -> list[_Stack]:
+        """A title, and one or two paragraphs."""
+        stacks = [self._title()] if self._rng.random() < 0.7 else []
+        left = self._count - len(stacks)
+        first = self._rng.randint(1, left)
+        for count in (first, left - first):
+            if count:
+                stacks += self._paragraph(count)
+        return stacks
+
+    def _table(self) -> list[_Stack]:
+        """A ruled table, with a title or lines above it, and lines below."""
+        rng = self._rng
+        stacks = [self._title()] if rng.random() < 0.4 else []
+        if not stacks and rng.random() < 0.4:
+            stacks += self._paragraph(1)
+        rows = min(max(2, self._count - len(stacks) - 1), 5)
+        stacks.append(self._grid(rows))
+        if self._count > rows + len(stacks):
+            stacks += self._paragraph(self._count - rows - len(stacks))
+        return stacks
+
+    def _picture(self) -> list[_Stack]:
+        """A picture between lines."""
+        rng = self._rng
+        stacks = [self._title()] if rng.random() < 0.5 else []
+        above = rng.randint(0, 2)
+        stacks += self._paragraph(above) if above else []
+        height = rng.uniform(0.15, 0.35) * self._height
+        width = rng.uniform(0.3, 0.9) * (self._right - self._left)
+        left = self._left + rng.random() * (self._right - self._left - width)
+        box = (left, 0.0, left + width, height)
+        stacks.append(_Stack(Block("image", box), height, 0.5 * self._size))
+        below = self._count - above - len(stacks)
+        stacks += self._paragraph(below) if below > 0 else []
+        return stacks
+
+    def _columns(self) -> list[Block]:
+        """A title over two columns."""
+        gutter = 2 * self._size
+        title = self._title()
+        width = (self._right - self._left - gutter) / 2
+        head = 0.5 * self._size
+        blocks = [_moved(title.block, 0.0, head)]
+        for start in (self._left, self._left + width + gutter):
+            y = head + title.height + title.after
+            left = max(1, self._count - 2)
+            while left > 0:
+                count = min(left, self._rng.randint(2, 8))
+                for stack in self._paragraph(count, start, start + width):
+                    if y + stack.height <= self._height:
+                        blocks.append(_moved(stack.block, 0.0, y))
+                    y += stack.height + stack.after
+                left -= count
+        return blocks
+
+    # --- Blocks
+
+    def _title(self) -> _Stack:
+        """One line in bold, larger than the text where there is room."""
+        size = min(self._size * self._rng.uniform(1.0, 1.3), self._range.size[1] * self._px)
+        font = BOLD.get(self._font, self._font)
+        words = [word.capitalize() for word in self._words()]
+        text = self._fitting(words, self._right - self._left, font, size, self._range.columns)
+        spare = self._right - self._left - text_width(text, font, size)
+        left = self._left + (spare / 2 if self._rng.random() < 0.4 else 0.0)
+        run = Run(text, left, ASCENT * size, font, size)
+        return _Stack(Block("title", run.box, ((run,),)), size * (ASCENT + DESCENT), self._gap + 0.2 * self._size)
+
+    def _paragraph(self, count: int, left: float | None = None, right: float | None = None) -> list[_Stack]:
+        """Lines as long as the column, the last one shorter."""
+        left = self._left if left is None else left
+        right = self._right if right is None else right
+        texts = [self._line(right - left, full=i < count - 1) for i in range(count)]
+        return self._text(texts, [left] * count)
+
+    def _text(self, texts: Sequence[str], lefts: Sequence[float], *, gap: bool = False) -> list[_Stack]:
+        """Lines one below the other; with ``gap`` in two blocks."""
+        cut = self._rng.randrange(len(texts)) if gap else 0
+        stacks = []
+        for part in (slice(0, cut), slice(cut, None)):
+            runs = [
+                Run(text, left, ASCENT * self._size + i * self._pitch, self._font, self._size)
+                for i, (text, left) in enumerate(zip(texts[part], lefts[part], strict=True))
+            ]
+            if runs:
+                height = (ASCENT + DESCENT) * self._size + (len(runs) - 1) * self._pitch
+                block = Block("text", _around([run.box for run in runs]), tuple((run,) for run in runs))
+                stacks.append(_Stack(block, height, self._gap + (0.2 + 0.6 * self._rng.random()) * self._size))
+        return stacks
+
+    def _grid(self, rows: int) -> _Stack:
+        """A ruled table of two or three columns of words and numbers."""
+        rng = self._rng
+        columns = rng.randint(2, 4 if self._range.two_columns else 3)
+        step = max(self._size * rng.uniform(1.4, 1.8), self._pitch)
+        width = (self._right - self._left) / columns
+        pad = 0.3 * self._size
+        numbers = [False, *(rng.random() < 0.5 for _ in range(columns - 1))]
+        lines = []
+        for row in range(rows):
+            runs = []
+            for column in range(columns):
+                many = numbers[column] and row > 0
+                words = [writing.number(rng) for _ in range(4)] if many else self._words()
+                text = self._fitting(words, width - 2 * pad, self._font, self._size, 14)
+                left = self._left + column * width + pad
+                runs.append(Run(text, left, row * step + (step + 0.5 * self._size) / 2, self._font, self._size))
+            lines.append(tuple(runs))
+        right, height = self._left + columns * width, rows * step
+        rules = [(self._left, y * step, right, y * step) for y in range(rows + 1)]
+        if rng.random() < 0.7:
+            rules += [(self._left + x * width, 0.0, self._left + x * width, height) for x in range(columns + 1)]
+        return _Stack(Block("table", (self._left, 0.0, right, height), tuple(lines), tuple(rules)), height, self._size)
+
+    def _placed(self, stacks: list[_Stack]) -> list[Block]:
+        """The blocks that fit, with the page's spare room above the first and between them."""
+        fit: list[_Stack] = []
+        used = 0.0
+        for stack in stacks:
+            if fit and used + stack.height > self._height:
+                break
+            fit.append(stack)
+            used += stack.height + stack.after
+        spare = max(0.0, self._height - used)
+        y = self._rng.random() * spare
+        spare -= y
+        blocks = []
+        for stack in fit:
+            blocks.append(_moved(stack.block, 0.0, y))
+            extra = self._rng.random() * min(spare, self._size) if self._rng.random() < 0.5 else 0.0
+            y += stack.height + stack.after + extra
+            spare -= extra
+        return blocks
+
+    # --- Words
+
+    def _words(self) -> list[str]:
+        return writing.line_words(self._rng, self._mix.random, self._mix.number)
+
+    def _line(self, room: float, *, last: bool = False, full: bool | None = None) -> str:
+        """A line that fits the room (pt)."""
+        if full is None:
+            full = self._rng.random() < (0.5 if last else 0.8)
+        limit = self._range.columns if full else self._rng.randint(3, self._range.columns)
+        return self._fitting(self._words(), room, self._font, self._size, limit)
+
+    def _fitting(self, words: Sequence[str], room: float, font: str, size: float, limit: int) -> str:
+        """As many of the words as fit; a single character where none does."""
+        line = ""
+        for word in words:
+            longer = f"{line} {word}" if line else word
+            if len(longer) > limit or text_width(longer, font, size) > room:
+                break
+            line = longer
+        return line or self._rng.choice(writing.LETTERS + writing.DIGITS)
+
+    def _wear(self) -> Wear:
+        rng = self._rng
+        if rng.random() >= self._mix.worn:
+            return Wear()
+        return Wear(
+            angle=rng.uniform(-SKEW, SKEW) if rng.random() < 0.6 else 0.0,
+            blur=rng.uniform(*BLUR) if rng.random() < 0.5 else 0.0,
+            noise=rng.uniform(*NOISE) if rng.random() < 0.5 else 0.0,
+            jpeg=rng.randint(*JPEG) if rng.random() < 0.5 else 0,
+        )
 
 
-@dataclass(frozen=True)
-class Mix:
-    """Shares of the kinds of line; the rest is English. ``lines`` holds weights of 1..MAX_LINES lines."""
-
-    random: float = 0.1
-    number: float = 0.1
-    lines: tuple[float, ...] = (1, 1, 1, 1, 1, 1)
+def _around(boxes: Sequence[Box]) -> Box:
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
-@cache
-def words() -> tuple[str, ...]:
-    """The common English words that ship with the package."""
-    return tuple((Path(__file__).parent / "words.txt").read_text(encoding="utf-8").split())
+def _moved(block: Block, dx: float, dy: float) -> Block:
+    def shift(box: Box) -> Box:
+        return box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy
 
-
-@cache
-def _advances(font: str) -> dict[str, float]:
-    """Advance width of each printable character at size 1."""
-    characters = "".join(map(chr, range(32, 127)))
-    return dict(zip(characters, pymupdf.Font(font).char_lengths(characters, 1.0), strict=True))
-
-
-def text_width(text: str, font: str, size: float) -> float:
-    """Width of a line in the unit of ``size``."""
-    advances = _advances(font)
-    return size * sum(advances[c] for c in text)
-
-
-def make_page(seed: int, mix: Mix | None = None) -> Page:
-    """The page of a seed. Equal seeds and mixes give equal pages."""
-    mix = mix or Mix()
-    rng = random.Random(seed)
-    count = rng.choices(range(1, MAX_LINES + 1), weights=mix.lines)[0]
-    font = rng.choice(list(FONTS))
-    height = rng.uniform(*PAGE_HEIGHT)
-    width = height * rng.uniform(*ASPECT)
-    size = rng.uniform(*FONT_SIZE) * height / SIDE
-    room = width * (1 - 2 * MARGIN / SIDE)
-    lines = tuple(_line(rng, mix, font, size, room, last=i == count - 1) for i in range(count))
-    style = _style(rng, lines, font, size, width, height)
-    return Page(lines, style, _boxes(lines, style))
-
-
-def _line(rng: random.Random, mix: Mix, font: str, size: float, room: float, *, last: bool) -> str:
-    """A line that fits the room (pt)."""
-    full = rng.random() < (0.5 if last else 0.8)
-    limit = MAX_COLUMNS if full else rng.randint(3, MAX_COLUMNS)
-    line = ""
-    for word in _words_of(rng, mix):
-        longer = f"{line} {word}" if line else word
-        if len(longer) > limit or text_width(longer, font, size) > room:
-            break
-        line = longer
-    return line or rng.choice(LETTERS + DIGITS)
-
-
-def _words_of(rng: random.Random, mix: Mix) -> list[str]:
-    """Up to 14 words of one line, of one kind."""
-    kind = rng.random()
-    if kind < mix.random:
-        pools = [LETTERS] * 6 + [LETTERS.upper()] * 3 + [DIGITS] * 3 + [PUNCTUATION]
-        return ["".join(rng.choice(rng.choice(pools)) for _ in range(rng.randint(1, 9))) for _ in range(14)]
-    if kind < mix.random + mix.number:
-        return [_number(rng) for _ in range(14)]
-    found = [rng.choice(words()) for _ in range(14)]
-    style = rng.random()
-    if style < 0.1:
-        return [word.upper() for word in found]
-    if style < 0.25:
-        return [word.capitalize() for word in found]
-    if style < 0.75:
-        found = [_punctuated(rng, word) for word in found]
-        found[0] = found[0][0].upper() + found[0][1:]
-    return found
-
-
-def _punctuated(rng: random.Random, word: str) -> str:
-    draw = rng.random()
-    if draw < 0.70:
-        return word
-    if draw < 0.74:
-        return f'"{word}"' if rng.random() < 0.5 else f"({word})"
-    if draw < 0.77:
-        return f"{word}-{rng.choice(words())}"
-    if draw < 0.80:
-        return f"{word}'s"
-    if draw < 0.84:
-        return _number(rng)
-    return word + rng.choice(",,,....;:!?")
-
-
-def _number(rng: random.Random) -> str:
-    draw = rng.random()
-    if draw < 0.35:
-        return str(rng.randint(0, 10 ** rng.randint(1, 6)))
-    if draw < 0.5:
-        return str(rng.randint(1800, 2030))
-    if draw < 0.65:
-        return f"{rng.randint(0, 999)}.{rng.randint(0, 99):02d}"
-    if draw < 0.75:
-        return f"${rng.randint(1, 999)},{rng.randint(0, 999):03d}"
-    if draw < 0.85:
-        return f"{rng.randint(0, 100)}%"
-    if draw < 0.95:
-        return f"{rng.randint(1, 31)}/{rng.randint(1, 12)}/{rng.randint(0, 99):02d}"
-    return f"#{rng.randint(1, 999)}"
-
-
-def _style(rng: random.Random, lines: tuple[str, ...], font: str, size: float, width: float, height: float) -> Style:
-    px = height / SIDE  # pt per view pixel, vertically
-    margin = MARGIN * width / SIDE
-    widest = max(text_width(line, font, size) for line in lines)
-    slack = width - 2 * margin - widest
-    start = margin + rng.random() * slack
-    centred = rng.random() < 0.2
-    indent = rng.random() < 0.2
-    left = []
-    for line in lines:
-        spare = widest - text_width(line, font, size)
-        left.append(start + (spare / 2 if centred else rng.random() * spare if indent else 0.0))
-    # Ascent and descent of the three fonts stay within 1.08 and 0.32 of the size; letters within 0.75 and 0.25.
-    top, bottom = 0.8 * size, height - 0.3 * size
-    pitches = [PITCH[0]] * (len(lines) - 1)
-    spare = (bottom - top) / px - sum(pitches)
-    if pitches:
-        extra = min(PITCH[1] - PITCH[0], spare / len(pitches)) * rng.random()
-        pitches = [p + extra for p in pitches]
-        spare -= extra * len(pitches)
-        if rng.random() < 0.25:  # a gap between paragraphs
-            gap = rng.random() * min(spare, 80.0)
-            pitches[rng.randrange(len(pitches))] += gap
-            spare -= gap
-    baseline = [top + rng.random() * spare * px]
-    for pitch in pitches:
-        baseline.append(baseline[-1] + pitch * px)
-    return Style(font, size, width, height, tuple(left), tuple(baseline), rng.uniform(*INK), rng.uniform(*PAPER))
-
-
-def _boxes(lines: tuple[str, ...], style: Style) -> tuple[Box, ...]:
-    advances = _advances(style.font)
-    sx, sy = SIDE / style.width, SIDE / style.height
-    boxes = []
-    for line, left, baseline in zip(lines, style.left, style.baseline, strict=True):
-        # The height of capitals: its middle is the character's centre.
-        top, bottom = (baseline - 0.72 * style.size) * sy, baseline * sy
-        x = left
-        for character in line:
-            right = x + advances[character] * style.size
-            boxes.append((x * sx, top, right * sx, bottom))
-            x = right
-        boxes.append((x * sx, top, x * sx, bottom))
-    return tuple(boxes[:-1])
-
-
-def document(page: Page) -> Any:
-    """The page as a one-page PyMuPDF document."""
-    style = page.style
-    pdf = pymupdf.open()
-    sheet = pdf.new_page(width=style.width, height=style.height)
-    if style.paper < 1:
-        sheet.draw_rect(sheet.rect, color=None, fill=(style.paper,) * 3)
-    for line, left, baseline in zip(page.lines, style.left, style.baseline, strict=True):
-        sheet.insert_text((left, baseline), line, fontname=style.font, fontsize=style.size, color=(style.ink,) * 3)
-    return pdf
-
-
-def render(page: Page, dpi: float = EVALUATION_DPI) -> Image.Image:
-    """The page as the tool rasterises it: RGB at ``dpi``, not yet resized."""
-    pixmap = document(page)[0].get_pixmap(dpi=round(dpi))
-    return Image.frombytes("RGB", (pixmap.width, pixmap.height), pixmap.samples)
-
-
-def view(image: Image.Image) -> NDArray[np.uint8]:
-    """The tool's global view of an RGB image in mode tiny, (SIDE, SIDE, 3)."""
-    return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-
-
-def quick_view(page: Page, zoom: float = 1.0) -> NDArray[np.uint8]:
-    """Gray (SIDE, SIDE) view, rendered at ``zoom`` times the view's size: cheap enough for training."""
-    style = page.style
-    matrix = pymupdf.Matrix(zoom * SIDE / style.width, zoom * SIDE / style.height)
-    pixmap = document(page)[0].get_pixmap(matrix=matrix, colorspace=pymupdf.csGRAY)
-    image = Image.frombytes("L", (pixmap.width, pixmap.height), pixmap.samples)
-    if image.size != (SIDE, SIDE):
-        image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    lines = tuple(
+        tuple(Run(run.text, run.left + dx, run.baseline + dy, run.font, run.size) for run in line)
+        for line in block.lines
+    )
+    return Block(block.kind, shift(block.box), lines, tuple(shift(rule) for rule in block.rules))

@@ -10,20 +10,22 @@ import random
 from collections.abc import Sequence
 
 from rtprune_cli.bench.accuracy.synthetic.drawing import Drawing, Rule, Run
-from rtprune_cli.bench.accuracy.synthetic.setting import Column, Type, field, fitting, grid
+from rtprune_cli.bench.accuracy.synthetic.setting import Column, Type, field, fitting
 from rtprune_cli.bench.accuracy.synthetic.words import Writer
 from rtprune_cli.scoring.flatten import plain
-from rtprune_cli.tiny import synth
+from rtprune_cli.tiny import pages, synth
 
 TRAINING_SEEDS = 1_000_000  # the model was trained on pages of this seed and higher ones
 RANDOM, NUMBER = 0.2, 0.1  # shares of the lines; the model was trained on more of the first, as many of the second
-# Numbers of lines, and the size in view px, of the layouts that the model was trained on.
+SPEC = pages.RANGES["tiny"]
+# Numbers of lines, the size in view px, and the synthesiser's layout, of the layouts that the model was trained on.
 INSIDE = {
-    "one-column": ((3, 4, 5), synth.FONT_SIZE),
-    "sparse": ((1, 2), synth.FONT_SIZE),
-    "dense": ((6,), synth.FONT_SIZE),
-    "small-type": ((3, 4, 5), (34.0, 35.5)),
-    "large-type": ((3, 4, 5), (46.5, 48.0)),
+    "one-column": (range(3, 7), SPEC.size, "lines"),
+    "table": (range(4, 7), SPEC.size, "table"),
+    "sparse": (range(1, 3), SPEC.size, "lines"),
+    "dense": (range(7, 9), SPEC.size, "lines"),
+    "small-type": (range(3, 7), (34.0, 35.5), "lines"),
+    "large-type": (range(3, 7), (46.5, 48.0), "lines"),
 }
 # Of the others, in view px.
 SIZE = (34.0, 35.0)
@@ -36,27 +38,29 @@ def make_drawing(layout: str, rng: random.Random) -> tuple[Drawing, dict[str, st
     """A page of a layout, and the groups it belongs to."""
     if layout in INSIDE:
         page = _trained(rng, *INSIDE[layout])
-        style = page.style
-        places = zip(page.lines, style.left, style.baseline, strict=True)
-        lines = tuple((Run(text, left, baseline, style.font, style.size),) for text, left, baseline in places)
-        drawing = Drawing(style.width, style.height, lines, ink=style.ink, paper=style.paper)
-        return drawing, {"font": synth.FONTS[style.font], "range": "inside"}
+        lines = tuple(
+            tuple(Run(run.text, run.left, run.baseline, run.font, run.size) for run in line) for line in page.lines
+        )
+        rules = tuple(rule for block in page.blocks for rule in block.rules)
+        width = pages.RULE * page.size
+        drawing = Drawing(page.width, page.height, lines, rules, width, page.ink, page.paper)
+        return drawing, {"font": pages.FONTS[page.font], "range": "inside"}
     setter = _Setter(rng)
-    drawing = {"two-columns": setter.two_columns, "table": setter.table, "form": setter.form}[layout]()
-    return drawing, {"font": synth.FONTS[setter.font], "range": "outside"}
+    drawing = {"two-columns": setter.two_columns, "form": setter.form}[layout]()
+    return drawing, {"font": pages.FONTS[setter.font], "range": "outside"}
 
 
-def _trained(rng: random.Random, counts: Sequence[int], sizes: tuple[float, float]) -> synth.Page:
-    """A page of the model's synthesiser, of a seed that it was not trained on.
+def _trained(rng: random.Random, counts: range, sizes: tuple[float, float], layout: str) -> pages.Page:
+    """A page of the model's synthesiser, without wear, of a seed that it was not trained on.
 
     Random strings may read as markdown (two stars): what the scorers take off would be missed.
     """
-    weights = tuple(float(count in counts) for count in range(1, synth.MAX_LINES + 1))
-    mix = synth.Mix(RANDOM, NUMBER, weights)
+    weights = tuple(float(count in counts) for count in range(1, SPEC.lines + 1))
+    mix = pages.Mix(RANDOM, NUMBER, worn=0.0, lines=weights, size=sizes, layouts={layout: 1.0})
     while True:
         page = synth.make_page(rng.randrange(TRAINING_SEEDS), mix)
-        size = page.style.size * synth.SIDE / page.style.height
-        if sizes[0] <= size <= sizes[1] and plain(page.text) == page.text:
+        size = page.size * SPEC.side / page.height
+        if size >= sizes[0] and len(page.lines) in counts and plain(page.text) == page.text:
             return page
 
 
@@ -64,11 +68,11 @@ class _Setter:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._writer = Writer(rng)
-        self.font = rng.choice(list(synth.FONTS))
-        self._height = rng.uniform(*synth.PAGE_HEIGHT)
-        self._width = self._height * rng.uniform(*synth.ASPECT)
-        self._px = self._height / synth.SIDE  # pt
-        margin = synth.MARGIN * self._width / synth.SIDE
+        self.font = rng.choice(list(pages.FONTS))
+        self._height = rng.uniform(*pages.PAGE_HEIGHT)
+        self._width = self._height * rng.uniform(*SPEC.aspect)
+        self._px = self._height / SPEC.side  # pt
+        margin = pages.MARGIN * self._width / SPEC.side
         self._left, self._right = margin, self._width - margin
         self._size = rng.uniform(*SIZE) * self._px
 
@@ -83,17 +87,6 @@ class _Setter:
             while column.has_room(face):
                 rest = column.set(rest or self._writer.sentence(), face)
         return self._drawing([*columns[0].lines, *columns[1].lines])
-
-    def table(self) -> Drawing:
-        """Three to six rows of two or three columns."""
-        rng, writer = self._rng, self._writer
-        face, top = self._face(rows := rng.randint(3, 6))
-        columns = rng.randint(2, 3)
-        width, pad = (self._right - self._left) / columns, PAD * self._px
-        makers = [[writer.word] * columns, *[writer.cells(columns)] * (rows - 1)]
-        cells = [[fitting(make, writer.count, face, width - 2 * pad) for make in row] for row in makers]
-        edges = [self._left + number * width for number in range(columns + 1)]
-        return self._drawing(*grid(cells, [face] * rows, edges, top, pad))
 
     def form(self) -> Drawing:
         """Three to five labels with values beside them, in boxes or on rules."""
@@ -116,6 +109,6 @@ class _Setter:
         return Type(self.font, self._size, pitch), self._rng.uniform(0.2, 0.8) * (self._height - lines * pitch)
 
     def _drawing(self, lines: Sequence[tuple[Run, ...]], rules: Sequence[Rule] = ()) -> Drawing:
-        ink, paper = self._rng.uniform(*synth.INK), self._rng.uniform(*synth.PAPER)
+        ink, paper = self._rng.uniform(*pages.INK), self._rng.uniform(*pages.PAPER)
         width = 1.5 * self._px
         return Drawing(self._width, self._height, tuple(lines), tuple(rules), width, ink, paper)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from rtprune_cli.tiny.synth import DIGITS, LETTERS, words
+from rtprune_cli.tiny.writing import DIGITS, LETTERS, words
 
 CODE_LETTERS = LETTERS.upper().translate(str.maketrans("", "", "IO"))  # no telling them from digits in some fonts
 CODE_DIGITS = DIGITS.translate(str.maketrans("", "", "01"))
