@@ -28,7 +28,7 @@ from rtprune_cli.tiny.labels import Batch, Batches, Recipe
 from rtprune_cli.tiny.losses import Heads, Objective, total_loss
 from rtprune_cli.tiny.network import build, raw_config, save
 from rtprune_cli.tiny.optim import Muon
-from rtprune_cli.tiny.synth import Mix
+from rtprune_cli.tiny.pages import Mix
 
 LOG_EVERY = 25  # steps
 
@@ -73,10 +73,7 @@ def keep_freed_memory() -> None:
 def batches(settings: dict[str, Any], data: dict[str, Any], phase: int, step: int, workers: int) -> Iterator[Batch]:
     """A phase's batches from ``step`` on; page seeds depend on the step alone, so resuming repeats nothing."""
     shares = data["phases"][phase]
-    mixes = {
-        mode: Mix(**{name: tuple(value) if isinstance(value, list) else value for name, value in mix.items()})
-        for mode, mix in shares["mixes"].items()
-    }
+    mixes = {mode: _mix(values) for mode, values in shares["mixes"].items()}
     recipe = Recipe(data["seed"], mixes, tuple(data["zooms"]), shares["modes"], shares["prompts"])
     # Groups are counted from the step on: a phase that begins inside a group begins with the next one.
     source = Batches(recipe, settings["batch"])
@@ -84,6 +81,13 @@ def batches(settings: dict[str, Any], data: dict[str, Any], phase: int, step: in
     loader = DataLoader(rest, None, num_workers=workers, prefetch_factor=3 if workers else None)
     for group in loader:
         yield from group
+
+
+def _mix(values: dict[str, Any]) -> Mix:
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return Mix(**fields)
 
 
 def cut_log(path: Path, step: int) -> None:
