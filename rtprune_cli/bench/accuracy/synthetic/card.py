@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from rtprune_cli.bench.accuracy.synthetic.drawing import Drawing, Rule, Run
+from rtprune_cli.bench.accuracy.synthetic.drawing import Drawing, Rule
 from rtprune_cli.bench.accuracy.synthetic.setting import Column, Type, field, fitting
 from rtprune_cli.bench.accuracy.synthetic.words import Writer
 from rtprune_cli.scoring.flatten import plain
@@ -38,12 +38,9 @@ def make_drawing(layout: str, rng: random.Random) -> tuple[Drawing, dict[str, st
     """A page of a layout, and the groups it belongs to."""
     if layout in INSIDE:
         page = _trained(rng, *INSIDE[layout])
-        lines = tuple(
-            tuple(Run(run.text, run.left, run.baseline, run.font, run.size) for run in line) for line in page.lines
-        )
         rules = tuple(rule for block in page.blocks for rule in block.rules)
         width = pages.RULE * page.size
-        drawing = Drawing(page.width, page.height, lines, rules, width, page.ink, page.paper)
+        drawing = Drawing(page.width, page.height, tuple(page.lines), rules, width, page.ink, page.paper)
         return drawing, {"font": pages.FONTS[page.font], "range": "inside"}
     setter = _Setter(rng)
     drawing = {"two-columns": setter.two_columns, "form": setter.form}[layout]()
@@ -108,7 +105,7 @@ class _Setter:
         pitch = self._rng.uniform(*PITCH) * self._px
         return Type(self.font, self._size, pitch), self._rng.uniform(0.2, 0.8) * (self._height - lines * pitch)
 
-    def _drawing(self, lines: Sequence[tuple[Run, ...]], rules: Sequence[Rule] = ()) -> Drawing:
+    def _drawing(self, lines: Sequence[pages.Line], rules: Sequence[Rule] = ()) -> Drawing:
         ink, paper = self._rng.uniform(*pages.INK), self._rng.uniform(*pages.PAPER)
         width = 1.5 * self._px
         return Drawing(self._width, self._height, tuple(lines), tuple(rules), width, ink, paper)

@@ -7,25 +7,12 @@ from typing import Any
 
 import pymupdf
 
+from rtprune_cli.tiny.pages import Line, line_text
+
 DPI = 200  # `rtprune ocr` rasterises at it by default
 
 Rule = tuple[float, float, float, float]
 """A straight line on the page: x and y of its ends, pt."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """Text on one baseline in one font of PyMuPDF's built-in ones, by their short names. Lengths in pt."""
-
-    text: str
-    left: float
-    baseline: float
-    font: str
-    size: float
-
-
-Line = tuple[Run, ...]
-"""What the truth has in one line: one run, or the cells of a row."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +30,7 @@ class Drawing:
     @property
     def text(self) -> str:
         """The truth: runs of a line with a space between."""
-        return "\n".join(" ".join(run.text for run in line) for line in self.lines)
+        return "\n".join(map(line_text, self.lines))
 
 
 def box(left: float, top: float, right: float, bottom: float) -> list[Rule]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rtprune_cli.bench.accuracy.synthetic.drawing import Line, Rule, Run, box
-from rtprune_cli.tiny.pages import text_width
+from rtprune_cli.bench.accuracy.synthetic.drawing import Rule, box
+from rtprune_cli.tiny.pages import Line, Run, text_width
 
 # Letters of the built-in fonts stay within these shares of the size above and below the baseline.
 ASCENT, DESCENT = 0.78, 0.25
