@@ -69,6 +69,14 @@ def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["cpu", "full"])
+def test_every_phase_makes_batches(config: Path) -> None:
+    settings = json.loads(config.read_text())
+    for phase in range(len(settings["data"]["phases"])):
+        batch = next(train.batches({"batch": 1}, settings["data"], phase, step=0, workers=0))
+        assert batch["ids"].shape[1] > 1
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["cpu", "full"])
 def test_the_weights_fit_the_package(config: Path) -> None:
     sizes = json.loads(config.read_text())["model"]
     with torch.device("meta"):
