@@ -27,7 +27,7 @@ def page_of(seed: int, mode: str = "tiny", layout: str | None = None) -> pages.P
 def tagged(page: pages.Page) -> str:
     """What the model should write for the markdown prompt, without the end of text."""
     names = {charset.encode(c)[0]: c for c in charset.CHARACTERS} | dict(enumerate(charset.SPECIALS))
-    return "".join(names[token.id] for token in script(page, "markdown")[:-1])
+    return "".join(names[token.id] for token in script(page, "markdown", glyphs(page))[:-1])
 
 
 def test_equal_seeds_give_equal_pages() -> None:
@@ -116,7 +116,7 @@ def test_the_text_is_what_stands_on_the_page() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_free_prompt_asks_for_the_text(seed: int) -> None:
     page = page_of(seed)
-    tokens = script(page, "free")
+    tokens = script(page, "free", glyphs(page))
     assert charset.decode([token.id for token in tokens]) == page.text
     assert tokens[-1].id == charset.EOS
 

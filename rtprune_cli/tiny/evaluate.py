@@ -29,7 +29,7 @@ from rtprune_cli.records import Box, PrunedTokens, Views
 from rtprune_cli.tiny import CHECKPOINT
 from rtprune_cli.tiny.drawing import render
 from rtprune_cli.tiny.pages import FONTS, RANGES, Mix, Page
-from rtprune_cli.tiny.script import script
+from rtprune_cli.tiny.script import glyphs, script
 from rtprune_cli.tiny.synth import make_page
 from rtprune_cli.views import make_views
 
@@ -80,7 +80,7 @@ def measure(model: OcrModel, pages: Sequence[Page], options: PruneOptions, promp
         part, left = read(model, views_of(pages[i : i + BATCH]), options, prompt)
         texts += part
         pruned += left
-    truths = [model.decode_text([token.id for token in script(page, prompt)[:-1]]) for page in pages]
+    truths = [model.decode_text([token.id for token in script(page, prompt, glyphs(page))[:-1]]) for page in pages]
     boxes: dict[str, Any] = {}
     if prompt == "markdown":
         both = [[to_markdown(raw, size=CANVAS, page=1, tables="markdown") for raw in raws] for raws in (truths, texts)]

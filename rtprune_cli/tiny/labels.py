@@ -78,7 +78,7 @@ def make_labels(page: Page, prompt: str, zoom: float) -> Labels:
         if g.id not in (SPACE, NEWLINE, EOS):
             x, y = _inside(g.at, side)
             patches[y // PATCH, x // PATCH] = g.id
-    tokens = script(page, prompt)
+    tokens = script(page, prompt, text)
     return Labels(
         gray=quick_view(page, zoom),
         ids=np.array([t.id for t in tokens]),

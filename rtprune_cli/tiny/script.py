@@ -59,15 +59,14 @@ def glyphs(page: Page) -> list[Glyph]:
     return found
 
 
-def script(page: Page, prompt: str) -> list[Token]:
-    """The tokens for the prompt ``free`` or ``markdown``, the end of text last."""
-    text = glyphs(page)
-    if prompt == "free" and text:
+def script(page: Page, prompt: str, text: list[Glyph]) -> list[Token]:
+    """The tokens for the prompt ``free`` or ``markdown``, the end of text last; ``text`` are the page's `glyphs`."""
+    if prompt == "markdown" and page.blocks:
+        tokens = list(_markdown(page, text))
+        return [*tokens, Token(EOS, tokens[-1].at, tokens[-1].line, tokens[-1].column)]
+    if text:
         return [Token(g.id, g.at, g.line, g.column, index) for index, g in enumerate(text)]
-    if not page.blocks or (prompt == "free" and not text):
-        return [Token(EOS, on_view(page, 0.0, 0.0), 0, 0)]
-    tokens = list(_markdown(page, text))
-    return [*tokens, Token(EOS, tokens[-1].at, tokens[-1].line, tokens[-1].column)]
+    return [Token(EOS, on_view(page, 0.0, 0.0), 0, 0)]
 
 
 def box_999(page: Page, box: Box) -> tuple[int, int, int, int]:

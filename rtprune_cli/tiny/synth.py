@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rtprune_cli.tiny import writing
 from rtprune_cli.tiny.pages import (
@@ -30,7 +30,7 @@ from rtprune_cli.tiny.pages import (
     Run,
     Wear,
     text_width,
-)  # fmt: skip
+)
 
 
 def make_page(seed: int, mix: Mix | None = None, mode: str = "tiny") -> Page:
@@ -44,7 +44,7 @@ class _Stack:
 
     block: Block
     height: float
-    after: float = 0.0  # room below
+    after: float  # room below
 
 
 class _Setter:
@@ -153,7 +153,7 @@ class _Setter:
         title = self._title()
         width = (self._right - self._left - gutter) / 2
         head = 0.5 * self._size
-        blocks = [_moved(title.block, 0.0, head)]
+        blocks = [_moved(title.block, head)]
         for start in (self._left, self._left + width + gutter):
             y = head + title.height + title.after
             left = max(1, self._count - 2)
@@ -161,7 +161,7 @@ class _Setter:
                 count = min(left, self._rng.randint(2, 8))
                 for stack in self._paragraph(count, start, start + width):
                     if y + stack.height <= self._height:
-                        blocks.append(_moved(stack.block, 0.0, y))
+                        blocks.append(_moved(stack.block, y))
                     y += stack.height + stack.after
                 left -= count
         return blocks
@@ -239,7 +239,7 @@ class _Setter:
         spare -= y
         blocks = []
         for stack in fit:
-            blocks.append(_moved(stack.block, 0.0, y))
+            blocks.append(_moved(stack.block, y))
             extra = self._rng.random() * min(spare, self._size) if self._rng.random() < 0.5 else 0.0
             y += stack.height + stack.after + extra
             spare -= extra
@@ -284,12 +284,9 @@ def _around(boxes: Sequence[Box]) -> Box:
     return min(lefts), min(tops), max(rights), max(bottoms)
 
 
-def _moved(block: Block, dx: float, dy: float) -> Block:
+def _moved(block: Block, down: float) -> Block:
     def shift(box: Box) -> Box:
-        return box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy
+        return box[0], box[1] + down, box[2], box[3] + down
 
-    lines = tuple(
-        tuple(Run(run.text, run.left + dx, run.baseline + dy, run.font, run.size) for run in line)
-        for line in block.lines
-    )
+    lines = tuple(tuple(replace(run, baseline=run.baseline + down) for run in line) for line in block.lines)
     return Block(block.kind, shift(block.box), lines, tuple(shift(rule) for rule in block.rules))

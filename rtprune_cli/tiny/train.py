@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from rtprune_cli.model import load, pick_device
+from rtprune_cli.model import load, pick_device, pick_dtype
 from rtprune_cli.options import ModelOptions
 from rtprune_cli.tiny.labels import Batch, Batches, Recipe
 from rtprune_cli.tiny.losses import Heads, Objective, total_loss
@@ -49,12 +49,6 @@ def rate(elapsed: float, total: float, step: int, settings: dict[str, Any]) -> f
     """Factor of the learning rates at ``elapsed`` of ``total`` seconds."""
     left = (1 - elapsed / total) / settings["decay_share"]
     return min(1.0, (step + 1) / settings["warmup_steps"], max(left, 0.0))
-
-
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has units for it, else float32."""
-    has_units = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if has_units else torch.float32
 
 
 def keep_freed_memory() -> None:
@@ -123,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
     settings, raw = config["training"], raw_config(config["model"])
     seconds = 60 * (settings["minutes"] if options.minutes is None else options.minutes)
     device = pick_device(options.device)
-    dtype = fast_dtype(device)
+    dtype = pick_dtype("auto", device)
     options.output.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(settings["seed"])
