@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rtprune_cli import devices, experts
 from rtprune_cli.decoding import Decoder, Failure, assemble
-from rtprune_cli.decoding.faults import failure_of, free_memory
 from rtprune_cli.errors import EnvironmentFault, OutOfMemoryError, PageFailedError, RtpruneError
-from rtprune_cli.memory import plan
+from rtprune_cli.failures import OVERFLOW, failure_of, free_memory
+from rtprune_cli.graphs import Graphs
+from rtprune_cli.memory import ENCODE_GRAPHS, PRUNE_GRAPHS, plan
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import Mode, OcrOptions, PruneOptions
 from rtprune_cli.pruning import PendingPrune, Pruner
@@ -36,7 +38,6 @@ from rtprune_cli.records import (
 )
 from rtprune_cli.report import failure_record
 from rtprune_cli.timing import Span
-from rtprune_cli.views import SIDES
 
 log = logging.getLogger("rtprune")
 
@@ -95,6 +96,9 @@ class ReadingFailed(Exception):
         self.failure = failure
 
 
+_Encoded = tuple[list[VisualTokens], PendingPrune, Span, Span]  # with the times of both
+_Pending = tuple[Sequence[tuple["Job", Request]], _Encoded]
+
 # Asks for readings, or with a prompt for decoding alone
 Steps = Generator["Request | DecoderInput", Any, PageResult]
 
@@ -121,10 +125,19 @@ class Engine:
         self._text = prompt
         self._to_encode: deque[tuple[Job, Request]] = deque()
         self._pruners: dict[PruneOptions, Pruner] = {}
-        size = plan(model.network.config, SIDES[mode], options.decode, model.device, model.dtype)
+        size = plan(model.network.config, mode, options.decode, model.device, model.dtype)
         log.info("%d pages together, a cache for %d tokens", size.rows, size.pool_tokens)
-        self._encoded_pixels = size.encoded_pixels
-        self._ahead = max(1, size.encoded_pixels // SIDES[mode] ** 2)
+        log.info("attention: %s; experts: %s", model.attention, model.experts)
+        if size.lacking:
+            log.warning(
+                "%s lacks %.1f GB for one page in mode %s: pages may fail; a smaller --mode takes less",
+                model.device, size.lacking / 1e9, mode,
+            )  # fmt: skip
+        self._encoded_pages, self._encoded_pixels = size.encoded_pages, size.encoded_pixels
+        self._recorded_pixels = size.recorded_pixels
+        recorded = options.decode.cuda_graphs and _recordable(model, size.rows)
+        self._encodings = Graphs(options.decode.cuda_graphs, most=ENCODE_GRAPHS)
+        self._prunings = Graphs(options.decode.cuda_graphs, most=PRUNE_GRAPHS)
         self.decoder = Decoder(
             model.network,
             options.decode,
@@ -132,18 +145,23 @@ class Engine:
             ngram_exempt=model.ngram_exempt,
             rows=size.rows,
             pool_tokens=size.pool_tokens,
+            capacity=size.capacity,
+            prompt_tokens=size.prompt_tokens,
+            graphs=Graphs(recorded, most=size.graphs),
         )
 
     @property
     def hungry(self) -> bool:
         """Whether the encoder should have more pages: a batch for the free rows, or to work ahead."""
-        return len(self._to_encode) < self._ahead and self.decoder.waiting < self.decoder.free_rows + self._ahead
+        ahead = self._encoded_pages
+        return len(self._to_encode) < ahead and self.decoder.waiting < self.decoder.free_rows + ahead
 
     def advance(self, job: Job, value: Any) -> None:
         """Give a page what it waits for, and take what it asks for next.
 
         Raises:
             RtpruneError: what the page found concerns all pages.
+            torch.AcceleratorError: the GPU failed.
         """
         failure = value if isinstance(value, Failure) else None
         try:
@@ -154,7 +172,7 @@ class Engine:
             raise
         except Exception as error:
             assert job.page is not None
-            reason = error.failure if isinstance(error, ReadingFailed) else Failure(type(error).__name__)
+            reason = error.failure if isinstance(error, ReadingFailed) else failure_of(error)
             log.debug("page %d of %s failed", job.page.page, job.page.document.name, exc_info=True)
             job.end(failed_page(job.page, page_error(job.page, reason)))
         else:
@@ -172,7 +190,7 @@ class Engine:
             EnvironmentFault: the GPU failed.
         """
         starved = self.decoder.waiting < self.decoder.free_rows
-        batch = self._next_batch() if starved or flush or len(self._to_encode) >= self._ahead else []
+        batch = self._next_batch() if starved or flush or len(self._to_encode) >= self._encoded_pages else []
         try:
             # On a GPU both are only queued: the encoder's work first, so that it is through when the block is.
             pending = self._encode(batch)
@@ -198,14 +216,14 @@ class Engine:
             if len(kinds) > 1:
                 continue
             pixels += item[1].views.pixels
-            if batch and pixels > self._encoded_pixels:
+            if len(batch) == self._encoded_pages or (batch and pixels > self._encoded_pixels):
                 break
             batch.append(item)
         for item in batch:
             self._to_encode.remove(item)
         return batch
 
-    def _encode(self, batch: Sequence[tuple[Job, Request]]) -> list[tuple[Sequence[tuple[Job, Request]], Any]]:
+    def _encode(self, batch: Sequence[tuple[Job, Request]]) -> list[_Pending]:
         """Queue the vision encoder and the pruning of a batch. One that fails is halved until a page stands alone."""
         if not batch:
             return []
@@ -215,6 +233,10 @@ class Engine:
             log.debug("encoding %d pages failed", len(batch), exc_info=True)
             failure = failure_of(error)
         # Only here, outside the handler, is the traceback gone that kept the batch's tensors alive.
+        return self._halved(batch, failure)
+
+    def _halved(self, batch: Sequence[tuple[Job, Request]], failure: Failure) -> list[_Pending]:
+        """A batch that failed, encoded again in halves; a page that failed alone is done."""
         if failure.out_of_memory:
             free_memory()
         if len(batch) == 1:
@@ -222,33 +244,56 @@ class Engine:
             return []
         half = len(batch) // 2
         if failure.out_of_memory:
+            self._encoded_pages = half
             self._encoded_pixels = max(1, self._encoded_pixels // 2)
         return self._encode(batch[:half]) + self._encode(batch[half:])
 
-    def _encode_once(self, requests: Sequence[Request]) -> tuple[list[VisualTokens], PendingPrune, Span, Span]:
+    def _encode_once(self, requests: Sequence[Request]) -> _Encoded:
         views, options = [request.views for request in requests], requests[0].options
         encode = Span(self.model.device)
         pixels = self.model.pixels(views)
-        tokens = self.model.encode(views, pixels, attention=options.reads_attention)
+        recorded = sum(view.pixels for view in views) <= self._recorded_pixels
+        tokens = self.model.encode(
+            views, pixels, attention=options.reads_attention, graphs=self._encodings if recorded else None
+        )
         encode.end()
         if options not in self._pruners:
-            self._pruners[options] = Pruner(options, self._instruction() if options.reads_instruction else None)
+            instruction = self._instruction() if options.reads_instruction else None
+            self._pruners[options] = Pruner(options, instruction, graphs=self._prunings)
         prune = Span(self.model.device)
         return tokens, self._pruners[options].start(tokens, pixels), encode, prune.end()
 
     def _instruction(self) -> Tensor:
         """Embeddings (M, D) of the prompt's text, without its bos."""
-        before, after = self.model.prompt_ids(self._text)
-        return self.model.embed([*before[1:], *after])
+        before, after = self.model.prompt_embeds(self._text)
+        return torch.cat([before[1:], after])
 
-    def _prompt(self, pending: Iterable[tuple[Sequence[tuple[Job, Request]], Any]]) -> None:
+    def _prompt(self, pending: list[_Pending]) -> None:
         """Pages whose pruning is through wait for a row."""
-        for batch, (tokens, pruning, encode, prune) in pending:
-            for (job, request), visual, pruned in zip(batch, tokens, pruning.result(), strict=True):
-                before, after = (self.model.embed(ids) for ids in self.model.prompt_ids(self._text))
-                prompt = assemble(before, pruned, after)
-                job.prompted = Prompted(request, visual, pruned, prompt, len(batch), encode, prune)
-                self.decoder.add(job, prompt)
+        while pending:
+            batch, encoded = pending.pop(0)
+            try:
+                made = self._prompted([request for _, request in batch], *encoded)
+            except Exception as error:
+                log.debug("pruning %d pages failed", len(batch), exc_info=True)
+                failure = failure_of(error)
+            else:
+                for (job, _), prompted in zip(batch, made, strict=True):
+                    job.prompted = prompted
+                    self.decoder.add(job, prompted.prompt)
+                continue
+            del encoded
+            pending[:0] = self._halved(batch, failure)
+
+    def _prompted(
+        self, requests: Sequence[Request], tokens: list[VisualTokens], pruning: PendingPrune, encode: Span, prune: Span
+    ) -> list[Prompted]:
+        made = []
+        for request, visual, pruned in zip(requests, tokens, pruning.result(), strict=True):
+            before, after = self.model.prompt_embeds(self._text)
+            prompt = assemble(before, pruned, after)
+            made.append(Prompted(request, visual, pruned, prompt, len(requests), encode, prune))
+        return made
 
     def _decoded(self, job: Job, result: Decoded | Failure) -> None:
         if isinstance(result, Failure) or job.prompted is None:
@@ -261,6 +306,17 @@ class Engine:
             "prune": made.prune.milliseconds / made.pages,
         }
         self.advance(job, Reading(made.request.views, made.tokens, made.pruned, made.prompt, result, milliseconds))
+
+
+def _recordable(model: OcrModel, rows: int) -> bool:
+    """Whether steps of so many rows can be recorded on the model's device; says so where they cannot."""
+    if model.device.type != "cuda" or not experts.waits(devices.capability(model.device), model.dtype, rows):
+        return True
+    log.warning(
+        "steps of %d pages cannot be recorded on this GPU and take longer: give --batch-size %d or less",
+        rows, experts.DENSE_TOKENS,
+    )  # fmt: skip
+    return False
 
 
 def failed(document: Document, page: int | None, error: RtpruneError) -> PageResult:
@@ -282,4 +338,5 @@ def page_error(page: PageImage, failure: Failure) -> PageFailedError:
     if failure.out_of_memory:
         hint = "Use a smaller --mode, --dtype bfloat16, or --device cpu"
         return OutOfMemoryError(f"{name} does not fit into memory on its own", hint)
-    return PageFailedError(f"{name} could not be read ({failure.kind})", "Run again with -vv for the traceback")
+    hint = "Use --dtype bfloat16 or float32" if failure.kind == OVERFLOW else "Run again with -vv for the traceback"
+    return PageFailedError(f"{name} could not be read ({failure.kind})", hint)

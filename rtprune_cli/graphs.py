@@ -1,18 +1,29 @@
-"""What keeps a GPU's queue full: work that is recorded once and replayed, and results that are fetched without a stop.
+"""What keeps a GPU's queue full: work that is recorded once and replayed, and numbers sent and fetched without a stop.
 
-On a CPU both are the plain thing.
+On a CPU all of it is the plain thing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rtprune_cli.failures import free_memory, is_out_of_memory
+
 log = logging.getLogger("rtprune")
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host's on the device, without a wait for what is queued there: it goes by pinned memory."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class Fetch:
@@ -34,47 +45,117 @@ class Fetch:
         return self._host
 
 
+class _Recording(NamedTuple):
+    graph: torch.cuda.CUDAGraph
+    inputs: Sequence[Tensor]
+    result: Any
+
+
 class Graphs:
     """Runs functions of one kind, each known by a key; on a GPU a key's second run is recorded as a CUDA graph.
 
-    A recorded function runs on the memory that it saw: what it reads and writes must stay where it is, and what it
-    returns is overwritten by the next replay. The first run of a key is a plain one, since kernels are loaded and
+    A recorded function runs on the memory that it saw: its inputs are copied there before each replay, and all else
+    that it reads and writes must stay where it is. The first run of a key is a plain one, since kernels are loaded and
     workspaces allocated then, which a recording may not do; it also spares the recording to keys that come only once.
-    A function that cannot be recorded, as where a kernel of this GPU or precision looks at the host, is called from
-    then on.
+    When a function cannot be recorded, all are called from then on, and a warning says so.
     """
 
-    def __init__(self, enabled: bool = True) -> None:
+    def __init__(self, enabled: bool = True, *, most: int = 64) -> None:
+        """``most``: so many recordings are kept, those used last; each takes some 10 MB of the GPU's memory."""
+        self.failed = False
         self._enabled = enabled
+        self._most = most
         self._seen: set[Hashable] = set()
-        self._recorded: dict[Hashable, tuple[torch.cuda.CUDAGraph, Any]] = {}
+        self._recorded: OrderedDict[Hashable, _Recording] = OrderedDict()
         self._memory: Any = None  # one pool for all: they never run at the same time
+        self._stream: Any = None
 
     def recording(self, device: torch.device) -> bool:
         """Whether functions on this device are recorded at all."""
-        return self._enabled and device.type == "cuda"
+        return self._enabled and not self.failed and device.type == "cuda"
 
-    def run(self, key: Hashable, function: Callable[[], Any]) -> Any:
-        """The result of ``function``, called or replayed. Only for devices on which :meth:`recording` is true."""
-        if key not in self._seen or not self._enabled:
+    @property
+    def recorded(self) -> int:
+        """Recordings that are kept now."""
+        return len(self._recorded)
+
+    def run(self, key: Hashable, function: Callable[..., Any], *inputs: Tensor) -> Any:
+        """What ``function(*inputs)`` returns, called or replayed; the next replay writes to the same memory.
+
+        Only for devices on which :meth:`recording` is true. The inputs of a key have one shape each.
+
+        Raises:
+            torch.OutOfMemoryError: for want of memory, also to record.
+        """
+        recording = self._recorded.get(key)
+        if recording is None and key in self._seen and not self.failed:
+            recording = self._record(function, [each.clone() for each in inputs])
+            if recording is not None:
+                self._keep(key, recording)
+        if recording is None:
             self._seen.add(key)
-            return function()
-        if key not in self._recorded:
-            try:
-                self._recorded[key] = self._record(function)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception:  # a broken GPU raises again below
-                self._enabled = False
-                log.info("the GPU's work cannot be recorded and is queued call by call", exc_info=True)
-                return function()
-        graph, result = self._recorded[key]
-        graph.replay()
-        return result
+            return function(*inputs)
+        self._recorded.move_to_end(key)
+        for mine, new in zip(recording.inputs, inputs, strict=True):
+            mine.copy_(new)
+        recording.graph.replay()
+        return recording.result
 
-    def _record(self, function: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
+    def clear(self) -> None:
+        """Let all recordings go, as when memory that they read is used otherwise. Waits for those that still run."""
+        if self._recorded:
+            torch.cuda.synchronize()
+        self._recorded.clear()
+        self._memory = None  # torch gives a pool that no recording holds to no other
+
+    def _keep(self, key: Hashable, recording: _Recording) -> None:
+        if len(self._recorded) >= self._most:
+            torch.cuda.synchronize()  # it may still run
+            self._recorded.popitem(last=False)
+        self._recorded[key] = recording
+
+    def _record(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> _Recording | None:
+        """The recording; None where there can be none. Where memory is short, what others left unused is freed once."""
+        for more in (True, False):
+            try:
+                return self._capture(function, inputs)
+            except Exception as error:  # a broken GPU raises again in the plain call
+                if not is_out_of_memory(error):
+                    self.failed = True
+                    log.warning("the GPU's work cannot be recorded: every call is queued by itself, which is slower")
+                    log.debug("the recording", exc_info=True)
+                    return None
+                if not more:
+                    raise
+            free_memory()  # outside of the handler, where no traceback keeps the function's tensors alive
+        return None
+
+    def _capture(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> _Recording:
+        """What torch.cuda.graph does, with two differences: the current stream comes back however it ends, and the
+        memory that other work keeps for itself is not emptied each time."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
-            result = function()
-        self._memory = graph.pool()
-        return graph, result
+        self._memory = self._memory or torch.cuda.graph_pool_handle()
+        self._stream = self._stream or torch.cuda.Stream()
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self._stream):
+            try:
+                graph.capture_begin(pool=self._memory, capture_error_mode="thread_local")
+                result = function(*inputs)
+                graph.capture_end()
+            except BaseException:
+                self._abandon(graph)
+                raise
+        return _Recording(graph, inputs, result)
+
+    def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
+        """End a recording that failed, for the stream and for the allocator, so that both can be used again.
+
+        Each may have ended by itself already. Before torch 2.12 the allocator does not when the stream's end fails, and
+        takes a recording to be under way for ever (pytorch issue 180395).
+        """
+        with suppress(Exception):
+            graph.capture_end()
+        with suppress(Exception):
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._memory)
+        if not self._recorded:
+            self._memory = None

@@ -5,25 +5,26 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtprune_cli import __version__
 from rtprune_cli.hub import cached_models
 from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    import torch
+
+    from rtprune_cli.options import Mode
+
 PACKAGES = ("torch", "transformers", "huggingface_hub", "tokenizers", "pymupdf", "pillow", "pot")
-GPU_MEMORY_GIB = 8  # the weights take 6.7 GB in bfloat16
+PARAMETERS = 3_335_504_128  # of the default model
 
 
 def collect() -> dict[str, Any]:
     """Facts as plain values, ready for JSON. ``missing`` lists what keeps the default model from running well."""
     import torch
 
-    gpus: list[dict[str, Any]] = [
-        {"device": f"cuda:{i}", "name": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
-        for i in range(torch.cuda.device_count())
-        for properties in [torch.cuda.get_device_properties(i)]
-    ]
+    gpus = [_gpu(index) for index in range(torch.cuda.device_count())]
     models: list[dict[str, Any]] = [
         {"name": m.name, "revision": m.revision, "size_mib": round(m.size / 2**20, 1), "folder": str(m.folder)}
         for m in cached_models()
@@ -42,14 +43,64 @@ def collect() -> dict[str, Any]:
     }
 
 
+def _gpu(index: int) -> dict[str, Any]:
+    """A GPU and what it is good for, by the plan that a run would make where nothing else uses it."""
+    import torch
+
+    from rtprune_cli.bench.arch import read_arch
+    from rtprune_cli.devices import capability, pick_dtype
+    from rtprune_cli.experts import describe
+
+    device, properties = torch.device("cuda", index), torch.cuda.get_device_properties(index)
+    dtype, found, text = pick_dtype("auto", device), capability(device), read_arch("deepseek-ocr")["language_config"]
+    pages, words = good_for(properties.total_memory, dtype)
+    return {
+        "device": f"cuda:{index}",
+        "name": properties.name,
+        "memory_gib": round(properties.total_memory / 2**30, 1),
+        "capability": None if found is None else f"{found[0]}.{found[1]}",
+        "dtype": str(dtype).removeprefix("torch."),
+        "experts": describe(device, dtype, text["num_experts_per_tok"], text["n_routed_experts"]),
+        "pages_together": pages,
+        "good_for": words,
+    }
+
+
+def good_for(memory: int, dtype: torch.dtype) -> tuple[dict[Mode, int], str]:
+    """Pages that a card of so many bytes decodes together in each mode that it holds, and that in words.
+
+    An estimate: it counts what rtprune plans, on a card that nothing else uses.
+    """
+    from rtprune_cli.bench.arch import read_arch
+    from rtprune_cli.memory import CONTEXT_BYTES, fit, needed_bytes
+    from rtprune_cli.model import build_config
+    from rtprune_cli.options import MODES, DecodeOptions
+
+    options, config = DecodeOptions(), build_config(read_arch("deepseek-ocr"))
+    weights = PARAMETERS * dtype.itemsize
+    usable = int(options.memory_fraction * memory) - CONTEXT_BYTES - weights
+    plans = {mode: fit(config, mode, options, "cuda", dtype, usable) for mode in MODES}
+    pages = {mode: plan.rows for mode, plan in plans.items() if not plan.lacking}
+    least = (weights + CONTEXT_BYTES + needed_bytes(config, "base", dtype)) / options.memory_fraction
+    name = DEFAULT_MODEL.partition("/")[2]
+    if not pages:
+        return (
+            pages,
+            f"too small for {name}, which takes {least / 1e9:.1f} GB in mode base; this has {memory / 1e9:.1f}",
+        )
+    words = ", ".join(f"{rows} in {mode}" for mode, rows in pages.items())
+    without = "".join(f"; too small for mode {mode}" for mode in MODES if mode not in pages)
+    return pages, f"{name} in {str(dtype).removeprefix('torch.')}, pages together: {words}{without}"
+
+
 def _missing(gpus: list[dict[str, Any]], models: list[str], cuda: str | None) -> list[str]:
     lacks = []
     if not gpus and cuda is None:
         lacks.append("a CUDA build of torch (this one is for the CPU only): see pytorch.org, then pip install it")
     elif not gpus:
         lacks.append("an NVIDIA GPU that torch can see: check nvidia-smi; without one use --device cpu")
-    elif max(gpu["memory_gib"] for gpu in gpus) < GPU_MEMORY_GIB:
-        lacks.append(f"a GPU with {GPU_MEMORY_GIB} GiB or more for {DEFAULT_MODEL}")
+    elif all(gpu["pages_together"] == {} for gpu in gpus):
+        lacks.append(f"a GPU that holds {DEFAULT_MODEL}: {gpus[0]['good_for']}")
     if DEFAULT_MODEL not in models:
         lacks.append(f"the default model: rtprune models pull {DEFAULT_MODEL} (6.7 GB), or use --model {BUNDLED_MODEL}")
     return lacks
@@ -61,9 +112,11 @@ def render(facts: dict[str, Any]) -> str:
     lines += [(name, found or "not installed") for name, found in facts["packages"].items()]
     memory = "unknown" if facts["memory_gib"] is None else f"{facts['memory_gib']} GiB memory"
     lines.append(("cpu", f"{facts['cpu_cores']} cores, {memory}"))
-    lines += [("gpu", f"{gpu['device']}: {gpu['name']}, {gpu['memory_gib']} GiB") for gpu in facts["gpus"]] or [
-        ("gpu", "none")
-    ]
+    for gpu in facts["gpus"]:
+        lines.append(("gpu", f"{gpu['device']}: {gpu['name']}, {gpu['memory_gib']} GiB, {gpu['dtype']}"))
+        lines += [("", gpu["good_for"]), ("", f"experts: {gpu['experts']}")]
+    if not facts["gpus"]:
+        lines.append(("gpu", "none"))
     lines += [("model", f"{m['name']} ({m['revision']}, {m['size_mib']} MiB)") for m in facts["models"]]
     lines += [("missing", lack) for lack in facts["missing"]]
     return "\n".join(f"{name:<16} {value}" for name, value in lines)

@@ -1,4 +1,8 @@
-"""How much is done at a time: rows of the decoder, its cache, images of one encoding, from the memory that is free."""
+"""How much is done at a time: rows of the decoder, its cache, pages of one encoding, from the memory that is free.
+
+All bytes are estimates from the configuration, on the safe side; none was measured on a GPU yet. What a card is good
+for is said by `rtprune info` from the same plan.
+"""
 
 from __future__ import annotations
 
@@ -10,37 +14,129 @@ from typing import Any
 import torch
 
 from rtprune_cli.decoding.cache import bytes_per_token
-from rtprune_cli.options import DecodeOptions
+from rtprune_cli.decoding.decoder import PROMPT_TOKENS
+from rtprune_cli.options import DecodeOptions, Mode
+from rtprune_cli.views import MAX_TILES, SIDES, TILE
 
-# More rows than these gain little: on a GPU the weights are read once for all of them, on a CPU arithmetic rules.
-MOST_ROWS = {"cuda": 128, "cpu": 32}
-USUAL_PAGE = 1536  # tokens of prompt and output; longer ones make others wait, see decoding/decoder.py
+# On a GPU the weights are read once for all rows: at 128 they are still half of the bytes of a step. On a CPU
+# arithmetic rules, and more gain little.
+MOST_ROWS = {"cuda": 256, "cpu": 32}
+USUAL_PAGE = 1536  # tokens of prompt and output; longer ones make others wait, see decoding/places.py
 LONGEST_PAGE = 8192 + 64  # all positions of the decoder, and the steps of a page that has ended but is not looked at
-# Pixels of one encoding. A CPU does one page after the other as fast, and its caches hold it.
+# Rows get places of one fixed size where so many of this size have room: places that grow copy the cache and lose the
+# recorded steps each time.
+FIXED_PLACE, FIXED_ROWS = 4096, 128
+# Pages of one encoding: these, or as many as have these pixels. A CPU does one after the other as fast, and its caches
+# hold it.
+ENCODED_PAGES = {"cuda": 8, "cpu": 1}
 ENCODED_PIXELS = {"cuda": 8 * 1024**2, "cpu": 1}
-ENCODER_SHARE = 0.2  # of the memory that may be used, where that is less
-PREFILL_BYTES = 1_500_000_000  # of the widest layer over the tokens of one prefill, and the fragments between
+LEAST_PROMPT_TOKENS = 2048  # more than any single prompt has
+# Encodings of more pixels are not recorded: they keep a GPU busy for longer than their launches take.
+RECORDED_PIXELS = 5 * 1024**2
+MOST_GRAPHS, LEAST_GRAPHS = 64, 8  # recorded steps; a run of pages alike needs 10 to 30
+ENCODE_GRAPHS, PRUNE_GRAPHS = 8, 4
+# Shares of the memory that is left beside the least of each, where that is less than the most
+ENCODER_SHARE, RECORDED_SHARE, PREFILL_SHARE, GRAPHS_SHARE = 0.2, 0.1, 0.1, 0.05
+GRAPH_BYTES = 10_000_000  # of one recorded step: some 900 kernels and their arguments
+OVERHEAD_BYTES = 300_000_000  # workspaces of cuBLAS and cuDNN, and fragments between what is in use
+CONTEXT_BYTES = 500_000_000  # CUDA's own, and the code of the kernels
 PATCH = 16  # pixels of SAM's patches each way
+FLOAT32 = 4  # bytes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``rows`` of the decoder, tokens of its cache, pixels of one encoding (at least one page goes in any case)."""
+    """What is done at a time. Tokens are those of prompts and texts together.
+
+    ``rows`` of the decoder and ``pool_tokens`` of their cache, in places of ``capacity`` tokens each, or None: places
+    grow with their pages. ``prompt_tokens`` of one prefill. ``encoded_pages`` of one encoding, with at most
+    ``encoded_pixels`` (one page goes in any case), recorded up to ``recorded_pixels``. ``graphs`` recorded steps are
+    kept. ``lacking`` bytes are too few even for one page at a time.
+    """
 
     rows: int
     pool_tokens: int
+    capacity: int | None
+    prompt_tokens: int
+    encoded_pages: int
     encoded_pixels: int
+    recorded_pixels: int = 0
+    graphs: int = LEAST_GRAPHS
+    lacking: int = 0
 
 
-def plan(config: Any, side: int, options: DecodeOptions, device: torch.device, dtype: torch.dtype) -> Plan:
-    """What fits on this device now, with the weights there. ``config`` is the model's, ``side`` that of its views."""
-    usable = int(usable_bytes(device, options.memory_fraction))
-    image = encoder_bytes(config.vision_config, side, dtype)
-    images = max(1, min(ENCODED_PIXELS[device.type] // side**2, int(ENCODER_SHARE * usable) // image))
-    left = usable - images * image - (PREFILL_BYTES if device.type == "cuda" else 0)
-    tokens = max(left // bytes_per_token(config.text_config, dtype), LONGEST_PAGE)
-    rows = options.batch_size or max(1, min(MOST_ROWS[device.type], tokens // USUAL_PAGE))
-    return Plan(rows, min(tokens, rows * LONGEST_PAGE), images * side**2)
+def plan(config: Any, mode: Mode, options: DecodeOptions, device: torch.device, dtype: torch.dtype) -> Plan:
+    """What fits on this device now, with the weights there. ``config`` is the model's."""
+    return fit(config, mode, options, device.type, dtype, int(usable_bytes(device, options.memory_fraction)))
+
+
+def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch.dtype, usable: int) -> Plan:
+    """What fits into ``usable`` bytes beside the weights, on a device of this kind: ``cuda`` or ``cpu``."""
+    page, pixels = page_bytes(config.vision_config, mode, dtype), page_pixels(mode)
+    most_pages = max(ENCODED_PAGES[kind], ENCODED_PIXELS[kind] // pixels)
+    token = bytes_per_token(config.text_config, dtype)
+    if kind == "cpu":
+        tokens = max((usable - page) // token, LONGEST_PAGE)
+        rows = options.batch_size or max(1, min(MOST_ROWS[kind], tokens // USUAL_PAGE))
+        return Plan(rows, min(tokens, rows * LONGEST_PAGE), None, PROMPT_TOKENS[kind], most_pages, most_pages * pixels)
+    prompt, row = prompt_bytes(config.text_config, dtype), row_bytes(config.text_config, dtype)
+    needed = needed_bytes(config, mode, dtype)
+    spare = max(0, usable - needed)
+    pages = _more(1, most_pages, ENCODER_SHARE * spare, page + prune_bytes(mode, 1))
+    prompt_tokens = _more(LEAST_PROMPT_TOKENS, PROMPT_TOKENS[kind], PREFILL_SHARE * spare, prompt)
+    graphs = _more(LEAST_GRAPHS, MOST_GRAPHS, GRAPHS_SHARE * spare, GRAPH_BYTES)
+    recorded = _more(0, RECORDED_PIXELS // pixels, RECORDED_SHARE * spare, page)
+    left = usable - (pages + recorded) * page - prune_bytes(mode, pages) - OVERHEAD_BYTES
+    left -= prompt_tokens * prompt + graphs * GRAPH_BYTES
+
+    def fitting(tokens: int) -> int:
+        enough_for_the_longest = (left - LONGEST_PAGE * token) // row
+        return max(1, min(MOST_ROWS[kind], left // (tokens * token + row), enough_for_the_longest))
+
+    rows = options.batch_size or (fitting(FIXED_PLACE) if fitting(FIXED_PLACE) >= FIXED_ROWS else fitting(USUAL_PAGE))
+    tokens = min(max((left - rows * row) // token, LONGEST_PAGE), rows * LONGEST_PAGE)
+    capacity = min(LONGEST_PAGE, tokens // rows // 64 * 64)
+    return Plan(
+        rows,
+        tokens,
+        capacity if capacity >= FIXED_PLACE else None,
+        prompt_tokens,
+        pages,
+        pages * pixels,
+        recorded * pixels,
+        graphs,
+        max(0, needed - usable),
+    )
+
+
+def needed_bytes(config: Any, mode: Mode, dtype: torch.dtype) -> int:
+    """The least that a GPU must have free beside the weights to read one page at a time."""
+    text = config.text_config
+    return (
+        page_bytes(config.vision_config, mode, dtype)
+        + prune_bytes(mode, 1)
+        + LEAST_PROMPT_TOKENS * prompt_bytes(text, dtype)
+        + LEAST_GRAPHS * GRAPH_BYTES
+        + row_bytes(text, dtype)
+        + LONGEST_PAGE * bytes_per_token(text, dtype)
+        + OVERHEAD_BYTES
+    )
+
+
+def _more(least: int, most: int, share: float, each: int) -> int:
+    """As many as a share of the spare bytes allows beyond the least."""
+    return min(most, least + int(share) // each)
+
+
+def page_pixels(mode: Mode) -> int:
+    """Pixels of a page's views, at most."""
+    return int(SIDES[mode] ** 2 + (MAX_TILES * TILE**2 if mode == "gundam" else 0))
+
+
+def page_bytes(vision_config: Any, mode: Mode, dtype: torch.dtype) -> int:
+    """What one page takes in the encoder, which sees the global views first and then the tiles."""
+    view = encoder_bytes(vision_config, SIDES[mode], dtype)
+    return max(view, MAX_TILES * encoder_bytes(vision_config, TILE, dtype)) if mode == "gundam" else view
 
 
 def encoder_bytes(vision_config: Any, side: int, dtype: torch.dtype) -> int:
@@ -49,6 +145,26 @@ def encoder_bytes(vision_config: Any, side: int, dtype: torch.dtype) -> int:
     sam = vision_config.sam_config
     patches = (side // PATCH) ** 2
     return int(3 * sam.num_attention_heads * patches**2 * dtype.itemsize)
+
+
+def prompt_bytes(text_config: Any, dtype: torch.dtype) -> int:
+    """What one token takes in a prefill's widest layer: copies of its hidden state, and for each of its experts the
+    gathered state and the output, which are weighed and put in order again in float32."""
+    experts = text_config.num_experts_per_tok * (2 * dtype.itemsize + 2 * FLOAT32)
+    return int(text_config.hidden_size * (experts + 10 * dtype.itemsize))
+
+
+def row_bytes(text_config: Any, dtype: torch.dtype) -> int:
+    """What one row takes in a step beside the cache: the logits four times over in float32, and all experts' inner and
+    outer states where each is computed for every row (experts.py). Twice: plain, and in the recordings' memory."""
+    logits = 4 * FLOAT32 * text_config.vocab_size
+    widths = 3 * text_config.moe_intermediate_size + text_config.hidden_size
+    return int(2 * (logits + text_config.n_routed_experts * widths * dtype.itemsize))
+
+
+def prune_bytes(mode: Mode, pages: int) -> int:
+    """What pruning takes: the pixels that each recorded shape keeps, and twice as many numbers in between."""
+    return (PRUNE_GRAPHS * 3 + 6) * FLOAT32 * pages * SIDES[mode] ** 2
 
 
 def usable_bytes(device: torch.device, fraction: float) -> float:

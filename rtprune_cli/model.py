@@ -18,7 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtprune_cli import devices, experts
 from rtprune_cli.errors import EnvironmentFault, ModelError
+from rtprune_cli.failures import free_memory, is_out_of_memory
+from rtprune_cli.graphs import Graphs, send
 from rtprune_cli.hub import checkpoint_folder
 from rtprune_cli.options import DEEPSEEK_OCR, Mode, ModelOptions, Prompt
 from rtprune_cli.records import Views, VisualTokens
@@ -133,6 +136,12 @@ class Checkpoint:
         return ATTENTION
 
     @property
+    def experts(self) -> str:
+        """How the experts of a layer are computed."""
+        text = self.config["language_config"]
+        return experts.describe(self.device, self.dtype, text["num_experts_per_tok"], text["n_routed_experts"])
+
+    @property
     def is_small(self) -> bool:
         """Whether the model is done with a page in about the time that it takes to make one."""
         return weights_size(self.folder) < SMALL_MODEL
@@ -141,10 +150,10 @@ class Checkpoint:
         """The model with its weights.
 
         Raises:
-            ModelError: weights that cannot be read, tensors that do not fit.
+            ModelError: weights that cannot be read, tensors that do not fit their places.
+            EnvironmentFault: the device has not enough memory for the weights.
         """
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)  # events and recordings belong to the current one
+        devices.set_up(self.device, self.dtype)
         own = {each.name: getattr(self, each.name) for each in fields(Checkpoint)}
         return OcrModel(**own, network=_load_network(self))
 
@@ -199,6 +208,17 @@ class OcrModel(Checkpoint):
         before, after = (self.tokenizer.encode(text, add_special_tokens=False).ids for text in PROMPTS[prompt])
         return [int(self.network.config.bos_token_id), *before], after
 
+    def prompt_embeds(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """Embeddings of a prompt's text before the image, (b, D), and after it, (a, D); made once for each prompt."""
+        if prompt not in self._prompts:
+            before, after = (self.embed(ids) for ids in self.prompt_ids(prompt))
+            self._prompts[prompt] = before, after
+        return self._prompts[prompt]
+
+    @cached_property
+    def _prompts(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return {}
+
     def decode_text(self, token_ids: Sequence[int]) -> str:
         """Text of generated ids; grounding and table tokens stay, since the markdown stage reads them."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=False))
@@ -206,7 +226,7 @@ class OcrModel(Checkpoint):
     @torch.inference_mode()
     def embed(self, token_ids: Sequence[int]) -> Tensor:
         """Token embeddings, (n, D)."""
-        ids = torch.tensor(token_ids, dtype=torch.long, device=self.device)
+        ids = send(torch.tensor(token_ids, dtype=torch.long), self.device)
         return self.network.get_input_embeddings()(ids)
 
     @torch.inference_mode()
@@ -216,28 +236,46 @@ class OcrModel(Checkpoint):
 
     @torch.inference_mode()
     def encode(
-        self, views: Sequence[Views], pixels: Tensor | None = None, *, attention: bool = False
+        self,
+        views: Sequence[Views],
+        pixels: Tensor | None = None,
+        *,
+        attention: bool = False,
+        graphs: Graphs | None = None,
     ) -> list[VisualTokens]:
         """Projected visual tokens of each page. All pages must have global views of one side (one mode).
 
         ``pixels``: what :meth:`pixels` gives for them, where it is at hand. ``attention``: with the class token's
-        attention and the patches' keys, which are taken beside the ordinary work.
+        attention and the patches' keys, which are taken beside the ordinary work. ``graphs``: record the work where it
+        can be; the work that ``attention`` watches is not.
         """
         tiles = [v.tiles for v in views if v.tiles is not None]
+        inputs = [(self.pixels(views) if pixels is None else pixels).to(self.dtype)]
+        if tiles:
+            inputs.append(normalise(np.concatenate(tiles), self.device).to(self.dtype))
+        counts, grids = [0 if v.tiles is None else len(v.tiles) for v in views], [v.grid for v in views]
+
+        def see(own: Tensor, own_tiles: Tensor | None = None) -> list[Tensor]:
+            features: list[Tensor] = self.network.get_image_features(
+                pixel_values=own,
+                pixel_values_local=own_tiles,
+                num_local_patches=counts,
+                patches_grid=[list(grid) for grid in grids],
+            ).pooler_output
+            return features
+
         with _watched(self.network) if attention else nullcontext() as seen:
-            output = self.network.get_image_features(
-                pixel_values=(self.pixels(views) if pixels is None else pixels).to(self.dtype),
-                pixel_values_local=normalise(np.concatenate(tiles), self.device).to(self.dtype) if tiles else None,
-                num_local_patches=[0 if v.tiles is None else len(v.tiles) for v in views],
-                patches_grid=[list(v.grid) for v in views],
-            )
-        pages = [VisualTokens(tokens, newline_mask(v)) for tokens, v in zip(output.pooler_output, views, strict=True)]
+            if graphs is None or seen is not None or not graphs.recording(self.device):
+                found = see(*inputs)
+            else:
+                found = [each.clone() for each in graphs.run((inputs[0].shape, *counts, *grids), see, *inputs)]
+        pages = [VisualTokens(tokens, newline_mask(v)) for tokens, v in zip(found, views, strict=True)]
         return pages if seen is None else _with_attention(pages, views, seen)
 
 
 def normalise(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Bytes (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1], with the official order of operations."""
-    channels_first = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+    channels_first = send(torch.from_numpy(pixels), device).permute(0, 3, 1, 2)
     return channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(0.5).div_(0.5)
 
 
@@ -300,49 +338,10 @@ def _with_attention(
             cells = view.tiles.shape[1] // 64
             grid = own_tiles.unflatten(0, (rows, columns)).unflatten(2, (cells, cells))
             patches = torch.cat([grid.transpose(1, 2).flatten(0, 3), own])
-        places = page.prunable.nonzero().flatten().to(own.device)
+        places = send(page.prunable.nonzero().flatten(), own.device)
         table = own.new_zeros(len(page.tokens), own.shape[-1]).index_copy_(0, places, patches)
         found.append(replace(page, cls_attention=table[:, 0], keys=table[:, 1:]))
     return found
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the first CUDA device, else the CPU.
-
-    Raises:
-        EnvironmentFault: the device was asked for by name and is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise EnvironmentFault(f"unknown device {name!r}", "Use --device auto, cpu, cuda or cuda:1") from None
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise EnvironmentFault(f"no GPU answers to --device {name}", "Check `rtprune info`, or run with --device cpu")
-    if device.type not in ("cpu", "cuda"):
-        raise EnvironmentFault(f"device {name!r} is not supported", "Use --device auto, cpu, cuda or cuda:1")
-    return torch.device("cuda:0") if name == "cuda" else device
-
-
-def pick_dtype(name: str, device: torch.device, *, small: bool = False) -> torch.dtype:
-    """``auto`` is bfloat16 on CUDA, and on CPUs that compute in it unless the model is ``small``; else float32."""
-    if name == "auto":
-        fast = device.type == "cuda" or (not small and _cpu_has_bfloat16())
-        return torch.bfloat16 if fast else torch.float32
-    return getattr(torch, name)
-
-
-def _cpu_has_bfloat16() -> bool:
-    # torch has no public question for it; without these it computes in float32 and rounds, which takes longer.
-    questions = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(question() for question in questions if question is not None)
-
-
-def experts_implementation(device: torch.device) -> str:
-    """How transformers computes the experts: on CUDA one grouped matrix product serves them all, since the plain loop
-    would sync once an expert."""
-    return "grouped_mm" if device.type == "cuda" else "eager"
 
 
 def weights_size(folder: Path) -> int:
@@ -376,7 +375,7 @@ def locate(options: ModelOptions) -> Checkpoint:
         ModelError: missing weights, pickle weights, an unknown family.
         EnvironmentFault: the device is not there.
     """
-    device = pick_device(options.device)
+    device = devices.pick_device(options.device)
     origin = checkpoint_folder(options.model, options.revision, offline=options.offline)
     config, adapter = read_config(origin.folder)
     best = {"mode": adapter.mode, "prompt": adapter.prompt, **config.get("rtprune", {})}
@@ -387,7 +386,7 @@ def locate(options: ModelOptions) -> Checkpoint:
         mode=best["mode"],
         prompt=best["prompt"],
         device=device,
-        dtype=pick_dtype(options.dtype, device, small=weights_size(origin.folder) < SMALL_MODEL),
+        dtype=devices.pick_dtype(options.dtype, device, small=weights_size(origin.folder) < SMALL_MODEL),
         config=config,
     )
 
@@ -412,13 +411,15 @@ def _load_network(checkpoint: Checkpoint) -> UnlimitedOcrForConditionalGeneratio
             config=config,
             dtype=checkpoint.dtype,
             attn_implementation=ATTENTION,
-            experts_implementation=experts_implementation(checkpoint.device),
+            experts_implementation=experts.implementation(checkpoint.device),
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             local_files_only=True,
         )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise _no_room(checkpoint) from error
         raise ModelError(
             f"the weights of {checkpoint.name} cannot be loaded", "Pull the checkpoint again: rtprune models pull"
         ) from error
@@ -430,4 +431,47 @@ def _load_network(checkpoint: Checkpoint) -> UnlimitedOcrForConditionalGeneratio
             f"{len(wrong)} tensors of {checkpoint.name} do not fit its config.json, {wrong[0]} for one",
             "Pull the checkpoint again, or use one in the official DeepSeek-OCR layout",
         )
-    return network.to(checkpoint.device).eval()
+    try:
+        return finish(network.to(checkpoint.device))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        fault = _no_room(checkpoint)
+    del network  # and no traceback holds it any more
+    free_memory()
+    raise fault
+
+
+def _no_room(checkpoint: Checkpoint) -> EnvironmentFault:
+    """The weights do not fit into memory."""
+    size = weights_size(checkpoint.folder) / 1e9
+    return EnvironmentFault(
+        f"the weights of {checkpoint.name}, {size:.1f} GB on disk, do not fit into the memory of {checkpoint.device}",
+        "End what else uses it, or see with `rtprune info` what this machine is good for",
+    )
+
+
+def finish(network: UnlimitedOcrForConditionalGeneration) -> UnlimitedOcrForConditionalGeneration:
+    """A network that is on its device, made ready to read.
+
+    SAM's relative positions are worked out once for each size: transformers does it in every layer of every pass, by an
+    index on the host, for which a GPU's queue would stop 24 times a pass.
+    """
+    for module in network.modules():
+        if hasattr(module, "get_rel_pos"):
+            module.get_rel_pos = _Kept(module.get_rel_pos)
+    return network.eval()
+
+
+class _Kept:
+    """A function of two sizes and a weight that stays as it is, whose results are kept."""
+
+    def __init__(self, function: Callable[[int, int, Tensor], Tensor]) -> None:
+        self._function = function
+        self._results: dict[tuple[int, int, int], Tensor] = {}
+
+    def __call__(self, queries: int, keys: int, weight: Tensor) -> Tensor:
+        key = queries, keys, id(weight)
+        if key not in self._results:
+            self._results[key] = self._function(queries, keys, weight)
+        return self._results[key]

@@ -21,7 +21,7 @@ RatioTerms = Literal["both", "similarity", "density"]
 OnLoop = Literal["retry", "mark", "fail"]
 LogFormat = Literal["text", "json"]
 
-MODES: tuple[str, ...] = get_args(Mode)
+MODES: tuple[Mode, ...] = get_args(Mode)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MIN_RATIO = 0.05
 MIN_OT_REG = 0.05  # below, the transport may need thousands of iterations
@@ -78,8 +78,8 @@ class ModelOptions:
     """Which checkpoint, and where it runs.
 
     ``model`` is a hub id, a local folder in the official layout, or ``tiny`` for the bundled model.
-    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``dtype`` ``auto`` means bfloat16 on CUDA and
-    float32 on CPU.
+    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``dtype`` ``auto`` is what the device
+    computes fast in (devices.py).
     """
 
     # What counts for a rerun is the checkpoint and the dtype that these lead to, not how they were named.
@@ -91,7 +91,7 @@ class ModelOptions:
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.", same_text=True, choices=("auto", "cpu", "cuda"))
     dtype: str = setting(
         "auto",
-        f"{', '.join(DTYPES)}. auto: bfloat16 where the device computes in it.",
+        f"{', '.join(DTYPES)}. auto: bfloat16 where the device computes in it, float16 on T4 and V100.",
         same_text=True,
         choices=DTYPES,
     )
@@ -173,7 +173,7 @@ class DecodeOptions:
     memory_fraction: float = setting(
         0.9, "Share of the device's memory that may be used, for --batch-size auto.", same_text=True
     )
-    cuda_graphs: bool = setting(True, "Record decoding steps on the GPU and replay them.", same_text=True)
+    cuda_graphs: bool = setting(True, "Record work that comes again on the GPU and replay it.", same_text=True)
     loop_window: int = setting(512, "Stop a page after this many tokens of repetition; 0 never stops early.")
 
     def __post_init__(self) -> None:

@@ -108,6 +108,7 @@ def ocr(
                 if item.plan.earlier.finished:
                     output.skip(item.plan.document, item.plan.earlier.records)
                 else:
+                    settings["model"]["cuda_graphs"] = reader.cuda_graphs  # what became of the recording
                     output.finish(item.plan.document, item.plan.pages, settings)
                 watcher.closed(item.plan, own)
     return totals
@@ -263,6 +264,7 @@ def run_settings(checkpoint: Checkpoint, options: OcrOptions) -> dict[str, Any]:
             "device": str(checkpoint.device),
             "device_name": torch.cuda.get_device_name(checkpoint.device) if on_gpu else platform.machine(),
             "attention": checkpoint.attention,
+            "experts": checkpoint.experts,
         },
         "versions": {
             "rtprune": __version__,

@@ -68,6 +68,12 @@ class PageReader:
         """Pages that are decoded together, at most; 0 before the first one."""
         return 0 if self._engine is None else self._engine.decoder.rows
 
+    @property
+    def cuda_graphs(self) -> bool | None:
+        """Whether decoding steps are recorded as CUDA graphs; None on a CPU, and before the first page."""
+        on_gpu = self._engine is not None and self._checkpoint.device.type == "cuda"
+        return self._engine.decoder.graphs.recording(self._checkpoint.device) if self._engine and on_gpu else None
+
     def read(self, items: Iterable[PreparedPage | T]) -> Iterator[PageResult | T]:
         """One result a page, in order; what is no page passes through in its place.
 
@@ -163,7 +169,7 @@ class PageReader:
         """Prefill speed-up over, and edit distance to, the same page unpruned, where they were asked for."""
         speedup, distance = None, None
         if self._options.measure_baseline or self._options.compare:
-            before, after = (model.embed(ids) for ids in model.prompt_ids(self._prompt))
+            before, after = model.prompt_embeds(self._prompt)
             unpruned = assemble(before, untouched(reading.tokens), after)
             if self._options.measure_baseline:
                 speedup = measure_prefill_speedup(model, unpruned, reading.prompt)

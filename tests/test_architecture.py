@@ -10,19 +10,19 @@ import rtprune_cli
 PACKAGE = Path(rtprune_cli.__file__).parent
 # Higher may import lower; modules of one level do not import each other.
 LEVELS = [
-    {"errors", "timing", "graphs", "interrupts", "webpage"},
-    {"options", "storage"},
-    {"records", "loops", "settings", "logs", "journal"},
+    {"errors", "timing", "failures", "interrupts", "webpage"},
+    {"options", "storage", "devices", "graphs"},
+    {"records", "loops", "settings", "logs", "journal", "experts"},
     {"hub", "views", "pruning", "decoding", "markdown", "report", "scoring"},
     {"tokenmap"},
     {"htmlreport"},
     {"inputs", "model", "memory", "outputs"},
     {"engine"},
     {"prepare", "reading"},
-    {"pipeline", "info", "flags"},
+    {"pipeline", "flags"},
     {"display"},
     {"bench", "inspection"},
-    {"analysis"},
+    {"analysis", "info"},
     {"cli"},
     {"__main__"},
 ]

@@ -13,8 +13,10 @@ from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases
 from stubs import Act, Prompt, ScriptedNetwork
 
 from rtprune_cli.decoding import Decoder, Failure, assemble, decode
+from rtprune_cli.decoding import prompts as prompt_module
 from rtprune_cli.decoding.batch import Batch
 from rtprune_cli.decoding.cache import KvCache
+from rtprune_cli.decoding.decoder import reach_bucket, rows_bucket
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune
@@ -190,6 +192,53 @@ def test_where_memory_holds_the_longest_pages_nothing_ever_moves(
     layouts = record_layouts(decoder)
     run(decoder, prompts[:4])
     assert len(layouts) == 1
+
+
+def test_places_of_a_fixed_size_stay_until_a_page_outgrows_them(
+    golden_model: OcrModel, prompts: list[DecoderInput], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    options = DecodeOptions(max_new_tokens=600, no_repeat_ngram=0, loop_window=0)
+    network = ScriptedNetwork(golden_model.network, lambda p: Act(endless=True) if p.ordinal == 4 else ENDS)
+    decoder = make_decoder(network, options, eos=OWN_EOS, pool_tokens=4 * 512, capacity=512, longest=1050)
+    layouts = record_layouts(decoder)
+    decoder.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
+    run(decoder, prompts[:4])
+    assert layouts == [(4, 512)]
+    decoder.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
+    run(decoder, prompts[4:5])
+    assert len(layouts) == 2
+    assert decoder.graphs.recorded == 0
+
+
+def test_prompts_padded_to_lengths_that_come_again_give_the_same_tokens(
+    golden_model: OcrModel, prompts: list[DecoderInput], alone: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU."""
+    seen = []
+    real, padded = prompt_module.run_decoder, prompt_module.padded_length
+
+    def watched(network: Any, embeds: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(embeds.shape[1])
+        return real(network, embeds, *rest)
+
+    monkeypatch.setattr(prompt_module, "run_decoder", watched)
+    monkeypatch.setattr(prompt_module, "padded_length", lambda length, _: padded(length, torch.device("cuda")))
+    assert tokens_of(run(make_decoder(golden_model.network), prompts[:8])) == alone[:8]
+    assert {length % prompt_module.PADDING for length in seen} == {0}
+
+
+@pytest.mark.parametrize(
+    ("count", "rows"), [(1, 1), (3, 4), (33, 64), (64, 64), (65, 96), (128, 128), (130, 160), (256, 256)]
+)
+def test_few_numbers_of_rows_are_recorded(count: int, rows: int) -> None:
+    assert rows_bucket(count) == rows
+
+
+def test_few_reaches_are_recorded_and_none_is_much_too_far() -> None:
+    reaches = {reach_bucket(length) for length in range(1, 8257)}
+    assert len(reaches) == 15
+    assert all(reach_bucket(length) <= 1.5 * length for length in range(512, 8257))
 
 
 def test_a_layout_larger_than_the_pool_is_refused(golden_model: OcrModel) -> None:

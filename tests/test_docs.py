@@ -98,7 +98,7 @@ def patterns(message: ast.expr, scope: ast.AST) -> Iterator[str]:
     else:
         parts = message.values if isinstance(message, ast.JoinedStr) else [message]
         text = "".join(str(part.value) if isinstance(part, ast.Constant) else "%s" for part in parts)
-        constant = re.split(r"%\w", text)
+        constant = re.split(r"%[\d.]*\w", text)
         if sum(c.isalpha() for c in "".join(constant)) >= MIN_LETTERS:
             yield ".*".join(map(re.escape, constant))
 

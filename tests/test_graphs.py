@@ -1,67 +1,178 @@
-"""What keeps a GPU's queue full: without one, that it is asked for the right things."""
+"""What keeps a GPU's queue full: without one, that it is asked for the right things, and left in order."""
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
+from torch import Tensor
 
-from rtprune_cli.graphs import Fetch, Graphs
+from rtprune_cli import graphs as module
+from rtprune_cli.graphs import Fetch, Graphs, send
+
+CUDA = torch.device("cuda")
 
 
-class Recorded:
+class FakeCuda:
+    """As much of torch.cuda as a recording touches: the current stream, and captures that the allocator knows of."""
+
     def __init__(self) -> None:
-        self.replays = 0
+        self.stream = "default"
+        self.underway: list[object] = []  # pools
+        self.pools = self.replays = self.freed = 0
+        self.end_fails: Exception | None = None
 
-    def replay(self) -> None:
-        self.replays += 1
+    @contextmanager
+    def on_stream(self, stream: str) -> Iterator[None]:
+        before, self.stream = self.stream, stream
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    def pool(self) -> tuple[int, int]:
+        self.pools += 1
+        return 0, self.pools
+
+    def end_allocate(self, _device: int, pool: object) -> None:
+        if pool not in self.underway:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.underway.remove(pool)
+
+    def free_memory(self) -> None:
+        assert not self.underway, "captures_underway.empty() INTERNAL ASSERT FAILED"
+        self.freed += 1
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    fake = FakeCuda()
+
+    class Graph:
+        def capture_begin(self, pool: object, capture_error_mode: str) -> None:
+            assert fake.stream != "default"
+            self.own = pool
+            fake.underway.append(pool)
+
+        def capture_end(self) -> None:
+            if fake.end_fails:  # torch before 2.12: the allocator is not told
+                raise fake.end_fails
+            fake.end_allocate(0, self.own)
+
+        def replay(self) -> None:
+            fake.replays += 1
+
+    for name, stub in {
+        "CUDAGraph": Graph,
+        "Stream": lambda: "side",
+        "stream": fake.on_stream,
+        "synchronize": lambda: None,
+        "graph_pool_handle": fake.pool,
+        "current_device": lambda: 0,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stub)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", fake.end_allocate, raising=False)
+    monkeypatch.setattr(module, "free_memory", fake.free_memory)
+    return fake
+
+
+def failing(*errors: Exception | None) -> Callable[[], int]:
+    """A function that fails so in its first calls, and then returns 7."""
+    left = list(errors)
+
+    def work() -> int:
+        error = left.pop(0) if left else None
+        if error is not None:
+            raise error
+        return 7
+
+    return work
 
 
 def test_on_a_cpu_nothing_is_recorded() -> None:
     assert not Graphs().recording(torch.device("cpu"))
-    assert not Graphs(enabled=False).recording(torch.device("cuda"))
+    assert not Graphs(enabled=False).recording(CUDA)
 
 
-def test_on_a_cpu_a_fetch_is_the_tensor() -> None:
+def test_on_a_cpu_what_is_sent_and_fetched_is_the_tensor() -> None:
     tensor = torch.ones(3)
     assert Fetch(tensor).get() is tensor
+    assert send(tensor, torch.device("cpu")) is tensor
 
 
-def test_a_key_is_recorded_when_it_comes_again_and_replayed_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs, graph, calls = Graphs(), Recorded(), []
-    monkeypatch.setattr(graphs, "_record", lambda function: (graph, function()))
+def test_a_key_is_recorded_when_it_comes_again_and_replayed_from_then_on(cuda: FakeCuda) -> None:
+    graphs, calls = Graphs(), []
 
     def work() -> int:
         calls.append("work")
         return 7
 
     assert [graphs.run("a", work) for _ in range(4)] == [7] * 4
-    assert (len(calls), graph.replays) == (2, 3)  # plainly, then to record; a recording does not run
+    assert (len(calls), cuda.replays, graphs.recorded) == (2, 3, 1)  # plainly, then to record; a recording does not run
     graphs.run("b", work)
     assert len(calls) == 3
 
 
-def test_work_that_cannot_be_recorded_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs, tries = Graphs(), []
+def test_a_replay_sees_the_inputs_of_its_call(cuda: FakeCuda) -> None:
+    graphs, seen = Graphs(), []
 
-    def fail(_: Any) -> Any:
-        tries.append(1)
-        raise RuntimeError("operation not permitted when stream is capturing")
+    def work(own: Tensor) -> Tensor:
+        seen.append(own)
+        return own
 
-    monkeypatch.setattr(graphs, "_record", fail)
-    assert [graphs.run(key, lambda: 7) for key in "aaab"] == [7] * 4
-    assert len(tries) == 1
-    assert not graphs.recording(torch.device("cuda"))
+    for value in (1.0, 2.0, 3.0):
+        result = graphs.run("a", work, torch.full((2,), value))
+    assert result is seen[-1]  # recorded on memory of its own
+    assert result.tolist() == [3, 3]
 
 
-def test_short_memory_is_told_and_not_mistaken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recordings_used_last_are_kept(cuda: FakeCuda) -> None:
+    graphs = Graphs(most=2)
+    for key in "aabbacc":
+        graphs.run(key, lambda: 7)
+    assert list(graphs._recorded) == ["a", "c"]
+
+
+def test_cleared_recordings_are_made_anew_in_a_pool_of_their_own(cuda: FakeCuda) -> None:
     graphs = Graphs()
-
-    def fail(_: Any) -> Any:
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(graphs, "_record", fail)
-    graphs.run("a", lambda: 7)
-    with pytest.raises(torch.OutOfMemoryError):
+    for _ in range(2):
         graphs.run("a", lambda: 7)
+    graphs.clear()
+    assert graphs.recorded == 0
+    graphs.run("a", lambda: 7)
+    assert (graphs.recorded, cuda.pools) == (1, 2)
+
+
+@pytest.mark.parametrize("end_fails", [False, True])
+def test_a_recording_that_fails_leaves_stream_and_allocator_as_they_were(
+    cuda: FakeCuda, end_fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    graphs = Graphs()
+    cuda.end_fails = RuntimeError("operation failed due to a previous error during capture") if end_fails else None
+    work = failing(None, RuntimeError("operation not permitted when stream is capturing"))
+    with caplog.at_level(logging.DEBUG, "rtprune"):
+        assert [graphs.run(key, work) for key in "aaab"] == [7] * 4
+    assert (cuda.stream, cuda.underway) == ("default", [])
+    assert [record.levelno for record in caplog.records if "cannot be recorded" in record.message] == [logging.WARNING]
+    assert graphs.failed
+    assert not graphs.recording(CUDA)
+
+
+def test_short_memory_is_freed_once_and_the_recording_tried_again(cuda: FakeCuda) -> None:
+    graphs = Graphs()
+    work = failing(None, torch.OutOfMemoryError())
+    assert [graphs.run("a", work) for _ in range(3)] == [7] * 3
+    assert (cuda.freed, graphs.recorded, graphs.failed) == (1, 1, False)
+
+
+def test_memory_that_stays_short_is_told_and_not_mistaken_for_a_failure(cuda: FakeCuda) -> None:
+    graphs = Graphs()
+    cuda.end_fails = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    work = failing(None, torch.OutOfMemoryError(), torch.OutOfMemoryError())
+    graphs.run("a", work)
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs.run("a", work)
+    assert (cuda.stream, cuda.underway, graphs.failed) == ("default", [], False)

@@ -8,57 +8,104 @@ import torch
 from rtprune_cli import memory
 from rtprune_cli.bench.arch import read_arch
 from rtprune_cli.decoding.cache import bytes_per_token
-from rtprune_cli.memory import Plan, encoder_bytes, plan
+from rtprune_cli.memory import CONTEXT_BYTES, FIXED_PLACE, LONGEST_PAGE, Plan, fit, needed_bytes
 from rtprune_cli.model import build_config
-from rtprune_cli.options import DecodeOptions
+from rtprune_cli.options import MODES, DecodeOptions, Mode
 
 CONFIG = build_config(read_arch("deepseek-ocr"))
-TOKEN = bytes_per_token(CONFIG.text_config, torch.bfloat16)
+BF16 = torch.bfloat16
+TOKEN = bytes_per_token(CONFIG.text_config, BF16)
+WEIGHTS = 3_335_504_128 * 2
 GB = 10**9
 
 
-def fitting(
-    free: float, monkeypatch: pytest.MonkeyPatch, *, side: int = 1024, device: str = "cuda", **options: int
-) -> Plan:
-    monkeypatch.setattr(memory, "usable_bytes", lambda _device, _fraction: free)
-    return plan(CONFIG, side, DecodeOptions(**options), torch.device(device), torch.bfloat16)
+def usable_of(card: float, fraction: float = 0.9) -> int:
+    """Bytes that a run may take on a card of so many GiB, beside CUDA itself and the weights."""
+    return int(fraction * card * 2**30 - CONTEXT_BYTES - WEIGHTS)
+
+
+def on_card(card: float, mode: Mode = "base", **options: int) -> Plan:
+    return fit(CONFIG, mode, DecodeOptions(**options), "cuda", BF16, usable_of(card))
+
+
+def total(found: Plan, mode: Mode) -> int:
+    """All that a plan takes."""
+    page = memory.page_bytes(CONFIG.vision_config, mode, BF16)
+    recorded = found.recorded_pixels // memory.page_pixels(mode)
+    return (
+        found.pool_tokens * TOKEN
+        + found.rows * memory.row_bytes(CONFIG.text_config, BF16)
+        + (found.encoded_pages + recorded) * page
+        + found.prompt_tokens * memory.prompt_bytes(CONFIG.text_config, BF16)
+        + found.graphs * memory.GRAPH_BYTES
+        + memory.prune_bytes(mode, found.encoded_pages)
+        + memory.OVERHEAD_BYTES
+    )
 
 
 def test_a_token_of_the_real_model_takes_60_kib() -> None:
     assert TOKEN == 2 * 12 * 1280 * 2
 
 
-@pytest.mark.parametrize(("free", "rows"), [(8, 50), (14, 105), (120, 128)])  # 16, 24 and 141 GB less the weights
-def test_rows_follow_the_free_memory(free: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = fitting(free * GB, monkeypatch)
-    assert rows * 0.8 <= found.rows <= rows * 1.2
-    assert found.pool_tokens * TOKEN < free * GB
+@pytest.mark.parametrize(
+    ("card", "rows", "fixed"),
+    [
+        (12, 21, False),  # RTX 3060, 4070
+        (16, 54, False),  # T4 in its own precision, RTX 4080
+        (24, 84, False),  # RTX 3090, 4090, L4
+        (40, 198, False),  # A100
+        (80, 198, True),  # A100, H100
+        (141, 256, True),  # H200
+    ],
+)
+def test_rows_and_places_follow_the_card(card: int, rows: int, fixed: bool) -> None:
+    found = on_card(card)
+    assert rows * 0.9 <= found.rows <= rows * 1.1
+    assert (found.capacity is not None) == fixed
+    assert found.lacking == 0
 
 
-@pytest.mark.parametrize("side", [512, 1024, 1280])
-def test_all_parts_together_fit(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = fitting(14 * GB, monkeypatch, side=side)
-    images = found.encoded_pixels / side**2
-    encoder = images * encoder_bytes(CONFIG.vision_config, side, torch.bfloat16)
-    assert found.pool_tokens * TOKEN + encoder + memory.PREFILL_BYTES <= 14 * GB
-    assert images >= 1
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("card", [12, 16, 24, 40, 80, 141])
+def test_all_parts_together_fit(card: int, mode: Mode) -> None:
+    found = on_card(card, mode)
+    if not found.lacking:
+        assert total(found, mode) <= usable_of(card)
+    assert found.encoded_pages >= 1
 
 
-def test_a_batch_size_that_was_given_is_kept_and_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = fitting(120 * GB, monkeypatch, batch_size=4)
-    assert found.rows == 4
-    assert found.pool_tokens == 4 * memory.LONGEST_PAGE
+def test_a_fixed_place_is_as_large_as_the_cache_allows() -> None:
+    found = on_card(141)
+    assert found.capacity is not None
+    assert FIXED_PLACE <= found.capacity <= LONGEST_PAGE
+    assert found.pool_tokens - found.rows * found.capacity < found.rows * 64
 
 
-def test_where_nearly_nothing_is_free_one_page_is_still_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = fitting(0.1 * GB, monkeypatch)
-    assert found.pool_tokens == memory.LONGEST_PAGE
-    assert found.encoded_pixels == 1024**2
+def test_gundam_pages_are_encoded_in_batches_where_memory_allows() -> None:
+    assert on_card(80, "gundam").encoded_pages == 8
+    assert on_card(16, "gundam").encoded_pages == 1
 
 
-def test_a_cpu_encodes_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = fitting(20 * GB, monkeypatch, device="cpu")
-    assert (found.encoded_pixels, found.rows) == (1024**2, 32)
+def test_eight_gigabytes_are_not_enough_and_say_so() -> None:
+    found = on_card(8)
+    assert found.lacking == pytest.approx(needed_bytes(CONFIG, "base", BF16) - usable_of(8), rel=0.01)
+    assert (found.rows, found.encoded_pages, found.pool_tokens) == (1, 1, LONGEST_PAGE)  # one page is still tried
+
+
+def test_what_is_needed_is_enough_for_one_row() -> None:
+    needed = needed_bytes(CONFIG, "base", BF16)
+    assert fit(CONFIG, "base", DecodeOptions(), "cuda", BF16, needed).lacking == 0
+    assert fit(CONFIG, "base", DecodeOptions(), "cuda", BF16, needed - 10**8).lacking > 0
+
+
+def test_a_batch_size_that_was_given_is_kept_and_takes_no_more() -> None:
+    found = on_card(141, batch_size=4)
+    assert (found.rows, found.pool_tokens, found.capacity) == (4, 4 * LONGEST_PAGE, LONGEST_PAGE)
+
+
+def test_a_cpu_encodes_page_by_page() -> None:
+    found = fit(CONFIG, "base", DecodeOptions(), "cpu", BF16, 20 * GB)
+    assert (found.encoded_pages, found.encoded_pixels, found.rows) == (1, 1024**2, 32)
 
 
 def test_the_share_is_one_of_what_is_there() -> None:

@@ -16,7 +16,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.hub import cached_models, checkpoint_folder, pull, remove
-from rtprune_cli.model import OcrModel, build_config, load, pick_device, pick_dtype
+from rtprune_cli.model import OcrModel, build_config, load
 from rtprune_cli.options import ModelOptions
 from rtprune_cli.views import make_views
 
@@ -173,23 +173,26 @@ def test_pages_encoded_together_equal_pages_alone(golden_model: OcrModel) -> Non
         assert tokens.newline.shape == tokens.tokens.shape[:1]
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "tpu", "meta"])
-def test_devices_that_are_not_there_are_refused(name: str) -> None:
-    with pytest.raises(EnvironmentFault):
-        pick_device(name)
+def test_sams_relative_positions_are_worked_out_once(golden_model: OcrModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    views = [make_views(Image.new("RGB", (300, 300), "white"), "tiny")]
+    before = golden_model.encode(views)[0].tokens
+    layer = golden_model.network.model.vision_tower.sam_encoder.layers[0].attn
+    monkeypatch.setattr(layer.get_rel_pos, "_function", None)  # would raise
+    assert torch.equal(golden_model.encode(views)[0].tokens, before)
 
 
-@pytest.mark.parametrize(
-    ("computes", "small", "dtype"),
-    [(True, False, torch.bfloat16), (True, True, torch.float32), (False, False, torch.float32)],
-)
-def test_dtype_on_a_cpu_follows_what_it_computes_in_and_the_models_size(
-    computes: bool, small: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rtprune_cli.model._cpu_has_bfloat16", lambda: computes)
-    assert pick_dtype("auto", torch.device("cpu"), small=small) is dtype
+def test_a_prompt_is_embedded_once(tiny: OcrModel) -> None:
+    before, after = tiny.prompt_embeds("free")
+    assert torch.equal(after, tiny.embed(tiny.prompt_ids("free")[1]))
+    assert tiny.prompt_embeds("free")[0] is before
 
 
-def test_dtype_follows_the_device() -> None:
-    assert pick_dtype("auto", torch.device("cuda")) is torch.bfloat16
-    assert pick_dtype("float16", torch.device("cpu")) is torch.float16
+def test_weights_that_do_not_fit_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(UnlimitedOcrForConditionalGeneration, "to", fail)
+    with pytest.raises(EnvironmentFault, match=r"tiny, 0\.0 GB on disk, do not fit into the memory of cpu"):
+        load(ModelOptions(model="tiny", device="cpu"))

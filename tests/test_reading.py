@@ -17,8 +17,9 @@ from rtprune_cli import memory
 from rtprune_cli.errors import EnvironmentFault
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions, PruneOptions
+from rtprune_cli.pruning import PendingPrune
 from rtprune_cli.reading import WAITING_RESULTS, PageReader, normalised_edit_distance
-from rtprune_cli.records import Document, PageImage, PageResult, PreparedPage
+from rtprune_cli.records import Document, PageImage, PageResult, PreparedPage, PrunedTokens
 from rtprune_cli.views import make_views
 
 DOCUMENT = Document(Path("scan.tif"), "scan.tif", PurePosixPath("scan"))
@@ -154,6 +155,23 @@ def test_a_page_that_fails_among_images_encoded_together_costs_itself_only(
     pages = [make_page(1), make_page(2), make_page(3, "black"), make_page(4)]
     assert [r.record["status"] for r in reader.read(pages)] == ["ok", "ok", "failed", "ok"]
     assert encoded == [4, 2, 2, 1, 1]
+
+
+def test_short_memory_after_the_pruning_halves_the_encodings(tiny: OcrModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of the pages is gathered while the decoder holds more memory than when they were encoded."""
+    monkeypatch.setitem(memory.ENCODED_PIXELS, "cpu", 4 * 512**2)
+    encoded, real = [], PendingPrune.result
+
+    def short(pending: PendingPrune) -> list[PrunedTokens]:
+        if sum(len(places) for places, *_ in pending._batches) > 2:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        return real(pending)
+
+    monkeypatch.setattr(PendingPrune, "result", short)
+    network = ScriptedNetwork(tiny.network, lambda _: None, lambda views: encoded.append(len(views)))
+    reader = PageReader(replace(tiny, network=network), OPTIONS)  # type: ignore[arg-type]
+    assert [r.record["status"] for r in reader.read([make_page(n) for n in range(1, 7)])] == ["ok"] * 6
+    assert encoded == [4, 2, 2, 2]
 
 
 def test_a_comparison_that_fails_keeps_the_text(tiny: OcrModel, caplog: pytest.LogCaptureFixture) -> None:

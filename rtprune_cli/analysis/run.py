@@ -23,9 +23,9 @@ from rtprune_cli.analysis.trajectory import draws, measure
 from rtprune_cli.bench.accuracy.progress import Tell, showing
 from rtprune_cli.bench.machine import versions
 from rtprune_cli.decoding import assemble
-from rtprune_cli.decoding.faults import failure_of, free_memory, is_out_of_memory
 from rtprune_cli.engine import name_of, page_error
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
+from rtprune_cli.failures import failure_of, free_memory, is_out_of_memory
 from rtprune_cli.inputs import read_pages, select_pages
 from rtprune_cli.inputs.formats import printable
 from rtprune_cli.model import Checkpoint, OcrModel

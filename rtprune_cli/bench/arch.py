@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rtprune_cli.model import ADAPTERS, ATTENTION, OcrModel, experts_implementation
+from rtprune_cli import devices, experts
+from rtprune_cli.model import ADAPTERS, ATTENTION, OcrModel, finish
 
 if TYPE_CHECKING:
     from transformers import UnlimitedOcrForConditionalGeneration
@@ -50,7 +51,7 @@ def skeleton(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -
             ADAPTERS[config["architectures"][0]].build_config(config),
             dtype=dtype,
             attn_implementation=ATTENTION,
-            experts_implementation=experts_implementation(device),
+            experts_implementation=experts.implementation(device),
         )
 
 
@@ -78,6 +79,7 @@ def fill(network: UnlimitedOcrForConditionalGeneration, device: torch.device, se
 def build(name: str, device: torch.device, dtype: torch.dtype, seed: int) -> OcrModel:
     """An architecture with random weights, 6.7 GB of them in bfloat16. It can do everything but read."""
     config = read_arch(name)
+    devices.set_up(device, dtype)
     network = skeleton(config, device, dtype)
     fill(network, device, seed)
     return OcrModel(
@@ -89,5 +91,5 @@ def build(name: str, device: torch.device, dtype: torch.dtype, seed: int) -> Ocr
         device=device,
         dtype=dtype,
         config=config,
-        network=network.eval(),
+        network=finish(network),
     )

@@ -21,10 +21,11 @@ from rtprune_cli.bench.pages import make_page
 from rtprune_cli.bench.plan import SpeedPlan
 from rtprune_cli.bench.stages import Row, Stages
 from rtprune_cli.bench.table import line
-from rtprune_cli.decoding.faults import free_memory, is_out_of_memory
+from rtprune_cli.devices import pick_device, pick_dtype
 from rtprune_cli.errors import EnvironmentFault, UsageError
+from rtprune_cli.failures import free_memory, is_out_of_memory
 from rtprune_cli.logs import NOTICE
-from rtprune_cli.model import OcrModel, load, pick_device, pick_dtype
+from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import ModelOptions
 
 log = logging.getLogger("rtprune")
@@ -141,7 +142,7 @@ def _model_facts(model: OcrModel) -> dict[str, Any]:
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
         "attention": model.attention,
-        "experts": model.text_config._experts_implementation,
+        "experts": model.experts,
         "prompt_text_tokens": TEXT_TOKENS,
     }
 

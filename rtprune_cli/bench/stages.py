@@ -25,6 +25,8 @@ from rtprune_cli.bench.plan import SpeedPlan
 from rtprune_cli.decoding import Decoder, Failure, prompt_pass
 from rtprune_cli.decoding.decoder import STEPS_AHEAD
 from rtprune_cli.errors import OutOfMemoryError
+from rtprune_cli.graphs import Graphs
+from rtprune_cli.memory import RECORDED_PIXELS
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions
 from rtprune_cli.pruning import Pruner, untouched
@@ -46,6 +48,10 @@ class TimedModel(OcrModel):
 
     def prompt_ids(self, prompt: str) -> tuple[list[int], list[int]]:
         return prompt_ids(next(self._count), self.text_config.vocab_size)
+
+    def prompt_embeds(self, prompt: str) -> tuple[Tensor, Tensor]:
+        before, after = self.prompt_ids(prompt)
+        return self.embed(before), self.embed(after)
 
     def decode_text(self, token_ids: Sequence[int]) -> str:
         return ""
@@ -80,7 +86,8 @@ class Stages:
     def encode(self, batch_size: int) -> Iterator[Row]:
         """From views in the host's memory to visual tokens."""
         views = [page.views for page in self.material.encoded(batch_size)]
-        (times,) = self._time(lambda: self.model.encode(views, self.model.pixels(views)))
+        graphs = Graphs() if sum(view.pixels for view in views) <= RECORDED_PIXELS else None
+        (times,) = self._time(lambda: self.model.encode(views, self.model.pixels(views), graphs=graphs))
         sides = []
         for view in views:
             sides += [view.side] + [TILE] * (0 if view.tiles is None else len(view.tiles))
@@ -91,7 +98,7 @@ class Stages:
         """Ours over the batch, and in turns with it the authors' formulation page by page."""
         pages, options = self.material.encoded(batch_size), self.plan.prune[ratio]
         tokens, pixels = [page.tokens for page in pages], torch.stack([page.pixels for page in pages])
-        pruner = Pruner(options)
+        pruner = Pruner(options, graphs=Graphs())
         ours, theirs = self._time(
             lambda: pruner.start(tokens, pixels).result(),
             lambda: [authors.prune(*page, options) for page in zip(tokens, pixels, strict=True)],
@@ -112,7 +119,7 @@ class Stages:
             (times,) = self._time(without_pruning)
             yield self._prefill_row(ratio, unpruned, times, Cost())
             return
-        pages, pruner = self.material.encoded(batch_size), Pruner(self.plan.prune[ratio])
+        pages, pruner = self.material.encoded(batch_size), Pruner(self.plan.prune[ratio], graphs=Graphs())
         tokens, pixels = [page.tokens for page in pages], torch.stack([page.pixels for page in pages])
         prune_seconds: list[float] = []
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.decoding.prompts import prompt_pass, run_decoder
 from rtprune_cli.decoding.repeats import RepeatRule
-from rtprune_cli.graphs import Graphs
+from rtprune_cli.graphs import Graphs, send
 from rtprune_cli.records import DecoderInput
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ class Batch:
     @torch.inference_mode()
     def start(self, places: Sequence[int], prompts: Sequence[DecoderInput]) -> Tensor:
         """Run prompts into free rows; the first token of each, (B,)."""
-        rows = torch.tensor(places).to(self._device, non_blocking=True)
+        rows = send(torch.tensor(places), self._device)
         facts = torch.tensor([[prompt.next_position for prompt in prompts], [len(prompt.embeds) for prompt in prompts]])
         logits = prompt_pass(self._network, prompts, self._cache.prompts(rows))
         self._rule.reset(rows)
         token = self._choose(rows, logits)
-        state = torch.cat([facts.to(self._device, non_blocking=True), torch.ones_like(rows)[None]])
+        state = torch.cat([send(facts, self._device), torch.ones_like(rows)[None]])
         self._state[:, rows] = torch.cat([token.clamp_min(0)[None], state])
         return token
 
@@ -60,8 +60,7 @@ class Batch:
         """The next token of each of the first ``count`` rows, (count,). No row is longer than ``reach`` afterwards."""
         if not self._graphs.recording(self._device):
             return self._step(count, reach)
-        key = (count, reach, self._cache.rows, self._cache.capacity)
-        token: Tensor = self._graphs.run(key, lambda: self._step(count, reach))
+        token: Tensor = self._graphs.run((count, reach), lambda: self._step(count, reach))
         return token.clone()
 
     def _step(self, count: int, reach: int) -> Tensor:
@@ -80,6 +79,11 @@ class Batch:
         best, token = self._rule.ban(rows, logits).max(dim=-1)
         self._rule.push(rows, token)
         return torch.where(best.isnan(), NOT_A_TOKEN, token)
+
+    def lay_out(self, rows: int, capacity: int, used_rows: int, used: int) -> None:
+        """Lay the cache out anew (:meth:`KvCache.lay_out`), and let go what was recorded on the old places."""
+        self._graphs.clear()
+        self._cache.lay_out(rows, capacity, used_rows, used)
 
     def move(self, source: int, target: int, length: int) -> None:
         """A row in use goes to a free place."""

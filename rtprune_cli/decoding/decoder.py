@@ -17,9 +17,10 @@ import torch
 
 from rtprune_cli.decoding.batch import NOT_A_TOKEN, Batch
 from rtprune_cli.decoding.cache import KvCache
-from rtprune_cli.decoding.faults import Failure, failure_of, free_memory
 from rtprune_cli.decoding.places import Places, Row
+from rtprune_cli.decoding.prompts import padded_length
 from rtprune_cli.decoding.repeats import RepeatRule
+from rtprune_cli.failures import OVERFLOW, Failure, failure_of, free_memory
 from rtprune_cli.graphs import Fetch, Graphs
 from rtprune_cli.loops import LoopGuard
 from rtprune_cli.options import DecodeOptions
@@ -68,15 +69,19 @@ class Decoder:
         ngram_exempt: frozenset[int] = frozenset(),
         rows: int,
         pool_tokens: int | None = None,
+        capacity: int | None = None,
+        prompt_tokens: int | None = None,
         longest: int | None = None,
         steps: int | None = None,
         buckets: bool | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
         """``longest``: no page has more tokens, prompt and output; None: as many as the decoder has positions.
         ``pool_tokens``: tokens of all rows for which there is memory, no less than ``longest``; None: enough for
-        ``rows`` of the longest pages. ``steps`` of a block, which is looked at one block later when it has more than
-        one; ``buckets``: rows in powers of two and reaches of 256, so that few graphs are recorded. None: as the device
-        needs.
+        ``rows`` of the longest pages. ``capacity``: tokens of a row's place from the start, None: places grow with
+        their pages where memory is short. ``prompt_tokens`` of one prefill. ``steps`` of a block, which is
+        looked at one block later when it has more than one; ``buckets``: few numbers of rows and few reaches, so that
+        few graphs are recorded. None: as the device needs. ``graphs``: where steps are recorded, None: in its own.
         """
         text_config = network.config.text_config
         weight = network.get_input_embeddings().weight
@@ -85,7 +90,6 @@ class Decoder:
         self._steps = steps or (STEPS_AHEAD if self._on_gpu else 1)
         self._blocks_ahead = 0 if self._steps == 1 else 1
         self._buckets = self._on_gpu if buckets is None else buckets
-        self._reach_step = 256 if self._buckets else 16
         self._options, self._eos = options, eos_token_id
         self._last_position = int(text_config.max_position_embeddings)
         slack = self._steps * (1 + self._blocks_ahead)  # steps that a page may run on after its end
@@ -100,9 +104,12 @@ class Decoder:
             vocabulary=text_config.vocab_size,
             device=self._device,
         )
-        graphs = Graphs(options.cuda_graphs)
-        self._batch = Batch(network, self._cache, rule, rows=rows, device=self._device, graphs=graphs)
-        self._places = Places(self._cache, self._batch, rows=rows, largest=largest, device=self._device)
+        self._prompt_tokens = prompt_tokens or PROMPT_TOKENS[self._device.type]
+        if self._on_gpu and rows * largest <= pool_tokens:
+            capacity = largest  # nothing ever has to move (on a CPU, what is not touched is not there yet)
+        self.graphs = graphs or Graphs(options.cuda_graphs)
+        self._batch = Batch(network, self._cache, rule, rows=rows, device=self._device, graphs=self.graphs)
+        self._places = Places(self._cache, self._batch, rows=rows, largest=largest, fixed=capacity)
         self._waiting: deque[Row] = deque()
         self._blocks: deque[_Block] = deque()
         self._done: list[tuple[Hashable, Decoded | Failure]] = []
@@ -194,8 +201,8 @@ class Decoder:
         group: list[Row] = []
         longest = 0
         for row in itertools.islice(self._waiting, self.free_rows):
-            longest = max(longest, row.length)
-            if group and longest * (len(group) + 1) > PROMPT_TOKENS[self._device.type]:
+            longest = max(longest, padded_length(row.length, self._device))
+            if group and longest * (len(group) + 1) > self._prompt_tokens:
                 break
             group.append(row)
         return group
@@ -220,14 +227,14 @@ class Decoder:
             return
         count = len(rows)
         if self._buckets:
-            count = min(1 << (count - 1).bit_length(), self._cache.rows)
+            count = min(rows_bucket(count), self._cache.rows)
         span = Span(self._device)
         tokens = []
         for _ in range(self._steps):
             for row in rows:
                 row.length += 1
-            reach = min(_rounded(self._places.longest, self._reach_step), self._cache.capacity)
-            tokens.append(self._batch.step(count, reach))
+            reach = reach_bucket(self._places.longest) if self._buckets else _rounded(self._places.longest, 16)
+            tokens.append(self._batch.step(count, min(reach, self._cache.capacity)))
         self._blocks.append(_Block(rows, Fetch(torch.stack(tokens)), span.end(), prefill=False))
 
     def _collect(self, ahead: int) -> None:
@@ -249,7 +256,7 @@ class Decoder:
     def _push(self, row: Row, token: int) -> None:
         if token == NOT_A_TOKEN:
             log.debug("the logits of a page are not numbers")
-            self._finish(row, Failure("the numbers overflow"))
+            self._finish(row, Failure(OVERFLOW))
         elif token == self._eos:
             self._finish(row, self._decoded(row, "eos"))
         else:
@@ -300,6 +307,17 @@ class Decoder:
             log.warning("out of memory: going on with %d pages together instead of %d", self._halved, self.rows)
             self._places.rows = self._halved
         self._halved, self._too_large = None, False
+
+
+def rows_bucket(count: int) -> int:
+    """Rows of a step that is recorded for ``count`` rows: a power of two up to 64, then a multiple of 32."""
+    return 1 << (count - 1).bit_length() if count <= 64 else _rounded(count, 32)
+
+
+def reach_bucket(length: int) -> int:
+    """Tokens of each row that a recorded step looks at, where the longest has ``length``: up to a half more of a short
+    one, a quarter of a long one. Every reach is a recording of its own, and a finer one costs more than it saves."""
+    return _rounded(length, 256 if length <= 1024 else 512 if length <= 4096 else 1024)
 
 
 def _rounded(number: int, step: int) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
-
 from rtprune_cli.decoding.batch import Batch
 from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.loops import LoopGuard
@@ -36,11 +34,12 @@ class Row:
 class Places:
     """Rows in the places of a cache. Those in use come first once :meth:`close_gaps` was called."""
 
-    def __init__(self, cache: KvCache, batch: Batch, *, rows: int, largest: int, device: torch.device) -> None:
-        """``largest``: a place that no page outgrows. ``rows``, the most that are used, may be lowered later."""
+    def __init__(self, cache: KvCache, batch: Batch, *, rows: int, largest: int, fixed: int | None = None) -> None:
+        """``largest``: a place that no page outgrows; ``fixed``: the size of places as long as no page outgrows it.
+        ``rows``, the most that are used, may be lowered later."""
         self.rows = rows
         self._cache, self._batch, self._largest = cache, batch, largest
-        self._on_gpu = device.type == "cuda"
+        self._fixed = fixed and min(fixed, largest)
         self._active: list[Row | None] = []
         self._outputs, self._finished = 0, 0
 
@@ -86,7 +85,7 @@ class Places:
         for row in evicted:
             self.free(row)
         self.close_gaps()
-        self._cache.lay_out(places, capacity, len(self._active), self.longest)
+        self._batch.lay_out(places, capacity, len(self._active), self.longest)
         return evicted[::-1]
 
     def free(self, row: Row) -> None:
@@ -130,8 +129,8 @@ class Places:
 
     def _capacity_for(self, length: int) -> int:
         """A size of place that rows of this length will not soon outgrow."""
-        if self._on_gpu and self.rows * self._largest <= self._cache.tokens:
-            return self._largest  # nothing ever has to move (on a CPU, what is not touched is not there yet)
+        if self._fixed and length < self._fixed:
+            return self._fixed
         usual = self._outputs // self._finished if self._finished else USUAL_OUTPUT
         return self._size(min(length + usual, self._largest))
 

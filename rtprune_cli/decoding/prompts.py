@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from rtprune_cli.graphs import send
 from rtprune_cli.records import DecoderInput, PrunedTokens
 
 if TYPE_CHECKING:
     from transformers import UnlimitedOcrForConditionalGeneration
+
+# On a GPU prompts are padded to a multiple of so many tokens, so that lengths come again: what libraries choose or load
+# for a shape is found in their caches. Half of it is added on the average, to the longest prompt of a batch.
+PADDING = 32
 
 
 def assemble(before: Tensor, visual: PrunedTokens, after: Tensor) -> DecoderInput:
@@ -33,17 +38,29 @@ def prompt_pass(
     Prompts are padded on the right: a causal decoder never looks there, so no mask is needed and the fastest attention
     serves. ``cache`` takes keys and values, padding included; None keeps nothing.
     """
-    lengths = [len(prompt.embeds) for prompt in prompts]
     device = prompts[0].embeds.device
-    if len(prompts) == 1:
-        embeds, positions = prompts[0].embeds[None], prompts[0].positions[None]
-    else:
-        embeds = torch.nn.utils.rnn.pad_sequence([prompt.embeds for prompt in prompts], batch_first=True)
-        positions = torch.nn.utils.rnn.pad_sequence([prompt.positions for prompt in prompts], batch_first=True)
-    last = torch.tensor(lengths) - 1
-    hidden = run_decoder(network, embeds, positions.to(device, non_blocking=True), None, cache)
+    lengths = [len(prompt.embeds) for prompt in prompts]
+    length = padded_length(max(lengths), device)
+    embeds = _padded([prompt.embeds for prompt in prompts], length)
+    positions = _padded([prompt.positions for prompt in prompts], length)
+    hidden = run_decoder(network, embeds, send(positions, device), None, cache)
     rows = torch.arange(len(prompts), device=device)
-    return network.lm_head(hidden[rows, last.to(device, non_blocking=True)]).float()
+    return network.lm_head(hidden[rows, send(torch.tensor(lengths) - 1, device)]).float()
+
+
+def padded_length(length: int, device: torch.device) -> int:
+    """Tokens that the longest prompt of a batch has with its padding."""
+    return length if device.type == "cpu" else -(-length // PADDING) * PADDING
+
+
+def _padded(rows: Sequence[Tensor], length: int) -> Tensor:
+    """One tensor (B, length, ...) of rows (L, ...) of L tokens at most, zeros behind them."""
+    if len(rows) == 1 and len(rows[0]) == length:
+        return rows[0][None]
+    whole = rows[0].new_zeros(len(rows), length, *rows[0].shape[1:])
+    for row, own in zip(whole, rows, strict=True):
+        row[: len(own)] = own
+    return whole
 
 
 def run_decoder(

@@ -126,8 +126,8 @@ def _measure(page: PageImage, model: OcrModel, options: OcrOptions) -> Inspectio
     Raises:
         torch.AcceleratorError: the GPU's context is broken, and with it everything after.
     """
-    from rtprune_cli.decoding.faults import failure_of, free_memory
     from rtprune_cli.engine import page_error
+    from rtprune_cli.failures import failure_of, free_memory
     from rtprune_cli.inspection.measure import inspect
     from rtprune_cli.views import make_views
 

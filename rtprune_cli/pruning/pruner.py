@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rtprune_cli.graphs import Fetch, Graphs
+from rtprune_cli.graphs import Fetch, Graphs, send
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning.methods import Batch, Merged, prune_batch, recordable
 from rtprune_cli.records import PrunedTokens, VisualTokens
@@ -36,14 +36,16 @@ class PendingPrune:
 class Pruner:
     """Prunes batches of pages with one set of options; on a GPU RTPrune's whole step is one recorded graph a shape.
 
-    ``instruction``: embeddings (M, D) of the prompt's text, which the method cdpruner looks at.
+    ``instruction``: embeddings (M, D) of the prompt's text, which the method cdpruner looks at. ``graphs``: where the
+    step is recorded; None: nowhere.
     """
 
-    def __init__(self, options: PruneOptions, instruction: Tensor | None = None) -> None:
+    def __init__(
+        self, options: PruneOptions, instruction: Tensor | None = None, *, graphs: Graphs | None = None
+    ) -> None:
         self._options = options
         self._instruction = instruction
-        self._graphs = Graphs()
-        self._inputs: dict[tuple[int, ...], tuple[Tensor, Tensor, Tensor]] = {}  # what a graph reads, by its shapes
+        self._graphs = graphs
 
     @torch.inference_mode()
     def start(self, pages: Sequence[VisualTokens], pixels: Sequence[Tensor] | Tensor) -> PendingPrune:
@@ -80,18 +82,14 @@ class Pruner:
         return PendingPrune(batches)
 
     def _run(self, batch: Batch) -> Merged:
-        tokens, pixels = batch.tokens, batch.pixels
-        masks = batch.masks.to(tokens.device, non_blocking=True)
-        if not self._graphs.recording(tokens.device) or not recordable(self._options):
+        tokens, pixels, masks = batch.tokens, batch.pixels, send(batch.masks, batch.tokens.device)
+        if self._graphs is None or not self._graphs.recording(tokens.device) or not recordable(self._options):
             return prune_batch(batch._replace(masks=masks), self._options)
-        key = (*tokens.shape, *pixels.shape)
-        if key not in self._inputs:
-            self._inputs[key] = torch.empty_like(tokens), torch.empty_like(pixels), torch.empty_like(masks)
-        own = self._inputs[key]
-        for mine, new in zip(own, (tokens, pixels, masks), strict=True):
-            mine.copy_(new)
-        found: Merged = self._graphs.run(key, lambda: prune_batch(Batch(*own), self._options))
-        return Merged(*(each.clone() for each in found))  # the next replay writes to the same memory
+        key = (self._options, tokens.shape, pixels.shape)
+        found: Merged = self._graphs.run(
+            key, lambda *own: prune_batch(Batch(*own), self._options), tokens, pixels, masks
+        )
+        return Merged(*(each.clone() for each in found))
 
 
 def prune(
@@ -123,7 +121,7 @@ def _unpack(tokens: Tensor, facts: Tensor, prunable: int) -> PrunedTokens:
     keep = stay.nonzero().flatten()
     count = int(kept.sum())
     return PrunedTokens(
-        tokens=tokens if len(keep) == len(tokens) else tokens[keep.to(tokens.device, non_blocking=True)],
+        tokens=tokens if len(keep) == len(tokens) else tokens[send(keep, tokens.device)],
         keep=keep,
         total=len(tokens),
         prunable=prunable,

@@ -57,7 +57,7 @@ def read(
     model: OcrModel, views: Sequence[Views], options: PruneOptions, prompt: str = "free"
 ) -> tuple[list[str], list[PrunedTokens]]:
     """Text of each view, tags included, and what was left of its visual tokens."""
-    before, after = (model.embed(ids) for ids in model.prompt_ids(prompt))
+    before, after = model.prompt_embeds(prompt)
     pixels = model.pixels(views)
     pruned = prune(model.encode(views, pixels), pixels, options)
     inputs = [assemble(before, page, after) for page in pruned]
