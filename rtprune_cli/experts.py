@@ -51,16 +51,14 @@ def waits(found: Capability | None, dtype: torch.dtype, tokens: int) -> bool:
     return tokens > DENSE_TOKENS and not grouped_without_waiting(found, dtype)
 
 
-def describe(device: torch.device, dtype: torch.dtype, top_k: int, experts: int) -> str:
-    """The ways that a model's layers will go on a device, in words."""
+def describe(device: torch.device, dtype: torch.dtype) -> str:
+    """The ways that a model's layers go on a device, in words."""
     if device.type != "cuda":
         return "eager"
     found = capability(device)
     if grouped_without_waiting(found, dtype):
         return "grouped_mm"
-    copied = experts // (COPIES * top_k)
-    few = f"batched_mm up to {copied} tokens, " if copied else ""
-    return f"{few}dense up to {DENSE_TOKENS}, grouped_mm beyond, which waits for the host"
+    return f"batched_mm for few tokens, dense up to {DENSE_TOKENS}, grouped_mm beyond, which waits for the host"
 
 
 def implementation(device: torch.device) -> str:

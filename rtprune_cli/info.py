@@ -47,12 +47,11 @@ def _gpu(index: int) -> dict[str, Any]:
     """A GPU and what it is good for, by the plan that a run would make where nothing else uses it."""
     import torch
 
-    from rtprune_cli.bench.arch import read_arch
     from rtprune_cli.devices import capability, pick_dtype
     from rtprune_cli.experts import describe
 
     device, properties = torch.device("cuda", index), torch.cuda.get_device_properties(index)
-    dtype, found, text = pick_dtype("auto", device), capability(device), read_arch("deepseek-ocr")["language_config"]
+    dtype, found = pick_dtype("auto", device), capability(device)
     pages, words = good_for(properties.total_memory, dtype)
     return {
         "device": f"cuda:{index}",
@@ -60,7 +59,7 @@ def _gpu(index: int) -> dict[str, Any]:
         "memory_gib": round(properties.total_memory / 2**30, 1),
         "capability": None if found is None else f"{found[0]}.{found[1]}",
         "dtype": str(dtype).removeprefix("torch."),
-        "experts": describe(device, dtype, text["num_experts_per_tok"], text["n_routed_experts"]),
+        "experts": describe(device, dtype),
         "pages_together": pages,
         "good_for": words,
     }

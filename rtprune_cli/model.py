@@ -7,7 +7,7 @@ decoder's sliding window differs, and ``layer_types`` turns it off (see docs/how
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -138,8 +138,7 @@ class Checkpoint:
     @property
     def experts(self) -> str:
         """How the experts of a layer are computed."""
-        text = self.config["language_config"]
-        return experts.describe(self.device, self.dtype, text["num_experts_per_tok"], text["n_routed_experts"])
+        return experts.describe(self.device, self.dtype)
 
     @property
     def is_small(self) -> bool:
@@ -468,10 +467,10 @@ class _Kept:
 
     def __init__(self, function: Callable[[int, int, Tensor], Tensor]) -> None:
         self._function = function
-        self._results: dict[tuple[int, int, int], Tensor] = {}
+        self._results: dict[Hashable, Tensor] = {}
 
     def __call__(self, queries: int, keys: int, weight: Tensor) -> Tensor:
-        key = queries, keys, id(weight)
+        key = queries, keys, id(weight), weight.device, weight.dtype
         if key not in self._results:
             self._results[key] = self._function(queries, keys, weight)
         return self._results[key]

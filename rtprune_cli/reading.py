@@ -71,8 +71,9 @@ class PageReader:
     @property
     def cuda_graphs(self) -> bool | None:
         """Whether decoding steps are recorded as CUDA graphs; None on a CPU, and before the first page."""
-        on_gpu = self._engine is not None and self._checkpoint.device.type == "cuda"
-        return self._engine.decoder.graphs.recording(self._checkpoint.device) if self._engine and on_gpu else None
+        if self._engine is None or self._checkpoint.device.type != "cuda":
+            return None
+        return self._engine.decoder.graphs.recording(self._checkpoint.device)
 
     def read(self, items: Iterable[PreparedPage | T]) -> Iterator[PageResult | T]:
         """One result a page, in order; what is no page passes through in its place.

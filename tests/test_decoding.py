@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from conftest import GOLDEN, golden_cases
 from stubs import Act, ScriptedNetwork
 
-from rtprune_cli.decoding import assemble, decode
+from rtprune_cli.decoding import Decoder, assemble, decode
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
 from rtprune_cli.pruning import prune
@@ -127,23 +128,33 @@ def test_a_short_repetition_at_the_token_limit_stays(tiny: OcrModel) -> None:
 @pytest.mark.parametrize("graphs", [False, True])
 def test_cuda_writes_the_tokens_of_the_cpu(inputs: list[DecoderInput], golden_model: OcrModel, graphs: bool) -> None:
     on_gpu = load(ModelOptions(model=str(GOLDEN / "checkpoint"), device="cuda", dtype="float32"))
-    # grouped products of float32 look at the host, which a recording may not
-    on_gpu.network.set_experts_implementation("batched_mm")
     moved = [DecoderInput(page.embeds.cuda(), page.positions, page.next_position) for page in inputs] * 3
     expected = decode(golden_model.network, inputs, FREE, eos_token_id=29) * 3
-    options = replace(FREE, cuda_graphs=graphs)
-    found = decode(on_gpu.network, moved, options, eos_token_id=29, rows=4)
+    found, recorded = decode_on_gpu(on_gpu, moved, replace(FREE, cuda_graphs=graphs))
     assert [page.token_ids for page in found] == [page.token_ids for page in expected]
+    assert (recorded > 0) == graphs
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_recorded_steps_write_what_plain_ones_do(inputs: list[DecoderInput]) -> None:
-    on_gpu = load(ModelOptions(model=str(GOLDEN / "checkpoint"), device="cuda", dtype="bfloat16"))
-    moved = [DecoderInput(page.embeds.cuda().bfloat16(), page.positions, page.next_position) for page in inputs] * 3
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_recorded_steps_write_what_plain_ones_do(inputs: list[DecoderInput], dtype: str) -> None:
+    on_gpu = load(ModelOptions(model=str(GOLDEN / "checkpoint"), device="cuda", dtype=dtype))
+    moved = [DecoderInput(page.embeds.cuda().to(on_gpu.dtype), page.positions, page.next_position) for page in inputs]
     options = replace(FREE, max_new_tokens=300, no_repeat_ngram=5)  # reaches of 256, 512 and 768 tokens
-    plain, recorded = (
-        decode(on_gpu.network, moved, replace(options, cuda_graphs=graphs), eos_token_id=29, rows=4)
-        for graphs in (False, True)
-    )
+    plain, _ = decode_on_gpu(on_gpu, moved * 3, replace(options, cuda_graphs=False))
+    recorded, count = decode_on_gpu(on_gpu, moved * 3, options)
     assert [page.token_ids for page in plain] == [page.token_ids for page in recorded]
+    assert count > 1
+
+
+def decode_on_gpu(model: OcrModel, prompts: list[DecoderInput], options: DecodeOptions) -> tuple[list[Decoded], int]:
+    """The pages, four at a time, and how many steps were recorded."""
+    decoder = Decoder(model.network, options, eos_token_id=29, rows=4)
+    for key, prompt in enumerate(prompts):
+        decoder.add(key, prompt)
+    found: dict[Any, Any] = {}
+    while decoder.busy:
+        found |= dict(decoder.step())
+    assert not decoder.graphs.failed
+    return [found[key] for key in range(len(prompts))], decoder.graphs.recorded

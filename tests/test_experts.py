@@ -53,11 +53,11 @@ def test_as_many_rows_as_are_ever_chosen_can_be_recorded_on_every_card() -> None
 
 def test_the_ways_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experts, "capability", lambda _: A100)
-    words = describe(torch.device("cuda"), BF16, TOP_K, EXPERTS)
-    assert words == "batched_mm up to 3 tokens, dense up to 512, grouped_mm beyond, which waits for the host"
+    words = describe(torch.device("cuda"), BF16)
+    assert words == "batched_mm for few tokens, dense up to 512, grouped_mm beyond, which waits for the host"
     monkeypatch.setattr(experts, "capability", lambda _: H100)
-    assert describe(torch.device("cuda"), BF16, TOP_K, EXPERTS) == "grouped_mm"
-    assert describe(torch.device("cpu"), BF16, TOP_K, EXPERTS) == "eager"
+    assert describe(torch.device("cuda"), BF16) == "grouped_mm"
+    assert describe(torch.device("cpu"), BF16) == "eager"
 
 
 # --- All ways give the same ----------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_a_gpu_is_told_with_its_precision_and_its_ways(monkeypatch: pytest.Monke
     text = info.render(facts)
     assert "cuda:0: Card, 16.0 GiB, float16" in text
     assert "pages together" in text
-    assert "experts: batched_mm up to 3 tokens, dense up to 512" in text
+    assert "experts: batched_mm for few tokens, dense up to 512" in text
     assert not [lack for lack in facts["missing"] if "GPU" in lack]
 
 

@@ -91,6 +91,7 @@ def test_settings_name_the_model_and_keep_the_password_out(tiny: OcrModel) -> No
     settings = run_settings(tiny, replace(OPTIONS, input=InputOptions(password="secret")))
     assert settings["model"]["dtype"] == "float32"
     assert settings["mode"] == "tiny"
+    assert (settings["model"]["attention"], settings["model"]["experts"]) == ("sdpa", "eager")
     assert settings["versions"]["transformers"]
     assert "secret" not in str(settings)
 
