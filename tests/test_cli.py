@@ -39,7 +39,8 @@ def test_a_pdf_becomes_markdown_and_reports(make_pdf: Callable[..., Path], rtpru
     report = json.loads((folder / "doc.report.json").read_text())
     assert [page["page"] for page in report["pages"]] == [1, 2]
     assert report["summary"]["pages"] == 2
-    assert report["settings"]["model"]["name"] == "tiny"
+    model = report["settings"]["model"]
+    assert (model["name"], model["experts"], model["cuda_graphs"]) == ("tiny", "eager", None)
     assert len((tmp_path / "out" / "report.jsonl").read_text().splitlines()) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 from stubs import Act, Prompt, ScriptedNetwork, View
 
-from rtprune_cli import memory
+from rtprune_cli import devices, engine, memory
 from rtprune_cli.errors import EnvironmentFault
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions, PruneOptions
@@ -90,6 +91,33 @@ def test_any_other_failure_costs_its_page_only(tiny: OcrModel) -> None:
     reader = make_reader(tiny, lambda p: Act(fault=ValueError()) if p.view and p.view.brightness < 0.5 else None)
     results = list(reader.read([make_page(1), make_page(2, "black"), make_page(3)]))
     assert [(result.record["error"] or {}).get("code") for result in results] == [None, "page_failed", None]
+
+
+# --- What is said
+
+
+def test_the_ways_of_a_run_are_told_at_v(tiny: OcrModel, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "rtprune"):
+        read_one(tiny, lambda _: None, **batch(1))
+    assert "attention: sdpa; experts: eager" in caplog.text
+
+
+def test_a_mode_that_does_not_fit_is_warned_of(
+    tiny: OcrModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = engine.plan
+    monkeypatch.setattr(engine, "plan", lambda *args: replace(real(*args), lacking=1_500_000_000))
+    assert read_one(tiny, lambda _: None, **batch(1)).record["status"] == "ok"
+    assert "cpu lacks 1.5 GB for one page in mode tiny" in caplog.text
+
+
+@pytest.mark.parametrize(("rows", "recorded"), [(512, True), (513, False)])
+def test_steps_that_cannot_be_recorded_are_warned_of(
+    tiny: OcrModel, rows: int, recorded: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(devices, "capability", lambda _: (8, 0))
+    assert engine._recordable(replace(tiny, device=torch.device("cuda")), rows) == recorded
+    assert ("give --batch-size 512 or less" in caplog.text) != recorded
 
 
 # --- Order
