@@ -1,6 +1,7 @@
-"""Write the tables and pictures of docs/benchmarks.md from docs/benchmarks/*.json (of speed) and accuracy/*.json.
+"""Write the tables and pictures of docs/benchmarks.md from the results in docs/benchmarks/.
 
-The latter are the summary.json of runs of `rtprune bench`.
+*.json are of `rtprune bench speed`, gpu/CARD/*.json of the GPU kit (gpu_results.py), and accuracy/*.json are the
+summary.json of runs of `rtprune bench`.
 
 python docs/make_benchmarks.py
 """
@@ -10,17 +11,22 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parent))  # for a test, which loads this file from elsewhere
+
+import gpu_results
+from gpu_results import NOT_MEASURED, Card, Result, Row, duration, rows
+
 PAGE = Path(__file__).with_name("benchmarks.md")
 RESULTS = Path(__file__).with_name("benchmarks")
 IMAGES = Path(__file__).with_name("images")
 MARKERS = "<!-- made by docs/make_benchmarks.py: {} -->", "<!-- end -->"
-NOT_MEASURED = "not measured"
 # Colours that color-blind people tell apart (Okabe and Ito), and hatches for prints without colour.
 LOOKS = {
     "preprocess": ("#E69F00", "//"),
@@ -30,9 +36,6 @@ LOOKS = {
     "decode": ("#CC79A7", ".."),
 }
 BAR_INCHES = 0.34
-
-Row = dict[str, Any]
-Result = dict[str, Any]
 
 
 def read_results(folder: Path) -> dict[str, Result]:
@@ -45,13 +48,17 @@ def read_results(folder: Path) -> dict[str, Result]:
 
 def write(page: Path = PAGE, results: Path = RESULTS, images: Path = IMAGES) -> None:
     """Renew what stands between the markers of the page, and a picture for each result that has all stages."""
-    found = read_results(results)
-    pictures = {name: breakdown(result) for name, result in found.items()}
+    found, cards = read_results(results), gpu_results.read_cards(results / "gpu")
+    on_cards = {name: result for card in cards for name, result in card.timed.items()}
+    pictures = {name: breakdown(result) for name, result in (found | on_cards).items()}
     for name, bars in pictures.items():
         if bars:
-            (images / f"stages-{name}.svg").write_text(picture(found[name], bars), encoding="utf-8", newline="\n")
+            svg = picture((found | on_cards)[name], bars)
+            (images / f"stages-{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
     text = page.read_text(encoding="utf-8")
-    text = fill(text, "targets", targets(list(found.values())))
+    text = fill(text, "targets", targets(list(found.values()), cards))
+    sections = [section(name, result, pictures[name]) for name, result in on_cards.items()]
+    text = fill(text, "gpu", "\n".join([by_card(cards), "", *sections]))
     text = fill(text, "results", "\n".join(section(name, found[name], pictures[name]) for name in found))
     compared = read_results(results / "accuracy")
     for name, summary in compared.items():
@@ -75,13 +82,17 @@ def fill(text: str, what: str, content: str) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """What the project set out to reach; ``values`` finds it in the result of the full size or of the bundled model."""
+    """What the project set out to reach.
+
+    ``values`` finds it in the result of the full size or of the bundled model, ``kit`` in what the GPU kit measured.
+    """
 
     what: str
     target: str
     shown: str
     values: Callable[[Result], list[float]]
     bundled: bool = False
+    kit: Callable[[Result], list[float]] = lambda _: []
 
 
 def _most(result: Result, field: str) -> list[float]:
@@ -107,6 +118,7 @@ TARGETS = [
         "at most 3x",
         "{:.1f}x",
         lambda r: [row["times_floor"] for row in rows(r, "step") if row["batch_size"] == 64],
+        kit=lambda kit: gpu_results.steps_over_floor(kit, 64),
     ),
     Target("mode large, ratio 0.84: prefill, batch 8 and more", "1.15x", "{:.2f}x", _prefill_gain(range(8, 10**6))),
     Target("the same at batch 4", "", "{:.2f}x", _prefill_gain(range(4, 5))),
@@ -133,31 +145,40 @@ TARGETS = [
 ]
 
 
-def targets(results: Sequence[Result]) -> str:
+def targets(results: Sequence[Result], cards: Sequence[Card]) -> str:
     """The targets and what is measured of them, on GPUs and on CPUs: of several values the smallest and the largest."""
+    on_cpus = [result for result in results if not result["machine"]["gpu"]]
     return table(
         ["", "target", "on a GPU", "on a CPU"],
-        [[t.what, t.target, reached(t, results, on_gpu=True), reached(t, results, on_gpu=False)] for t in TARGETS],
+        [[t.what, t.target, on_gpus(t, results, cards), reached(t, on_cpus) or NOT_MEASURED] for t in TARGETS],
     )
 
 
-def reached(target: Target, results: Sequence[Result], on_gpu: bool) -> str:
-    """One cell of that table."""
-    pool = [result for result in results if bool(result["machine"]["gpu"]) == on_gpu]
+def on_gpus(target: Target, results: Sequence[Result], cards: Sequence[Card]) -> str:
+    """One cell of that table: what each card reached, and which one it is."""
+    pools = {card.title: [card.speed] if card.speed else [] for card in cards}
+    for result in results:
+        if gpu := result["machine"]["gpu"]:
+            pools.setdefault(gpu_results.title_of(gpu["name"]), []).append(result)
+    kits = {card.title: card.result for card in cards}
+    found = {title: reached(target, pool, kits.get(title, {})) for title, pool in pools.items()}
+    return "; ".join(f"{text} ({title})" for title, text in found.items() if text) or NOT_MEASURED
+
+
+def reached(target: Target, results: Sequence[Result], kit: Result | None = None) -> str:
+    """What was measured of a target, or nothing."""
     if target.bundled:
-        pool = [result for result in pool if result["settings"]["model"] == "tiny"]
+        results = [result for result in results if result["settings"]["model"] == "tiny"]
     else:
-        pool = [result for result in pool if result["settings"]["arch"]]
-    values = [value for result in pool for value in target.values(result)]
-    texts = [target.shown.format(value) for value in (min(values), max(values))] if values else [NOT_MEASURED]
+        results = [result for result in results if result["settings"]["arch"]]
+    values = [*(value for result in results for value in target.values(result)), *target.kit(kit or {})]
+    texts = [target.shown.format(value) for value in (min(values), max(values))] if values else []
     return " to ".join(dict.fromkeys(texts))
 
 
-def rows(result: Result, stage: str, engine: str | None = None) -> list[Row]:
-    """The rows of a stage that were measured."""
-    return [
-        row for row in result["rows"] if row["stage"] == stage and not row["error"] and engine in (None, row["engine"])
-    ]
+def by_card(cards: Sequence[Card]) -> str:
+    """What the GPU kit asks, and the answers of each card."""
+    return table(["", *(card.title for card in cards)], gpu_results.lines(cards))
 
 
 # --- One result --------------------------------------------------------------------------------------------------
@@ -278,10 +299,6 @@ def table(head: Sequence[str], body: Sequence[Sequence[Any]]) -> str:
     """Markdown, or nothing where there are no rows."""
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) if body else ""
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def short(number: float) -> str:
