@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,21 @@ def test_truncated_weights_are_an_error_with_a_next_step(checkpoint: Path) -> No
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"cannot be loaded\. Pull"):
         load(ModelOptions(model=str(checkpoint)))
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_weights_are_loaded_without_threads_that_run_ahead(
+    checkpoint: Path, before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would keep half as much memory again as the weights take (model.py says why)."""
+    variable = "HF_DEACTIVATE_ASYNC_LOAD"
+    monkeypatch.delenv(variable, raising=False) if before is None else monkeypatch.setenv(variable, before)
+    monkeypatch.setattr("transformers.core_model_loading.ThreadPoolExecutor", None)  # a call would fail
+    load(ModelOptions(model=str(checkpoint), device="cpu"))
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load(ModelOptions(model=str(checkpoint), device="cpu"))
+    assert os.environ.get(variable) == before  # whatever else uses transformers here loads as before
 
 
 def test_pickle_weights_are_refused_with_the_reason(checkpoint: Path) -> None:
