@@ -1,8 +1,8 @@
 """Read what the GPU kit (tests/gpu/) measured on each card, for docs/make_benchmarks.py.
 
-docs/benchmarks/gpu/CARD/ has result.json (of the kit's own measurements and drills), speed.json and small.json (of
-`rtprune bench speed`; the latter on a share of the card). A run that was cut short lacks files, sections or values:
-each is "not measured".
+docs/benchmarks/gpu/CARD/ has result.json (of the kit's own measurements and drills), and speed.json, prefill.json and
+small.json (of `rtprune bench speed`; the last on a share of the card). A run that was cut short lacks files, sections
+or values: each is "not measured".
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ NOT_MEASURED = "not measured"
 KNOWN = ("h100", "h200")  # cards that have a column in any case
 PROMPT = 283  # tokens of a page in mode base
 STEP_ROWS = (1, 8, 64, 128, 256)
+AMPERE_ROWS = (1, 8, 64, 256)
 DRILLS = ("12 GB card", "24 GB card", "24 GB card, all but 0.6 GB taken after the plan")
 ATTENTION = re.compile("attention|flash|fmha|sdpa", re.IGNORECASE)
 MOST_KERNELS = 3
@@ -35,6 +36,7 @@ class Card:
     name: str
     result: Result = field(default_factory=dict)
     speed: Result = field(default_factory=dict)
+    prefill: Result = field(default_factory=dict)
     small: Result = field(default_factory=dict)
 
     @property
@@ -44,7 +46,7 @@ class Card:
     @property
     def timed(self) -> dict[str, Result]:
         """The results of `rtprune bench speed`, by a name of their own."""
-        found = {"speed": self.speed, "small": self.small}
+        found = {"speed": self.speed, "prefill": self.prefill, "small": self.small}
         return {f"{self.name}-{file}": result for file, result in found.items() if result}
 
 
@@ -56,7 +58,7 @@ def read_cards(folder: Path) -> list[Card]:
 
 def _read_card(folder: Path) -> Card:
     """Raises SystemExit where the files are not of one GPU: a number under the wrong card is worse than none."""
-    paths = {name: folder / f"{name}.json" for name in ("result", "speed", "small")}
+    paths = {name: folder / f"{name}.json" for name in ("result", "speed", "prefill", "small")}
     found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
     card = Card(folder.name, **found)
     gpus = {(timed["machine"]["gpu"] or {}).get("name", "a CPU") for timed in card.timed.values()}
@@ -96,13 +98,15 @@ def questions(cards: Sequence[Card]) -> Iterator[tuple[str, Reader]]:
     yield "bandwidth, matrix products in bfloat16", rates
     yield "attention kernel of a step, as torch chooses", chosen_kernels
     yield "attention kernel of a step, in a run", run_kernels
-    for dtype in ("bfloat16", "float32"):
-        yield f"`grouped_mm` can be recorded in {dtype}", not_kept
+    for dtype in ("bfloat16", "float16", "float32"):
+        yield f"`grouped_mm` can be recorded in {dtype}", grouped(dtype)
     yield "golden results in float32, TF32 off", golden
-    yield "bfloat16: recorded steps write what plain ones do", not_kept
-    yield "bfloat16: pages together write what each does alone", not_kept
+    yield "bfloat16: recorded steps write what plain ones do", equal(0)
+    yield "bfloat16: pages together write what each does alone", equal(1)
     for batch, prompt in step_sizes(cards):
         yield f"decode step, recorded, {plural(batch, 'row')}, prompts of {prompt} tokens", step(batch, prompt)
+    for batch in AMPERE_ROWS:
+        yield f"decode step in bfloat16, experts as on an Ampere card, {plural(batch, 'row')}", ampere(batch)
     yield "whole: pages/s (over `generate`)", whole_pages
     yield "whole: output tokens/s", whole_tokens
     for mode, count in (("base", 8), ("gundam", 1)):
@@ -118,11 +122,6 @@ def questions(cards: Sequence[Card]) -> Iterator[tuple[str, Reader]]:
 
 def plural(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def not_kept(card: Card) -> str:
-    """The kit says it in summary.txt only."""
-    raise KeyError(card.name)
 
 
 # --- The machine -------------------------------------------------------------------------------------------------
@@ -184,6 +183,18 @@ def differing(what: str, wrong: Sequence[str]) -> str:
     return f"{what}: {len(wrong)} differ" if wrong else f"{what} equal"
 
 
+def grouped(dtype: str) -> Reader:
+    return lambda card: "yes" if card.result["smoke"]["grouped_mm"][dtype] else "no"
+
+
+def equal(place: int) -> Reader:
+    def read(card: Card) -> str:
+        values = card.result["correct"]["decode_bfloat16"]
+        return f"{values[place]} of {values[2]} pages"
+
+    return read
+
+
 # --- Times -------------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +231,14 @@ def step(batch: int, prompt: int) -> Reader:
     def read(card: Card) -> str:
         (took, floor, *_), remark = as_run(card.result["arch"]["step"])[f"{batch}/{prompt}"]
         return f"{over_floor(took, floor)}, {1000 * batch / took:,.0f} tokens/s{remark}"
+
+    return read
+
+
+def ampere(batch: int) -> Reader:
+    def read(card: Card) -> str:
+        took, floor, recorded, *_ = card.result["arch"]["ampere"][f"bfloat16/{batch}"]
+        return over_floor(took, floor) + ("" if recorded else "; not recorded")
 
     return read
 
@@ -289,7 +308,7 @@ def whole_tokens(card: Card) -> str:
 def large_gain(card: Card) -> str:
     return "; ".join(
         f"{row['times_unpruned']['median']:.2f}x (ratio {row['ratio']}, batch {row['batch_size']})"
-        for row in rows(card.speed, "prefill")
+        for row in rows(card.prefill, "prefill")
         if row["mode"] == "large" and "times_unpruned" in row
     )
 

@@ -67,7 +67,11 @@ class Graphs:
         self._most = most
         self._seen: set[Hashable] = set()
         self._recorded: OrderedDict[Hashable, _Recording] = OrderedDict()
-        self._memory: Any = None  # one pool for all: they never run at the same time
+        # One pool for all, since they never run at the same time, and what keeps it: a recording of next to nothing.
+        # torch lets a pool go with its last recording, and keeps the memory of one that failed (pytorch issue 190308):
+        # as long as the pool is used again, that is not lost.
+        self._memory: Any = None
+        self._keeper: _Recording | None = None
         self._stream: Any = None
 
     def recording(self, device: torch.device) -> bool:
@@ -102,11 +106,13 @@ class Graphs:
         return recording.result
 
     def clear(self) -> None:
-        """Let all recordings go, as when memory that they read is used otherwise. Waits for those that still run."""
+        """Let all recordings go, as when memory that they read is used otherwise. Waits for those that still run.
+
+        Their pool stays for those that follow.
+        """
         if self._recorded:
             torch.cuda.synchronize()
         self._recorded.clear()
-        self._memory = None  # torch gives a pool that no recording holds to no other
 
     def _keep(self, key: Hashable, recording: _Recording) -> None:
         if len(self._recorded) >= self._most:
@@ -131,31 +137,39 @@ class Graphs:
         return None
 
     def _capture(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> _Recording:
-        """What torch.cuda.graph does, with two differences: the current stream comes back however it ends, and the
-        memory that other work keeps for itself is not emptied each time."""
-        graph = torch.cuda.CUDAGraph()
-        self._memory = self._memory or torch.cuda.graph_pool_handle()
-        self._stream = self._stream or torch.cuda.Stream()
-        torch.cuda.synchronize()
-        with torch.cuda.stream(self._stream):
-            try:
-                graph.capture_begin(pool=self._memory, capture_error_mode="thread_local")
-                result = function(*inputs)
-                graph.capture_end()
-            except BaseException:
-                self._abandon(graph)
-                raise
-        return _Recording(graph, inputs, result)
+        if self._keeper is None:
+            self._memory, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+            self._keeper = _capture(_next_to_nothing, (), self._memory, self._stream)
+        return _capture(function, inputs, self._memory, self._stream)
 
-    def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
-        """End a recording that failed, for the stream and for the allocator, so that both can be used again.
 
-        Each may have ended by itself already. Before torch 2.12 the allocator does not when the stream's end fails, and
-        takes a recording to be under way for ever (pytorch issue 180395).
-        """
-        with suppress(Exception):
+def _next_to_nothing() -> Tensor:
+    return torch.zeros(1, device="cuda")
+
+
+def _capture(function: Callable[..., Any], inputs: Sequence[Tensor], memory: Any, stream: Any) -> _Recording:
+    """What torch.cuda.graph does, with two differences: the current stream comes back however it ends, and the memory
+    that other work keeps for itself is not emptied each time."""
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        try:
+            graph.capture_begin(pool=memory, capture_error_mode="thread_local")
+            result = function(*inputs)
             graph.capture_end()
-        with suppress(Exception):
-            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._memory)
-        if not self._recorded:
-            self._memory = None
+        except BaseException:
+            _abandon(graph, memory)
+            raise
+    return _Recording(graph, inputs, result)
+
+
+def _abandon(graph: torch.cuda.CUDAGraph, memory: Any) -> None:
+    """End a recording that failed, for the stream and for the allocator, so that both can be used again.
+
+    Each may have ended by itself already. Before torch 2.12 the allocator does not when the stream's end fails, and
+    takes a recording to be under way for ever (pytorch issue 180395).
+    """
+    with suppress(Exception):
+        graph.capture_end()
+    with suppress(Exception):
+        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), memory)

@@ -55,7 +55,7 @@ def cells(page: str, name: str) -> Cells:
 
 @pytest.fixture
 def kit() -> Result:
-    """result.json, as tests/gpu/gpu_probe.py keeps it."""
+    """result.json, as tests/gpu/probe keeps it."""
     return {
         "smoke": {
             "versions": {"torch": "2.11.0+cu130"},
@@ -63,9 +63,13 @@ def kit() -> Result:
             "total": 150e9,
             "cudnn": 91900,
             "cuda": "13.0",
+            "grouped_mm": {"bfloat16": True, "float32": False},
             "step_attention": ["void at::(anonymous namespace)::fmha<float>(int)"],
         },
-        "correct": {"golden_tf32_False": [3e-6, [], ["a/base/0.5 graphs=True"]]},
+        "correct": {
+            "golden_tf32_False": [3e-6, [], ["a/base/0.5 graphs=True"]],
+            "decode_bfloat16": [8, 7, 8, 5, False],
+        },
         "arch": {
             "rates": [4.3e12, 8e14],
             "step": {
@@ -79,6 +83,7 @@ def kit() -> Result:
                 "kernels": 2,
                 "top": [["gemm", 9, 5.0], ["void fmha_cutlass<int>", 9, 1.0]],
             },
+            "ampere": {"bfloat16/64": [12.0, 3.0, 4, False], "bfloat16/1": [4.0, 0.5, 0, True]},
             "encode": {"base/8/cudnn=False": [50.0, 10.0, 900.0, 4e9, 5e9]},
             "prefill": {"16x283/cudnn=False": [15.0, 5.0, 90.0, 1.2e9]},
             "prune": [30.0, 20.0, 3.0, 4.0, 3.0, 3.0],
@@ -128,6 +133,12 @@ def test_without_results_nothing_is_measured(write: Callable[..., str]) -> None:
         ("golden results in float32, TF32 off", "features within 3.0e-06; kept tokens equal; texts: 1 differ"),
         ("decode step, recorded, 64 rows, prompts of 283 tokens", "6 ms, 2.0x floor, 10,667 tokens/s"),
         ("decode step, recorded, 96 rows, prompts of 913 tokens", "8 ms, 2.0x floor, 12,000 tokens/s"),
+        ("`grouped_mm` can be recorded in bfloat16", "yes"),
+        ("`grouped_mm` can be recorded in float32", "no"),
+        ("bfloat16: recorded steps write what plain ones do", "8 of 8 pages"),
+        ("bfloat16: pages together write what each does alone", "7 of 8 pages"),
+        ("decode step in bfloat16, experts as on an Ampere card, 64 rows", "12 ms, 4.0x floor"),
+        ("decode step in bfloat16, experts as on an Ampere card, 1 row", "4 ms, 8.0x floor; not recorded"),
         ("encode base, 8 pages", "50 ms, 5.0x floor; peak 4.00 of 5.00 GB planned"),
         ("prefill, 16 prompts of 283 tokens", "15 ms, 3.0x floor; peak 1.20 GB"),
         ("prune step of 8 pages", "3 ms (first 30 ms)"),
@@ -152,7 +163,8 @@ def test_a_step_timed_with_cudnn_s_attention_only_says_so(write: Callable[..., s
 def test_the_speed_of_a_card_is_in_its_column(write: Callable[..., str], timed: Callable[..., Result]) -> None:
     prefill = {"stage": "prefill", "engine": "rtprune", "mode": "large", "ratio": "0.84", "batch_size": 8}
     prefill |= {"error": "out_of_memory"}
-    gpu = cells(write(h200={"speed": timed(whole(), whole(ratio="1", error="out_of_memory"), prefill)}), "gpu")
+    rows = whole(), whole(ratio="1", error="out_of_memory")
+    gpu = cells(write(h200={"speed": timed(*rows), "prefill": timed(prefill)}), "gpu")
     assert gpu["card"][1] == "NVIDIA H200, 139.8 GiB"
     assert gpu["whole: pages/s (over `generate`)"][1] == (
         "6.4, 99.0x (base, ratio dynamic, 64 rows); out_of_memory (base, ratio 1, 64 rows)"

@@ -1,0 +1,135 @@
+"""What the steps measure on: models, prompts, pages and decoders, and the switches that they compare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from probe.common import DEVICE, GOLDEN, GPU
+from rtprune_cli import experts
+from rtprune_cli.bench.arch import build
+from rtprune_cli.decoding import Decoder, Failure
+from rtprune_cli.devices import Capability, set_up
+from rtprune_cli.graphs import Graphs
+from rtprune_cli.model import OcrModel, load
+from rtprune_cli.options import DecodeOptions, ModelOptions
+from rtprune_cli.records import DecoderInput
+
+NEVER = -1  # no token has this id: pages are as long as they were asked to be
+WAYS = ("grouped_mm", "batched_mm", "dense")  # to compute experts, see experts.py
+AMPERE: Capability = (8, 0)
+
+
+def golden(dtype: str) -> OcrModel:
+    """The official layout at reduced sizes, whose numbers on a CPU are known."""
+    return load(ModelOptions(model=str(GOLDEN / "checkpoint"), device=os.environ.get("DEVICE", "cuda"), dtype=dtype))
+
+
+def full_size() -> OcrModel:
+    """The full-size model with random weights in bfloat16; on a CPU the golden one, to try the script."""
+    return build("deepseek-ocr", DEVICE, torch.bfloat16, 0) if GPU else golden("float32")
+
+
+def in_dtype(model: OcrModel, dtype: torch.dtype) -> OcrModel:
+    """The same network in another precision; it is converted in place."""
+    set_up(DEVICE, dtype)
+    return replace(model, dtype=dtype, network=model.network.to(dtype))
+
+
+def experts_layers(model: OcrModel) -> list[Any]:
+    """The decoder's layers that have experts."""
+    return [layer for layer in model.network.model.language_model.layers if hasattr(layer.mlp, "experts")]
+
+
+# --- Switches --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def cudnn_attention(on: bool) -> Iterator[None]:
+    """With or without cuDNN's attention, which a run leaves out (devices.py)."""
+    torch.backends.cuda.enable_cudnn_sdp(on)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+@contextmanager
+def tf32(on: bool) -> Iterator[None]:
+    """With or without TF32 in convolutions of float32: torch's default, which a run switches off (devices.py)."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = on
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def as_card(model: OcrModel, found: Capability) -> Iterator[None]:
+    """Experts computed as on a card of this capability: it stands in for cards that are not there."""
+    own = experts.capability
+    experts.capability = lambda _: found  # type: ignore[assignment]
+    try:
+        with by_way(model, experts.CUDA_IMPLEMENTATION):
+            yield
+    finally:
+        experts.capability = own
+
+
+@contextmanager
+def by_way(model: OcrModel, way: str) -> Iterator[None]:
+    """Experts computed in one way for any number of tokens."""
+    experts.implementation(torch.device("cuda"))  # makes the names known, also where a CPU stands in
+    before = model.text_config._experts_implementation
+    model.network.set_experts_implementation(way)
+    try:
+        yield
+    finally:
+        model.network.set_experts_implementation(before)
+
+
+# --- Prompts and decoders --------------------------------------------------------------------------------------------
+
+
+def prompts(model: OcrModel, count: int, length: int) -> list[DecoderInput]:
+    """Random text of ``length`` tokens, another for each page."""
+    chance = torch.Generator().manual_seed(length)
+    ids = torch.randint(3, model.text_config.vocab_size - 1, (count, length), generator=chance)
+    return [DecoderInput(model.embed(row.tolist()), torch.arange(length), length) for row in ids]
+
+
+def make_decoder(model: OcrModel, rows: int, longest: int, new: int, **options: Any) -> Decoder:
+    """For prompts of at most ``longest`` tokens and ``new`` more."""
+    decode = DecodeOptions(max_new_tokens=new, loop_window=0, **options)
+    return Decoder(model.network, decode, eos_token_id=NEVER, rows=rows, longest=longest + new)
+
+
+def decode_all(
+    model: OcrModel, pages: Sequence[DecoderInput], new: int, *, rows: int = 4, **options: Any
+) -> tuple[list[list[int]], Graphs]:
+    """The tokens of each page, and where the steps were recorded.
+
+    Raises:
+        RuntimeError: a page failed.
+    """
+    decoder = make_decoder(model, min(rows, len(pages)), max(len(page.embeds) for page in pages), new, **options)
+    for key, page in enumerate(pages):
+        decoder.add(key, page)
+    found: dict[Any, list[int]] = {}
+    while decoder.busy:
+        for key, result in decoder.step():
+            if isinstance(result, Failure):
+                raise RuntimeError(f"page {key} failed: {result.kind}")
+            found[key] = result.token_ids
+    return [found[key] for key in range(len(pages))], decoder.graphs
+
+
+def told(graphs: Graphs) -> str:
+    """What became of recordings, in words."""
+    return f"{graphs.recorded} recorded" + (", then one failed" if graphs.failed else "")
