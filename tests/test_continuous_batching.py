@@ -198,13 +198,13 @@ def test_places_of_a_fixed_size_stay_until_a_page_outgrows_them(
     golden_model: OcrModel, prompts: list[DecoderInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    options = DecodeOptions(max_new_tokens=600, no_repeat_ngram=0, loop_window=0)
+    options = DecodeOptions(max_new_tokens=250, no_repeat_ngram=0, loop_window=0)
     network = ScriptedNetwork(golden_model.network, lambda p: Act(endless=True) if p.ordinal == 4 else ENDS)
-    decoder = make_decoder(network, options, eos=OWN_EOS, pool_tokens=4 * 512, capacity=512, longest=1050)
+    decoder = make_decoder(network, options, eos=OWN_EOS, pool_tokens=4 * 320, capacity=320, longest=700)
     layouts = record_layouts(decoder)
     decoder.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
     run(decoder, prompts[:4])
-    assert layouts == [(4, 512)]
+    assert layouts == [(4, 320)]
     decoder.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
     run(decoder, prompts[4:5])
     assert len(layouts) == 2
