@@ -23,6 +23,7 @@ BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 V100, T4, A100, L4, H100, B200, B300, RTX50 = (7, 0), (7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0)
 TOP_K, EXPERTS = 6, 64  # of DeepSeek-OCR
 CASES = golden_cases(SHARED_GOLDEN) or golden_cases(GOLDEN)
+QUICK = [name for name in CASES if name.endswith(("tiny", "small"))]
 
 
 @pytest.mark.parametrize("card", [H100, B200, B300])
@@ -79,9 +80,7 @@ def by(golden_model: OcrModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 
 
 @pytest.mark.parametrize("way", ["grouped_mm", "batched_mm", "dense"])
-@pytest.mark.parametrize(
-    "name", [name for name in CASES if not name.endswith(("base", "large", "gundam"))]
-)  # the slow ones
+@pytest.mark.parametrize("name", QUICK)
 def test_golden_tokens_are_written_in_every_way(
     name: str, way: str, by: Callable[[str], OcrModel], encode_case: Callable[[Case], Encoded]
 ) -> None:
