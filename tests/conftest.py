@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pymupdf
@@ -25,6 +28,7 @@ from rtprune_cli.options import ModelOptions
 from rtprune_cli.records import VisualTokens
 from rtprune_cli.views import make_views
 
+DOCS = Path(__file__).parents[1] / "docs"
 # For `--hypothesis-profile long`: see tests/faults.py
 settings.register_profile("long", max_examples=int(os.environ.get("FUZZ_EXAMPLES", "10000")), database=None)
 
@@ -120,6 +124,16 @@ def make_pdf(tmp_path: Path) -> Any:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_benchmarks() -> ModuleType:
+    """docs/make_benchmarks.py, which is no part of a package."""
+    spec = importlib.util.spec_from_file_location("make_benchmarks", DOCS / "make_benchmarks.py")
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextmanager

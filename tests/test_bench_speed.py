@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -310,15 +308,6 @@ def test_what_cannot_work_is_said_in_one_line(rtprune: Any, flags: list[str], co
 
 
 # --- The page ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def make_benchmarks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_benchmarks", DOCS / "make_benchmarks.py")
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

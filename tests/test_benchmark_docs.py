@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,15 +14,6 @@ DOCS = Path(__file__).parents[1] / "docs"
 H200 = {"name": "NVIDIA H200", "memory_gib": 139.8, "driver": "580.95", "cuda": "13.0"}
 Result = dict[str, Any]
 Cells = dict[str, list[str]]  # those of each line of a table, by its first
-
-
-@pytest.fixture(scope="module")
-def make_benchmarks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_benchmarks", DOCS / "make_benchmarks.py")
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
