@@ -23,9 +23,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
+from rtprune_cli.decoding import Decoder
+from rtprune_cli.graphs import Graphs
 from rtprune_cli.model import OcrModel, load
-from rtprune_cli.options import ModelOptions
-from rtprune_cli.records import VisualTokens
+from rtprune_cli.options import DecodeOptions, ModelOptions
+from rtprune_cli.records import Decoded, DecoderInput, VisualTokens
 from rtprune_cli.views import make_views
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -107,6 +109,21 @@ def encode_case(golden_model: OcrModel) -> Callable[[Case], Encoded]:
 def tiny() -> OcrModel:
     """The bundled model."""
     return load(ModelOptions(model="tiny", device="cpu"))
+
+
+def decode_rows(
+    model: OcrModel, prompts: list[DecoderInput], options: DecodeOptions, *, eos_token_id: int = -1, rows: int = 4
+) -> tuple[list[list[int]], Graphs]:
+    """The tokens of each page, ``rows`` pages at a time, and where the steps were recorded."""
+    decoder = Decoder(model.network, options, eos_token_id=eos_token_id, rows=rows)
+    for key, prompt in enumerate(prompts):
+        decoder.add(key, prompt)
+    found: dict[Any, list[int]] = {}
+    while decoder.busy:
+        for key, result in decoder.step():
+            assert isinstance(result, Decoded)
+            found[key] = result.token_ids
+    return [found[key] for key in range(len(prompts))], decoder.graphs
 
 
 @pytest.fixture

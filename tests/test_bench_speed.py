@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, golden_cases
+from conftest import DOCS, GOLDEN, golden_cases
 
 from rtprune_cli.bench import arch, authors, floors, machine
 from rtprune_cli.bench.clock import spread, take_turns
@@ -26,7 +26,6 @@ from rtprune_cli.pruning import prune
 from rtprune_cli.views import make_views
 
 CPU = torch.device("cpu")
-DOCS = Path(__file__).parents[1] / "docs"
 SMALL = {"modes": ("tiny",), "batch_sizes": (1, 2), "output_tokens": 6, "repeats": 2, "whole_repeats": 1}
 
 

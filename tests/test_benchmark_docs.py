@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import DOCS
 
-DOCS = Path(__file__).parents[1] / "docs"
 H200 = {"name": "NVIDIA H200", "memory_gib": 139.8, "driver": "580.95", "cuda": "13.0"}
 Result = dict[str, Any]
 Cells = dict[str, list[str]]  # those of each line of a table, by its first

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, golden_cases
+from conftest import GOLDEN, decode_rows, golden_cases
 from stubs import Act, ScriptedNetwork
 
-from rtprune_cli.decoding import Decoder, assemble, decode
+from rtprune_cli.decoding import assemble, decode
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
 from rtprune_cli.pruning import prune
@@ -130,9 +129,9 @@ def test_cuda_writes_the_tokens_of_the_cpu(inputs: list[DecoderInput], golden_mo
     on_gpu = load(ModelOptions(model=str(GOLDEN / "checkpoint"), device="cuda", dtype="float32"))
     moved = [DecoderInput(page.embeds.cuda(), page.positions, page.next_position) for page in inputs] * 3
     expected = decode(golden_model.network, inputs, FREE, eos_token_id=29) * 3
-    found, recorded = decode_on_gpu(on_gpu, moved, replace(FREE, cuda_graphs=graphs))
-    assert [page.token_ids for page in found] == [page.token_ids for page in expected]
-    assert (recorded > 0) == graphs
+    found, seen = decode_rows(on_gpu, moved, replace(FREE, cuda_graphs=graphs), eos_token_id=29)
+    assert found == [page.token_ids for page in expected]
+    assert (seen.recorded > 0, seen.failed) == (graphs, False)
 
 
 @pytest.mark.cuda
@@ -142,19 +141,8 @@ def test_recorded_steps_write_what_plain_ones_do(inputs: list[DecoderInput], dty
     on_gpu = load(ModelOptions(model=str(GOLDEN / "checkpoint"), device="cuda", dtype=dtype))
     moved = [DecoderInput(page.embeds.cuda().to(on_gpu.dtype), page.positions, page.next_position) for page in inputs]
     options = replace(FREE, max_new_tokens=300, no_repeat_ngram=5)  # reaches of 256, 512 and 768 tokens
-    plain, _ = decode_on_gpu(on_gpu, moved * 3, replace(options, cuda_graphs=False))
-    recorded, count = decode_on_gpu(on_gpu, moved * 3, options)
-    assert [page.token_ids for page in plain] == [page.token_ids for page in recorded]
-    assert count > 1
-
-
-def decode_on_gpu(model: OcrModel, prompts: list[DecoderInput], options: DecodeOptions) -> tuple[list[Decoded], int]:
-    """The pages, four at a time, and how many steps were recorded."""
-    decoder = Decoder(model.network, options, eos_token_id=29, rows=4)
-    for key, prompt in enumerate(prompts):
-        decoder.add(key, prompt)
-    found: dict[Any, Any] = {}
-    while decoder.busy:
-        found |= dict(decoder.step())
-    assert not decoder.graphs.failed
-    return [found[key] for key in range(len(prompts))], decoder.graphs.recorded
+    plain, _ = decode_rows(on_gpu, moved * 3, replace(options, cuda_graphs=False), eos_token_id=29)
+    recorded, seen = decode_rows(on_gpu, moved * 3, options, eos_token_id=29)
+    assert plain == recorded
+    assert seen.recorded > 1
+    assert not seen.failed

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, Case, Encoded, golden_cases
+from conftest import GOLDEN, Case, Encoded, decode_rows, golden_cases
 from torch import Tensor
 
 from rtprune_cli import experts
-from rtprune_cli.decoding import Decoder, assemble
+from rtprune_cli.decoding import assemble
 from rtprune_cli.graphs import Graphs
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
 from rtprune_cli.pruning import Pruner, prune
-from rtprune_cli.records import Decoded, DecoderInput
+from rtprune_cli.records import DecoderInput
 from rtprune_cli.views import make_views
 
 pytestmark = [
@@ -44,18 +44,7 @@ def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
 def decode(
     model: OcrModel, prompts: list[DecoderInput], new: int = 64, rows: int = 4, **options: Any
 ) -> tuple[list[list[int]], Graphs]:
-    """The tokens of each page, and where the steps were recorded."""
-    decoder = Decoder(
-        model.network, DecodeOptions(max_new_tokens=new, loop_window=0, **options), eos_token_id=-1, rows=rows
-    )
-    for key, prompt in enumerate(prompts):
-        decoder.add(key, prompt)
-    found: dict[Any, list[int]] = {}
-    while decoder.busy:
-        for key, result in decoder.step():
-            assert isinstance(result, Decoded)
-            found[key] = result.token_ids
-    return [found[key] for key in range(len(prompts))], decoder.graphs
+    return decode_rows(model, prompts, DecodeOptions(max_new_tokens=new, loop_window=0, **options), rows=rows)
 
 
 def pages(model: OcrModel, count: int = 6) -> list[DecoderInput]:
