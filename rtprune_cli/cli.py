@@ -17,6 +17,7 @@ from rtprune_cli import __version__, logs, settings
 from rtprune_cli.analysis.cli import add_command as add_analyze
 from rtprune_cli.bench.cli import make_app
 from rtprune_cli.errors import EnvironmentFault, ExitCode, RtpruneError
+from rtprune_cli.failures import gpu_watched
 from rtprune_cli.flags import EPILOG, SECTIONS, Config, Given, SectionedCommand, complete_models, option, with_settings
 from rtprune_cli.inspection.cli import add_command as add_inspect
 from rtprune_cli.interrupts import Terminated, stoppable
@@ -277,7 +278,8 @@ def _reporting(options: LogOptions) -> Iterator[None]:
     logs.set_up(options)
     traceback = logs.shows_tracebacks()
     try:
-        yield
+        with gpu_watched():
+            yield
     except RtpruneError as error:
         log.error("%s", error, exc_info=traceback)
         raise typer.Exit(error.exit_code) from None

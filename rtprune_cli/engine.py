@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from rtprune_cli import devices, experts
-from rtprune_cli.decoding import Decoder, Failure, assemble
-from rtprune_cli.errors import EnvironmentFault, OutOfMemoryError, PageFailedError, RtpruneError
-from rtprune_cli.failures import OVERFLOW, failure_of, free_memory
+from rtprune_cli.decoding import Decoder, assemble
+from rtprune_cli.errors import PageFailedError, RtpruneError
+from rtprune_cli.failures import Failure, PageFailure, at_page, failure_of, free_memory, gpu_watched, page_name
 from rtprune_cli.graphs import Graphs
 from rtprune_cli.memory import ENCODE_GRAPHS, PRUNE_GRAPHS, plan
 from rtprune_cli.model import OcrModel
@@ -88,14 +88,6 @@ class Reading:
         return sum(self.milliseconds.values()) + self.decoded.prefill_ms + self.decoded.decode_ms
 
 
-class ReadingFailed(Exception):
-    """What a page that asked for a reading gets instead."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.kind)
-        self.failure = failure
-
-
 _Encoded = tuple[list[VisualTokens], PendingPrune, Span, Span]  # with the times of both
 _Pending = tuple[Sequence[tuple["Job", Request]], _Encoded]
 
@@ -111,6 +103,14 @@ class Job:
     steps: Steps
     prompted: Prompted | None = None
     result: PageResult | None = None
+
+    def resume(self, value: Any) -> Request | DecoderInput | None:
+        """Give the page what it waits for; what it asks for next, None when it is done."""
+        try:
+            return self.steps.throw(PageFailure(value)) if isinstance(value, Failure) else self.steps.send(value)
+        except StopIteration as end:
+            self.end(end.value)
+            return None
 
     def end(self, result: PageResult) -> None:
         """It may wait long for its turn, and needs neither pixels nor tokens any more."""
@@ -160,28 +160,22 @@ class Engine:
         """Give a page what it waits for, and take what it asks for next.
 
         Raises:
-            RtpruneError: what the page found concerns all pages.
-            torch.AcceleratorError: the GPU failed.
+            RtpruneError: what the page found concerns all pages, or the GPU failed.
         """
-        failure = value if isinstance(value, Failure) else None
+        page = job.page
+        assert page is not None
         try:
-            wanted = job.steps.send(value) if failure is None else job.steps.throw(ReadingFailed(failure))
-        except StopIteration as end:
-            job.end(end.value)
-        except RtpruneError:
-            raise
-        except Exception as error:
-            assert job.page is not None
-            reason = error.failure if isinstance(error, ReadingFailed) else failure_of(error)
-            log.debug("page %d of %s failed", job.page.page, job.page.document.name, exc_info=True)
-            job.end(failed_page(job.page, page_error(job.page, reason)))
-        else:
-            if isinstance(wanted, Request):
-                # A page that is read again goes first: those behind it cannot come out before it.
-                (self._to_encode.append if value is None else self._to_encode.appendleft)((job, wanted))
-            else:
-                job.prompted = None
-                self.decoder.add(job, wanted, first=True)
+            with at_page(page.document, page.page, goes_on=True):
+                wanted = job.resume(value)
+        except PageFailedError as error:
+            job.end(failed(page.document, page.page, error))
+            return
+        if isinstance(wanted, Request):
+            # A page that is read again goes first: those behind it cannot come out before it.
+            (self._to_encode.append if value is None else self._to_encode.appendleft)((job, wanted))
+        elif wanted is not None:
+            job.prompted = None
+            self.decoder.add(job, wanted, first=True)
 
     def work(self, flush: bool) -> None:
         """Encode a batch where it is time to, and decode a block of steps. ``flush``: no more pages will come.
@@ -191,21 +185,18 @@ class Engine:
         """
         starved = self.decoder.waiting < self.decoder.free_rows
         batch = self._next_batch() if starved or flush or len(self._to_encode) >= self._encoded_pages else []
-        try:
+
+        def first_page() -> str:
+            jobs = [*self.decoder.keys, *(job for job, _ in batch)]
+            return next((page_name(job.page.document, job.page.page) for job in jobs), "")  # type: ignore[attr-defined]
+
+        with gpu_watched(first_page, goes_on=True):
             # On a GPU both are only queued: the encoder's work first, so that it is through when the block is.
             pending = self._encode(batch)
             if not (self._to_encode and starved):
                 for job, result in self.decoder.step(more=not flush):
                     self._decoded(job, result)  # type: ignore[arg-type]
             self._prompt(pending)
-        except torch.AcceleratorError as error:
-            # The CUDA context is broken: every page after this one would fail with the same error.
-            jobs = [*self.decoder.keys, *(job for job, _ in batch)]
-            where = f" at {name_of(jobs[0].page)}" if jobs else ""  # type: ignore[attr-defined]
-            raise EnvironmentFault(
-                f"the GPU failed{where}",
-                "Run the same command again: it goes on where it stopped; -vv shows the traceback",
-            ) from error
 
     def _next_batch(self) -> list[tuple[Job, Request]]:
         """Pages that can be encoded together: of one side, as many as the encoder should take."""
@@ -322,21 +313,3 @@ def _recordable(model: OcrModel, rows: int) -> bool:
 def failed(document: Document, page: int | None, error: RtpruneError) -> PageResult:
     """The result of a page, or with ``page`` None of a document, that cannot be read."""
     return PageResult(document, failure_record(document, page, error), Markdown(""), error=error)
-
-
-def failed_page(page: PageImage, error: RtpruneError) -> PageResult:
-    return failed(page.document, page.page, error)
-
-
-def name_of(page: PageImage) -> str:
-    return f"page {page.page} of {page.document.name}"
-
-
-def page_error(page: PageImage, failure: Failure) -> PageFailedError:
-    """What a page's failure is to the user."""
-    name = name_of(page)
-    if failure.out_of_memory:
-        hint = "Use a smaller --mode, --dtype bfloat16, or --device cpu"
-        return OutOfMemoryError(f"{name} does not fit into memory on its own", hint)
-    hint = "Use --dtype bfloat16 or float32" if failure.kind == OVERFLOW else "Run again with -vv for the traceback"
-    return PageFailedError(f"{name} could not be read ({failure.kind})", hint)

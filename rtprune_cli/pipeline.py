@@ -17,12 +17,13 @@ import torch
 from rtprune_cli import __version__
 from rtprune_cli.engine import failed
 from rtprune_cli.errors import RtpruneError
+from rtprune_cli.failures import tell
 from rtprune_cli.inputs import content_hash, select_pages
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions, affecting
 from rtprune_cli.outputs import Output
 from rtprune_cli.prepare import DocumentFault, Job, Preparer, available_cores, worker_count
-from rtprune_cli.reading import PageReader, tell_failure
+from rtprune_cli.reading import PageReader
 from rtprune_cli.records import Document, Earlier, PageFault, PageResult, PreparedPage
 from rtprune_cli.report import Totals
 
@@ -93,7 +94,7 @@ def ocr(
         items: Iterator[PageResult | _Opened | _Closed] = reader.read(_items(plans, preparer, options))
         for item in items:
             if isinstance(item, PageResult):
-                tell_failure(item)
+                _tell_failure(item)
                 output.add(item)
                 for each in (totals, own):
                     each.add(item.record)
@@ -127,7 +128,7 @@ def read(plans: Iterable[Plan], model: OcrModel, options: OcrOptions) -> Iterato
     with _preparer(model, options) as preparer:
         for item in PageReader(model, options).read(_items(plans, preparer, options)):
             if isinstance(item, PageResult):
-                tell_failure(item)
+                _tell_failure(item)
                 yield item
 
 
@@ -233,6 +234,12 @@ def _jobs(plans: Iterable[Plan], options: OcrOptions) -> Iterator[Job | Document
         except RtpruneError as error:
             yield DocumentFault(plan.document, error)
         yield _Closed(plan)
+
+
+def _tell_failure(result: PageResult) -> None:
+    """When its turn comes: the page may have failed long before."""
+    if result.error is not None:
+        tell(result.document, result.record["page"], result.error)
 
 
 def _reason_to_stop(totals: Totals, options: OcrOptions) -> str | None:

@@ -12,8 +12,9 @@ from typing import TypeVar
 import torch
 
 from rtprune_cli.decoding import assemble, prompt_pass
-from rtprune_cli.engine import Engine, Job, Reading, ReadingFailed, Request, Steps, failed_page, name_of
+from rtprune_cli.engine import Engine, Job, Reading, Request, Steps, failed
 from rtprune_cli.errors import LoopError
+from rtprune_cli.failures import PageFailure, page_name
 from rtprune_cli.htmlreport import page_view
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import Checkpoint, OcrModel
@@ -123,7 +124,8 @@ class PageReader:
         best = max(attempts, key=lambda reading: (not reading.loops, len(reading.decoded.token_ids)))
         if best.loops and self._options.on_loop == "fail":
             hint = "Give --on-loop retry or mark to keep its text"
-            return failed_page(page, LoopError(f"the text of {name_of(page)} runs into a loop", hint))
+            name = page_name(page.document, page.page)
+            return failed(page.document, page.page, LoopError(f"the text of {name} runs into a loop", hint))
         raw = model.decode_text(best.decoded.token_ids)
         speedup, distance = yield from self._comparison(page, best, raw, model)
         unpruned_length, length = best.prompt.next_position, len(best.prompt.embeds)
@@ -153,7 +155,7 @@ class PageReader:
         unpruned = replace(self._options.prune, ratio=1.0)
         ladder = [] if attempts[0].pruned.merged == 0 else [self._mode]
         for mode in [*ladder, OTHER_MODE[self._mode]]:
-            log.info("page %d of %s runs into a loop: again unpruned in mode %s", page.page, page.document.name, mode)
+            log.info("%s runs into a loop: again unpruned in mode %s", page_name(page.document, page.page), mode)
             try:
                 watch = Stopwatch(torch.device("cpu"))
                 views = make_views(page.image, mode)
@@ -178,21 +180,9 @@ class PageReader:
                 try:
                     text = model.decode_text((yield unpruned).token_ids)
                     distance = normalised_edit_distance(text, raw)
-                except ReadingFailed:  # the comparison must not cost the text that is there
-                    log.warning("%s could not be read unpruned to compare", name_of(page))
+                except PageFailure:  # the comparison must not cost the text that is there
+                    log.warning("%s could not be read unpruned to compare", page_name(page.document, page.page))
         return speedup, distance
-
-
-def tell_failure(result: PageResult) -> None:
-    """Say on the log why a page failed, when its turn comes: it may have failed long before."""
-    if result.error is not None:
-        data = {
-            "event": "failure",
-            "document": result.document.name,
-            "page": result.record["page"],
-            "code": result.error.code,
-        }
-        log.error("%s", result.error, extra={"data": data})
 
 
 @torch.inference_mode()

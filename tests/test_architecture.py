@@ -10,9 +10,11 @@ import rtprune_cli
 PACKAGE = Path(rtprune_cli.__file__).parent
 # Higher may import lower; modules of one level do not import each other.
 LEVELS = [
-    {"errors", "timing", "failures", "interrupts", "webpage"},
+    {"errors", "timing", "interrupts", "webpage"},
+    {"records"},
+    {"failures"},
     {"options", "storage", "devices", "graphs"},
-    {"records", "loops", "settings", "logs", "journal", "experts"},
+    {"loops", "settings", "logs", "journal", "experts"},
     {"hub", "views", "pruning", "decoding", "markdown", "report", "scoring"},
     {"tokenmap"},
     {"htmlreport"},

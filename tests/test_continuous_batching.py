@@ -12,11 +12,12 @@ import torch
 from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases
 from stubs import Act, Prompt, ScriptedNetwork
 
-from rtprune_cli.decoding import Decoder, Failure, assemble, decode
+from rtprune_cli.decoding import Decoder, assemble, decode
 from rtprune_cli.decoding import prompts as prompt_module
 from rtprune_cli.decoding.batch import Batch
 from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.decoding.decoder import reach_bucket, rows_bucket
+from rtprune_cli.failures import Failure
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune

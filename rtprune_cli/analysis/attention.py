@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtprune_cli.decoding import Decoder, Failure
+from rtprune_cli.decoding import Decoder
+from rtprune_cli.failures import Failure, PageFailure
 from rtprune_cli.options import DecodeOptions
 from rtprune_cli.records import DecoderInput, FinishReason, VisualTokens
 
@@ -61,14 +62,6 @@ class Watched:
     masses: NDArray[np.float32]
     drawn: NDArray[np.float32]
     read: NDArray[np.int64]
-
-
-class PageFailure(Exception):
-    """The page could not be decoded."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.kind)
-        self.failure = failure
 
 
 def watch(

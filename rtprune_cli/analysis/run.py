@@ -14,18 +14,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from rtprune_cli.analysis.attention import PageFailure, token_groups, watch
+from rtprune_cli.analysis.attention import token_groups, watch
 from rtprune_cli.analysis.plots import pictures
 from rtprune_cli.analysis.report import SCHEMA_VERSION, Analysed, failure_record, page_record, summarise
 from rtprune_cli.analysis.trajectory import draws, measure
 from rtprune_cli.bench.accuracy.progress import Tell, showing
 from rtprune_cli.bench.machine import versions
 from rtprune_cli.decoding import assemble
-from rtprune_cli.engine import name_of, page_error
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
-from rtprune_cli.failures import failure_of, free_memory, is_out_of_memory
+from rtprune_cli.failures import at_page, page_name, tell
 from rtprune_cli.inputs import read_pages, select_pages
 from rtprune_cli.inputs.formats import printable
 from rtprune_cli.model import Checkpoint, OcrModel
@@ -84,7 +81,7 @@ class Analysis:
         """The pages to read of each document, by its number."""
         found: list[tuple[int, int]] = []
         for number, document in enumerate(documents):
-            with self._failing(document.name, None, self._groups[number]):
+            with self._failing(document, None, self._groups[number]):
                 found += [(number, page) for page in select_pages(document, self.options.input)]
         if self.plan.limit is not None and self.plan.limit < len(found):
             found = sorted(random.Random(self.plan.seed).sample(found, self.plan.limit))
@@ -94,11 +91,11 @@ class Analysis:
         return chosen
 
     def _read_document(self, document: Document, group: str, pages: set[int], model: OcrModel, tell: Tell) -> None:
-        with self._failing(document.name, None, group):
+        with self._failing(document, None, group):
             spec = ",".join(map(str, sorted(pages)))
             options: InputOptions = replace(self.options.input, pages=spec)
             for page in read_pages(document, options):
-                with self._failing(document.name, page.page, group):
+                with self._failing(document, page.page, group):
                     if isinstance(page, PageFault):
                         raise page.error
                     self._add(analyse(page, group, model, self.plan, self.options))
@@ -109,15 +106,15 @@ class Analysis:
         self._lines.append(page_record(page))
 
     @contextmanager
-    def _failing(self, document: str, page: int | None, group: str) -> Iterator[None]:
+    def _failing(self, document: Document, page: int | None, group: str) -> Iterator[None]:
         """Inside, what is wrong with a page or document is said and noted, and the others go on."""
         try:
             yield
         except EnvironmentFault:
             raise
         except RtpruneError as error:
-            log.error("%s", error)
-            record = failure_record(document, page, group, error)
+            tell(document, page, error)
+            record = failure_record(document.name, page, group, error)
             self._lines.append(record)
             self.failures.append(record)
 
@@ -167,19 +164,8 @@ def analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, op
         PageFailedError: it could not be read, or has no tokens of low norm.
         EnvironmentFault: the GPU failed.
     """
-    try:
+    with at_page(page.document, page.page):
         return _analyse(page, group, model, plan, options)
-    except RtpruneError:
-        raise
-    except Exception as error:
-        if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
-            hint = "Run the same command again; -vv shows the traceback"
-            raise EnvironmentFault(f"the GPU failed at {name_of(page)}", hint) from error
-        log.debug("%s failed", name_of(page), exc_info=True)
-        failure = error.failure if isinstance(error, PageFailure) else failure_of(error)
-    if failure.out_of_memory:
-        free_memory()
-    raise page_error(page, failure)
 
 
 def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: OcrOptions) -> Analysed:
@@ -193,7 +179,7 @@ def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, o
         groups = token_groups(tokens, pruned.keep, draw)
     except ValueError:
         raise PageFailedError(
-            f"{name_of(page)} has no tokens of low norm",
+            f"{page_name(page.document, page.page)} has no tokens of low norm",
             "The dynamic ratio keeps all of them; give --high 0.5",
         ) from None
     before, after = model.prompt_ids(options.prompt or model.prompt)

@@ -22,9 +22,10 @@ from rtprune_cli.bench.floors import Cost, Rates
 from rtprune_cli.bench.machine import PeakMemory
 from rtprune_cli.bench.material import UNPRUNED, Material
 from rtprune_cli.bench.plan import SpeedPlan
-from rtprune_cli.decoding import Decoder, Failure, prompt_pass
+from rtprune_cli.decoding import Decoder, prompt_pass
 from rtprune_cli.decoding.decoder import STEPS_AHEAD
 from rtprune_cli.errors import OutOfMemoryError
+from rtprune_cli.failures import Failure
 from rtprune_cli.graphs import Graphs
 from rtprune_cli.memory import RECORDED_PIXELS
 from rtprune_cli.model import OcrModel

@@ -7,6 +7,5 @@ Letters: B pages or rows, L prompt length after pruning, D hidden size, V vocabu
 
 from rtprune_cli.decoding.decoder import Decoder, decode
 from rtprune_cli.decoding.prompts import assemble, prompt_pass
-from rtprune_cli.failures import Failure
 
-__all__ = ["Decoder", "Failure", "assemble", "decode", "prompt_pass"]
+__all__ = ["Decoder", "assemble", "decode", "prompt_pass"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtprune_cli.errors import InputError
+from rtprune_cli.failures import page_name
 from rtprune_cli.records import Document
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def reason(error: BaseException) -> str:
 def guard(document: Document, page: int, width: float, height: float, limit: int, cause: str, part: str = "") -> None:
     """Refuse a page, for the size of itself or a ``part``, before the pixels are allocated."""
     if not (width >= 1 and height >= 1):
-        raise InputError(f"page {page} of {document.name} has no area", "Repair the file or leave the page out")
+        raise InputError(f"{page_name(document, page)} has no area", "Repair the file or leave the page out")
     if width * height > limit:
         size = f"{part}{width:.0f} x {height:.0f} pixels, more than {limit}"
-        raise InputError(f"page {page} of {document.name} has {size}", f"{cause} --max-pixels if you trust it")
+        raise InputError(f"{page_name(document, page)} has {size}", f"{cause} --max-pixels if you trust it")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 
 from rtprune_cli.errors import EmptyFileError, InputError, PageRangeError, RtpruneError
+from rtprune_cli.failures import page_name
 from rtprune_cli.inputs.content import read_head
 from rtprune_cli.inputs.formats import Source, reason
 from rtprune_cli.inputs.images import opened_image
@@ -45,8 +46,9 @@ class OpenDocument:
             return PageFault(self._document, page, error)
         # Decoders fed with hostile bytes raise almost anything; the page fails, the document goes on.
         except Exception as error:
-            log.debug("page %d of %s", page, self._document.name, exc_info=True)
-            message = f"page {page} of {self._document.name} cannot be read: {reason(error)}"
+            name = page_name(self._document, page)
+            log.debug("%s", name, exc_info=True)
+            message = f"{name} cannot be read: {reason(error)}"
             return PageFault(self._document, page, InputError(message, "Repair the file or scan the page again"))
         return PageImage(self._document, page, image, self._source.dpi, (time.perf_counter() - start) * 1000)
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rtprune_cli.errors import EncryptedError, InputError
+from rtprune_cli.failures import page_name
 from rtprune_cli.inputs.embedded import guard_images
 from rtprune_cli.inputs.formats import Source, guard
 from rtprune_cli.options import InputOptions
@@ -100,7 +101,7 @@ def _pdf_page(pdf: Any, document: Document, number: int, options: InputOptions) 
     # MuPDF paints a page whose objects are missing as blank paper and only warns. (Its own is_unicolor takes five
     # seconds for a blank page.)
     if re.search("error|cannot|non-page|not a stream", pymupdf.TOOLS.mupdf_warnings()) and image.getcolors(1):
-        message = f"page {number} of {document.name} is damaged: its content is missing"
+        message = f"{page_name(document, number)} is damaged: its content is missing"
         raise InputError(message, "Repair the file or get it again")
     return image
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtprune_cli.errors import ExitCode, PageFailedError, RtpruneError, UsageError
+from rtprune_cli.errors import ExitCode, InputError, RtpruneError, UsageError
+from rtprune_cli.failures import at_page, page_name, tell
 from rtprune_cli.flags import EPILOG, Config, Given, Resolving, SectionedCommand, flag, with_settings
 from rtprune_cli.interrupts import stoppable
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import OcrOptions
 
 if TYPE_CHECKING:
-    from rtprune_cli.inspection.measure import Inspection
     from rtprune_cli.model import OcrModel
-    from rtprune_cli.records import Document, PageImage
+    from rtprune_cli.records import Document, PageFault, PageImage
 
 log = logging.getLogger("rtprune")
 
@@ -75,10 +75,11 @@ def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions) -> ExitCod
         run = _run_record(model, options)
         pages, codes = 0, set()
         for document in documents:
-            for error in _document(document, folder, model, options, run):
-                pages += error is None
-                if error is not None:
-                    log.error("%s", error)
+            for page, error in _document(document, folder, model, options, run):
+                if error is None:
+                    pages += 1
+                else:
+                    tell(document, page, error)
                     codes.add(error.exit_code)
     log.log(NOTICE, "%d %s inspected, in %s", pages, "page" if pages == 1 else "pages", folder)
     if len(codes) > 1:
@@ -88,57 +89,45 @@ def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions) -> ExitCod
 
 def _document(
     document: Document, folder: Path, model: OcrModel, options: OcrOptions, run: dict[str, Any]
-) -> Iterator[RtpruneError | None]:
-    """Inspect a document's pages; yields None for each that is done, else what is wrong with it.
+) -> Iterator[tuple[int | None, RtpruneError | None]]:
+    """Inspect a document's pages: the number of each, and what is wrong with it, if anything; None is the document.
 
     Raises:
         OutputError: the folder cannot be written.
+        EnvironmentFault: the GPU failed.
     """
     from rtprune_cli.inputs import read_pages
-    from rtprune_cli.inspection.write import write_page
-    from rtprune_cli.records import PageFault
 
     pages = read_pages(document, options.input)
     while True:
         try:
             page = next(pages, None)
         except RtpruneError as error:  # the document cannot be opened, or has no such page
-            yield error
+            yield None, error
             return
         if page is None:
             return
-        if isinstance(page, PageFault):
-            yield page.error
-            continue
-        found = _measure(page, model, options)
-        if isinstance(found, RtpruneError):
-            yield found
-            continue
-        write_page(folder / document.folder, page, found, run)
-        log.info("page %d of %s: %d of %d tokens kept", page.page, document.name, len(found.plan.kept),
-                 len(found.plan.kept) + len(found.plan.merged))  # fmt: skip
-        yield None
+        try:
+            _page(page, folder / document.folder, model, options, run)
+        except InputError as error:
+            yield page.page, error
+        else:
+            yield page.page, None
 
 
-def _measure(page: PageImage, model: OcrModel, options: OcrOptions) -> Inspection | PageFailedError:
-    """The page's numbers, or why there are none.
-
-    Raises:
-        torch.AcceleratorError: the GPU's context is broken, and with it everything after.
-    """
-    from rtprune_cli.engine import page_error
-    from rtprune_cli.failures import failure_of, free_memory
+def _page(page: PageImage | PageFault, folder: Path, model: OcrModel, options: OcrOptions, run: dict[str, Any]) -> None:
     from rtprune_cli.inspection.measure import inspect
+    from rtprune_cli.inspection.write import write_page
+    from rtprune_cli.records import PageFault
     from rtprune_cli.views import make_views
 
-    try:
-        return inspect(model, make_views(page.image, options.mode or model.mode), page.image.size, options.prune)
-    except Exception as error:
-        log.debug("page %d of %s", page.page, page.document.name, exc_info=True)
-        failure = failure_of(error)
-    if failure.out_of_memory:
-        free_memory()
-    return page_error(page, failure)
+    if isinstance(page, PageFault):
+        raise page.error
+    with at_page(page.document, page.page):
+        found = inspect(model, make_views(page.image, options.mode or model.mode), page.image.size, options.prune)
+    write_page(folder, page, found, run)
+    kept, merged = len(found.plan.kept), len(found.plan.merged)
+    log.info("%s: %d of %d tokens kept", page_name(page.document, page.page), kept, kept + merged)
 
 
 def _run_record(model: OcrModel, options: OcrOptions) -> dict[str, Any]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rtprune_cli.errors import PageFailedError, RtpruneError
+from rtprune_cli.failures import at_page
 from rtprune_cli.inputs.pages import OpenDocument, open_document
 from rtprune_cli.options import InputOptions
 from rtprune_cli.records import Document, PageFault, PageImage, PreparedPage
 from rtprune_cli.views import make_views
-
-log = logging.getLogger("rtprune")
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,8 @@ class Desk:
     def _prepared(self, page: PageImage) -> PreparedPage | PageFault:
         start = time.perf_counter()
         try:
-            views = make_views(page.image, self._mode)
-        except Exception as error:
-            name = f"page {page.page} of {page.document.name}"
-            log.debug("%s", name, exc_info=True)
-            message = f"{name} could not be read ({type(error).__name__})"
-            return PageFault(page.document, page.page, PageFailedError(message, "Run again with -vv for the traceback"))
+            with at_page(page.document, page.page):
+                views = make_views(page.image, self._mode)
+        except PageFailedError as error:
+            return PageFault(page.document, page.page, error)
         return PreparedPage(page, views, (time.perf_counter() - start) * 1000)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rtprune_cli.errors import InputError
+from rtprune_cli.failures import page_name
 from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare.desk import Desk, DocumentFault, Made, Outcome
 from rtprune_cli.prepare.pool import Call, Job, Pool
@@ -160,9 +161,9 @@ class Preparer:
         try:
             return self._pool.answer(call)
         except Exception:
-            log.debug("page %d of %s", page, document.name, exc_info=True)
+            log.debug("%s", page_name(document, page), exc_info=True)
             self._pool.stop()
-        message = f"page {page} of {document.name} cannot be read: it crashed the process that prepared it"
+        message = f"{page_name(document, page)} cannot be read: it crashed the process that prepared it"
         hint = "Repair the file, or see whether the machine ran out of memory"
         return Made(PageFault(document, page, InputError(message, hint)))
 

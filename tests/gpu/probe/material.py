@@ -13,8 +13,9 @@ import torch
 from probe.common import DEVICE, GOLDEN, GPU
 from rtprune_cli import experts
 from rtprune_cli.bench.arch import build
-from rtprune_cli.decoding import Decoder, Failure
+from rtprune_cli.decoding import Decoder
 from rtprune_cli.devices import Capability, set_up
+from rtprune_cli.failures import Failure
 from rtprune_cli.graphs import Graphs
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions
