@@ -16,7 +16,7 @@ import torch
 from rtprune_cli.decoding.cache import bytes_per_token
 from rtprune_cli.decoding.decoder import PROMPT_TOKENS
 from rtprune_cli.options import DecodeOptions, Mode
-from rtprune_cli.views import MAX_TILES, SIDES, TILE
+from rtprune_cli.views.grid import MAX_TILES, SIDES, TILE
 
 # On a GPU the weights are read once for all rows: at 128 they are still half of the bytes of a step. On a CPU
 # arithmetic rules, and more gain little.

@@ -26,6 +26,7 @@ from rtprune_cli.graphs import Graphs, send
 from rtprune_cli.hub import checkpoint_folder
 from rtprune_cli.options import DEEPSEEK_OCR, Mode, ModelOptions, Prompt
 from rtprune_cli.records import Views, VisualTokens
+from rtprune_cli.views.grid import token_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -271,7 +272,7 @@ class OcrModel(Checkpoint):
                 found = see(*inputs)
             else:
                 found = [each.clone() for each in graphs.run((inputs[0].shape, *counts, *grids), see, *inputs)]
-        pages = [VisualTokens(tokens, newline_mask(v)) for tokens, v in zip(found, views, strict=True)]
+        pages = [VisualTokens(tokens, _newlines(v)) for tokens, v in zip(found, views, strict=True)]
         return pages if seen is None else _with_attention(pages, views, seen)
 
 
@@ -281,21 +282,8 @@ def normalise(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     return channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(0.5).div_(0.5)
 
 
-def newline_mask(views: Views) -> Tensor:
-    """(N,) bool on the CPU, true at newline tokens, in decoder order: tile rows, global rows, separator."""
-    columns, rows = views.grid
-    parts = []
-    if views.tiles is not None:
-        cells = views.tiles.shape[1] // 64
-        parts.append(_rows(rows * cells, columns * cells))
-    parts.append(_rows(views.side // 64, views.side // 64))
-    return torch.cat([*parts, torch.zeros(1, dtype=torch.bool)])
-
-
-def _rows(height: int, width: int) -> Tensor:
-    mask = torch.zeros(height, width + 1, dtype=torch.bool)
-    mask[:, -1] = True
-    return mask.flatten()
+def _newlines(views: Views) -> Tensor:
+    return torch.from_numpy(token_grid(views).newlines())
 
 
 @contextmanager
@@ -334,12 +322,8 @@ def _with_attention(
     tiles = seen[1].split(counts) if sum(counts) else [None] * len(views)
     found = []
     for page, view, own, own_tiles in zip(pages, views, seen[0], tiles, strict=True):
-        patches = own
-        if view.tiles is not None and own_tiles is not None:
-            columns, rows = view.grid
-            cells = view.tiles.shape[1] // 64
-            grid = own_tiles.unflatten(0, (rows, columns)).unflatten(2, (cells, cells))
-            patches = torch.cat([grid.transpose(1, 2).flatten(0, 3), own])
+        patches = own if own_tiles is None else torch.cat([own_tiles.flatten(0, 1), own])
+        patches = patches[send(torch.from_numpy(token_grid(view).patch_order()), own.device)]
         places = send(page.prunable.nonzero().flatten(), own.device)
         table = own.new_zeros(len(page.tokens), own.shape[-1]).index_copy_(0, places, patches)
         found.append(replace(page, cls_attention=table[:, 0], keys=table[:, 1:]))

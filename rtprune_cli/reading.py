@@ -29,8 +29,8 @@ from rtprune_cli.records import (
 )
 from rtprune_cli.report import attempt, page_record, prefill_flops
 from rtprune_cli.timing import Stopwatch
-from rtprune_cli.tokenmap import token_map
 from rtprune_cli.views import make_views
+from rtprune_cli.views.tokenmap import token_map
 
 log = logging.getLogger("rtprune")
 

@@ -29,7 +29,8 @@ from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput
 from rtprune_cli.records import Box, Document, PageResult
 from rtprune_cli.report import Totals
-from rtprune_cli.tokenmap import KINDS, TokenMap, layout
+from rtprune_cli.views.grid import NEWLINE, TokenGrid
+from rtprune_cli.views.tokenmap import TokenMap
 
 HTML = OutputOptions(html=True)
 HOSTILE = "<script>alert(1)</script>"
@@ -39,10 +40,10 @@ DATA = re.compile(r'<tr id="([^"]*)".*?<script type="application/json">(.*?)</sc
 
 def tokens(mode: str = "tiny", grid: tuple[int, int] | None = None, size: tuple[int, int] = (600, 800)) -> TokenMap:
     """Random norms; the upper half stays, and the newlines of two rows are dropped."""
-    kind, boxes = layout(mode, grid, size)
+    kind, boxes = TokenGrid(mode, grid).kinds(), TokenGrid(mode, grid).boxes(size)
     norms = np.random.default_rng(0).gamma(9, 1, len(kind)).astype(np.float32)
-    stays = (kind >= KINDS.index("newline")) | (norms > np.median(norms))
-    stays[np.flatnonzero(kind == KINDS.index("newline"))[:2]] = False
+    stays = (kind >= NEWLINE) | (norms > np.median(norms))
+    stays[np.flatnonzero(kind == NEWLINE)[:2]] = False
     return TokenMap(kind, boxes, norms, stays)
 
 
@@ -72,7 +73,7 @@ def test_tokens_come_back_from_their_compact_form(mode: str, grid: tuple[int, in
     found = json.loads(page_view(Image.new("RGB", (600, 800)), made, []).tokens)
     stays = np.unpackbits(np.frombuffer(base64.b64decode(found["stays"]), np.uint8))[: len(made.stays)]
     assert (stays.astype(bool) == made.stays).all()
-    cells = made.kind < KINDS.index("newline")
+    cells = made.kind < NEWLINE
     low, high = found["norm_range"]
     norms = low + np.frombuffer(base64.b64decode(found["norms"]), np.uint8) / 255 * (high - low)
     assert np.abs(norms - made.norms)[cells].max() <= (high - low) / 255

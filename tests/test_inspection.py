@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from rtprune_cli import cli
 from rtprune_cli.inspection.canvas import DROPPED, HEAT, LARGEST, MARGIN, PAGE_SIDE, VIRIDIS, Sheet
 from rtprune_cli.inspection.cli import add_command
-from rtprune_cli.inspection.measure import GLOBAL, NEWLINE, Inspection, Plan, inspect, transport_plan
+from rtprune_cli.inspection.measure import Inspection, Plan, inspect, transport_plan
 from rtprune_cli.inspection.overlays import MOST_LINES, draw_density, draw_kept, draw_norms, draw_transport
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import PruneOptions
@@ -26,8 +26,9 @@ from rtprune_cli.pruning import prune
 from rtprune_cli.pruning.merging import merge
 from rtprune_cli.pruning.rtprune import cosines
 from rtprune_cli.storage import to_json
-from rtprune_cli.tokenmap import TokenMap, layout
 from rtprune_cli.views import make_views
+from rtprune_cli.views.grid import GLOBAL_CELL, NEWLINE, TokenGrid
+from rtprune_cli.views.tokenmap import TokenMap
 
 GRAY = (200, 200, 200)
 
@@ -56,15 +57,15 @@ def by_hand(
     kept: set[int], size: tuple[int, int] = (512, 512), dropped: tuple[int, ...] = (), norms: Any = None
 ) -> Inspection:
     """A page in mode tiny of which the ``kept`` prunable tokens stay, all mass to the first of them."""
-    kind, boxes = layout("tiny", None, size)
+    kind, boxes = TokenGrid("tiny").kinds(), TokenGrid("tiny").boxes(size)
     stays = np.array([index in kept or (kind[index] >= NEWLINE and index not in dropped) for index in range(len(kind))])
-    merged = np.flatnonzero(~stays & (kind == GLOBAL))
+    merged = np.flatnonzero(~stays & (kind == GLOBAL_CELL))
     rows = np.array(sorted(kept))
     mass = np.zeros((len(rows), len(merged)))
     mass[0] = 1
     norms = np.ones(len(kind), dtype=np.float32) if norms is None else norms
     plan = Plan(rows, merged, mass, np.zeros(len(merged)), np.zeros(len(rows)))
-    density = np.where(kind == GLOBAL, 0.1, np.nan)
+    density = np.where(kind == GLOBAL_CELL, 0.1, np.nan)
     return Inspection(size, "tiny", None, TokenMap(kind, boxes, norms, stays), density, plan, 0.5, 0.5, 0.1)
 
 
@@ -111,7 +112,7 @@ def test_the_plan_is_the_one_that_merging_applies(tiny: OcrModel) -> None:
 @pytest.mark.parametrize("mode", ["tiny", "base"])
 def test_the_mean_of_the_cells_is_the_density_of_the_page(tiny: OcrModel, mode: str, size: tuple[int, int]) -> None:
     found = inspect(tiny, make_views(lined(size), mode), size, PruneOptions())
-    own = found.tokens.kind == GLOBAL
+    own = found.tokens.kind == GLOBAL_CELL
     assert found.density[own].mean() == pytest.approx(found.r_density, abs=1e-6)
     assert np.isnan(found.density[~own]).all() and found.density[own].std() > 0.01
 
@@ -149,7 +150,7 @@ def test_the_record_names_what_took_most_of_a_token_in_order(half: Inspection) -
 def test_kept_cells_are_clear_and_merged_ones_covered_and_hatched() -> None:
     found = by_hand({0, 10, 20})
     picture = draw_kept(Image.new("RGB", found.size, GRAY), found)
-    for index in np.flatnonzero(found.tokens.kind == GLOBAL).tolist():
+    for index in np.flatnonzero(found.tokens.kind == GLOBAL_CELL).tolist():
         seen = colours(picture, found, index)
         assert seen == {GRAY} if index in (0, 10, 20) else GRAY not in seen and len(seen) == 2
 

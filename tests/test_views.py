@@ -7,8 +7,10 @@ import torch
 from PIL import Image
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.model import newline_mask, normalise
-from rtprune_cli.views import make_views, tile_grid
+from rtprune_cli.model import normalise
+from rtprune_cli.views import make_views
+from rtprune_cli.views.grid import token_grid
+from rtprune_cli.views.preprocess import tile_grid
 
 PAGE = Image.new("RGB", (900, 1200), "white")
 
@@ -19,7 +21,7 @@ PAGE = Image.new("RGB", (900, 1200), "white")
 def test_side_and_token_count_of_a_mode(mode: str, side: int, tokens: int) -> None:
     views = make_views(PAGE, mode)
     assert views.global_view.shape == (side, side, 3)
-    assert len(newline_mask(views)) == tokens
+    assert len(token_grid(views).kinds()) == tokens
 
 
 def test_gundam_tiles_a_large_page() -> None:
@@ -27,7 +29,7 @@ def test_gundam_tiles_a_large_page() -> None:
     columns, rows = views.grid
     assert views.tiles is not None
     assert views.tiles.shape == (columns * rows, 640, 640, 3)
-    assert len(newline_mask(views)) == 273 + (10 * columns + 1) * 10 * rows
+    assert len(token_grid(views).kinds()) == 273 + (10 * columns + 1) * 10 * rows
 
 
 def test_gundam_leaves_a_small_page_whole() -> None:

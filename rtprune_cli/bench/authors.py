@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.records import VisualTokens
+from rtprune_cli.views.grid import CELL
 
-CELL = 64
 ITERATIONS = 100
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtprune_cli.report import prefill_flops
+from rtprune_cli.views.grid import CELL
 
-CELL = 64  # pixels behind one visual token, each way; 4 x 4 patches of 16
 FLOAT32 = 4  # bytes: pixels are normalised in it
 
 

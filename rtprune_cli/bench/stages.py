@@ -34,7 +34,8 @@ from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.reading import PageReader
 from rtprune_cli.records import DecoderInput
 from rtprune_cli.timing import Stopwatch
-from rtprune_cli.views import TILE, make_views
+from rtprune_cli.views import make_views
+from rtprune_cli.views.grid import TILE
 
 EOS = -1  # no token has this id: every page is as long as it was asked to be
 

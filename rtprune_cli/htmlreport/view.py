@@ -11,7 +11,8 @@ import numpy as np
 
 from rtprune_cli.records import Box, PageView
 from rtprune_cli.storage import to_json
-from rtprune_cli.tokenmap import KINDS, TokenMap
+from rtprune_cli.views.grid import KINDS, NEWLINE
+from rtprune_cli.views.tokenmap import TokenMap
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,7 +58,7 @@ def _encode(tokens: TokenMap) -> dict[str, Any]:
     order, each with the edges of its columns ``x`` and rows ``y`` in page pixels; a row of tokens is its columns and
     the newline.
     """
-    cells = tokens.kind < KINDS.index("newline")
+    cells = tokens.kind < NEWLINE
     low, high = float(tokens.norms[cells].min()), float(tokens.norms[cells].max())
     scaled = (tokens.norms - low) / max(high - low, 1e-9)
     return {

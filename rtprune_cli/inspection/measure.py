@@ -14,9 +14,10 @@ import torch
 
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning import prune
-from rtprune_cli.pruning.rtprune import CELL, cosines, text_density
+from rtprune_cli.pruning.rtprune import cosines, text_density
 from rtprune_cli.pruning.transport import pot_plan, sinkhorn
-from rtprune_cli.tokenmap import KINDS, TokenMap, token_map
+from rtprune_cli.views.grid import CELL, GLOBAL_CELL, KINDS, NEWLINE, token_grid
+from rtprune_cli.views.tokenmap import TokenMap, token_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from rtprune_cli.records import Views
 
 MOST_INTO = 5  # kept tokens that the record names for a merged one
-GLOBAL, NEWLINE = KINDS.index("global"), KINDS.index("newline")
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,20 @@ def inspect(model: OcrModel, views: Views, size: tuple[int, int], options: Prune
     (pruned,) = prune([tokens], pixels, options)
     found = token_map(views, size, tokens, pruned)
     density = np.full(len(found.kind), np.nan)
-    density[found.kind == GLOBAL] = cell_density(pixels[0], options.sobel_threshold)
+    density[found.kind == GLOBAL_CELL] = cell_density(pixels[0], options.sobel_threshold)
     prunable = tokens.prunable.numpy()
     plan = transport_plan(tokens.tokens, prunable & found.stays, prunable & ~found.stays, options)
-    grid = views.grid if views.tiles is not None else None
     return Inspection(
-        size, views.mode, grid, found, density, plan, pruned.ratio, pruned.r_similarity, pruned.r_density
-    )  # fmt: skip
+        size,
+        views.mode,
+        token_grid(views).tiles,
+        found,
+        density,
+        plan,
+        pruned.ratio,
+        pruned.r_similarity,
+        pruned.r_density,
+    )
 
 
 def cell_density(pixels: Tensor, threshold: float) -> NDArray[np.float64]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtprune_cli.inspection.canvas import KEPT, MARGIN, Legend, Sheet, viridis, visible
-from rtprune_cli.inspection.measure import NEWLINE, Inspection
-from rtprune_cli.tokenmap import KINDS, Kind
+from rtprune_cli.inspection.measure import Inspection
+from rtprune_cli.views.grid import GLOBAL_CELL, KINDS, NEWLINE, Kind
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,7 +50,7 @@ def draw_kept(page: Image.Image, found: Inspection, kind: Kind = "global") -> Im
 
 def draw_norms(page: Image.Image, found: Inspection) -> Image.Image:
     """Norms of the tokens of the global view, with the lowest norm that was kept."""
-    own = found.tokens.kind == KINDS.index("global")
+    own = found.tokens.kind == GLOBAL_CELL
     norms = found.tokens.norms[own].astype(np.float64)
     sheet = Sheet(page, gray=True)
     finite = norms[np.isfinite(norms)] if np.isfinite(norms).any() else np.zeros(1)  # float16 may overflow
@@ -64,7 +64,7 @@ def draw_norms(page: Image.Image, found: Inspection) -> Image.Image:
 
 def draw_density(page: Image.Image, found: Inspection) -> Image.Image:
     """The share of edge pixels of each cell of the global view."""
-    own = found.tokens.kind == KINDS.index("global")
+    own = found.tokens.kind == GLOBAL_CELL
     sheet = Sheet(page, gray=True)
     density = found.density[own]
     low, high = 0.0, max(float(density.max()), 0.01)

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtprune_cli.options import RatioTerms
-
-CELL = 64  # pixels of the global view behind one visual token, each way
+from rtprune_cli.views.grid import CELL
 
 
 def cosines(values: Tensor, norms: Tensor, prunable: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from rtprune_cli.tiny.pages import RANGES, RULE, Block, Page
-from rtprune_cli.views import GRAY
+from rtprune_cli.views.preprocess import GRAY
 
 EVALUATION_DPI = 200  # the tool's default
 

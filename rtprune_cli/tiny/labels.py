@@ -22,8 +22,9 @@ from rtprune_cli.tiny.drawing import Point, on_view, quick_view
 from rtprune_cli.tiny.pages import RANGES, Mix, Page
 from rtprune_cli.tiny.script import Glyph, glyphs, script
 from rtprune_cli.tiny.synth import make_page
+from rtprune_cli.views.grid import CELL
 
-CELL, PATCH = 64, 16
+PATCH = 16
 SEGMENTS = 2  # of a cell that are supervised: two lines fit where the type is small
 SLOTS = 8  # characters of a segment that are supervised, in reading order
 CONTEXT = 2  # characters of the segment read before and of the one behind

@@ -20,7 +20,8 @@ from rtprune_cli.graphs import Graphs
 from rtprune_cli.options import Mode, PruneOptions
 from rtprune_cli.pruning import Pruner
 from rtprune_cli.records import Views
-from rtprune_cli.views import TILE, make_views
+from rtprune_cli.views import make_views
+from rtprune_cli.views.grid import TILE
 
 USUAL: Mode = "base" if GPU else "tiny"
 TOGETHER = 8 if GPU else 2  # pages of an encoding and of a prune step

@@ -2,7 +2,7 @@
 
 Source: DeepSeek-OCR's ``modeling_deepseekocr.py`` (``infer``, ``dynamic_preprocess``, ``BasicImageTransform``).
 Resampling is PIL's bicubic throughout: another filter shifts the tokens. Pixels stay bytes here, a quarter of what
-crosses to a worker's parent and to the GPU; model.py normalises them. torch is not imported: workers start faster.
+crosses to a worker's parent and to the GPU; the model normalises them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from PIL import Image, ImageOps
 
 from rtprune_cli.errors import UsageError
 from rtprune_cli.records import Views
+from rtprune_cli.views.grid import MAX_TILES, MIN_TILES, SIDES, STRETCHED, TILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SIDES = {"tiny": 512, "small": 640, "base": 1024, "large": 1280, "gundam": 1024}
-STRETCHED = ("tiny", "small")  # resized without keeping the aspect ratio, as the official code does
-TILE = 640
-MIN_TILES, MAX_TILES = 2, 9
 GRAY = (127, 127, 127)
 
 

@@ -1,0 +1,102 @@
+"""The one token geometry: how large views are, which cell of which view each visual token stands for, in what order.
+
+A token stands for a cell of 64 x 64 pixels of its view (16 of SAM's patches, joined by two convolutions of stride 2).
+In the decoder's order come the tiles' cells, set side by side as the tiles lie on the page and read row by row, then
+those of the global view, with a newline token after each row of cells; the separator is last. Source: DeepSeek-OCR's
+``modeling_deepseekocr.py`` (``forward``). Letters: N visual tokens of a page, P of them prunable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rtprune_cli.records import Views
+
+CELL = 64  # pixels of a view behind one token, each way
+SIDES = {"tiny": 512, "small": 640, "base": 1024, "large": 1280, "gundam": 1024}  # pixels of the global view
+STRETCHED = ("tiny", "small")  # resized without keeping the aspect ratio, as the official code does
+TILE = 640
+MIN_TILES, MAX_TILES = 2, 9
+
+Kind = Literal["tile", "global", "newline", "separator"]
+KINDS: tuple[Kind, ...] = ("tile", "global", "newline", "separator")
+TILE_CELL, GLOBAL_CELL, NEWLINE, SEPARATOR = range(len(KINDS))  # their indices; those before the newline are cells
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """The visual tokens of a page in one of the five modes; ``tiles`` is (columns, rows) of tiles, None without."""
+
+    mode: str
+    tiles: tuple[int, int] | None = None
+
+    def kinds(self) -> NDArray[np.uint8]:
+        """(N,): indices of :data:`KINDS`."""
+        parts = []
+        for kind, columns, rows in self._blocks():
+            block = np.full((rows, columns + 1), kind, dtype=np.uint8)
+            block[:, -1] = NEWLINE
+            parts.append(block.reshape(-1))
+        return np.array([*np.concatenate(parts), SEPARATOR], dtype=np.uint8)
+
+    def newlines(self) -> NDArray[np.bool_]:
+        """(N,): which tokens end a row."""
+        return self.kinds() == NEWLINE
+
+    def boxes(self, size: tuple[int, int]) -> NDArray[np.float64]:
+        """(N, 4): x1, y1, x2, y2 in pixels of a page of ``size`` (width, height) of the cell behind each token, cut at
+        the page's edge and empty where the cell is padding; NaN for newlines and the separator."""
+        limits = np.array([*size, *size], dtype=np.float64)
+        parts = []
+        for kind, columns, rows in self._blocks():
+            scale, offset = self._stretched(columns, rows, size) if kind == TILE_CELL else self._fitted(size)
+            x, y = np.meshgrid(np.arange(columns) * CELL, np.arange(rows) * CELL)
+            corners = np.stack([x, y, x + CELL, y + CELL], axis=-1).astype(np.float64)
+            block = np.full((rows, columns + 1, 4), np.nan)
+            block[:, :-1] = ((corners - [*offset, *offset]) * [*scale, *scale]).clip(0.0, limits)
+            parts.append(block.reshape(-1, 4))
+        return np.concatenate([*parts, np.full((1, 4), np.nan)])
+
+    def patch_order(self) -> NDArray[np.int64]:
+        """(P,): for each cell in the decoder's order its place in the encoder's, which sees tile after tile, row by
+        row, each with its own cells row by row, and the global view last."""
+        count = (SIDES[self.mode] // CELL) ** 2
+        if self.tiles is None:
+            return np.arange(count)
+        columns, rows = self.tiles
+        cells = TILE // CELL
+        tiles = np.arange(rows * columns * cells**2).reshape(rows, columns, cells, cells)
+        return np.concatenate([tiles.transpose(0, 2, 1, 3).reshape(-1), tiles.size + np.arange(count)])
+
+    def _blocks(self) -> list[tuple[int, int, int]]:
+        """What is read row by row: kind, columns and rows of cells."""
+        side, cells = SIDES[self.mode] // CELL, TILE // CELL
+        tiles = [] if self.tiles is None else [(TILE_CELL, self.tiles[0] * cells, self.tiles[1] * cells)]
+        return [*tiles, (GLOBAL_CELL, side, side)]
+
+    def _fitted(self, size: tuple[int, int]) -> tuple[Pair, Pair]:
+        """Page pixels a pixel of the global view, and its padding at the left and the top (PIL's ``ImageOps.pad``)."""
+        (width, height), side = size, SIDES[self.mode]
+        if self.mode in STRETCHED:
+            return (width / side, height / side), (0.0, 0.0)
+        inner = (side, round(height / width * side)) if width >= height else (round(width / height * side), side)
+        inner = max(1, inner[0]), max(1, inner[1])
+        scale = width / inner[0], height / inner[1]
+        return scale, (float(round((side - inner[0]) * 0.5)), float(round((side - inner[1]) * 0.5)))
+
+    def _stretched(self, columns: int, rows: int, size: tuple[int, int]) -> tuple[Pair, Pair]:
+        """Page pixels a pixel of the grid of tiles, to which the page is stretched."""
+        return (size[0] / (CELL * columns), size[1] / (CELL * rows)), (0.0, 0.0)
+
+
+def token_grid(views: Views) -> TokenGrid:
+    """The geometry of a page's views."""
+    return TokenGrid(views.mode, None if views.tiles is None else views.grid)
