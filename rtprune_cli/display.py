@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from rtprune_cli.engine import failed
+from rtprune_cli.engine.steps import failed
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import LogOptions
 from rtprune_cli.outputs import Output

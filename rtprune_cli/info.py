@@ -47,8 +47,8 @@ def _gpu(index: int) -> dict[str, Any]:
     """A GPU and what it is good for, by the plan that a run would make where nothing else uses it."""
     import torch
 
-    from rtprune_cli.devices import capability, pick_dtype
-    from rtprune_cli.experts import describe
+    from rtprune_cli.device.hardware import capability, pick_dtype
+    from rtprune_cli.model.experts import describe
 
     device, properties = torch.device("cuda", index), torch.cuda.get_device_properties(index)
     dtype, found = pick_dtype("auto", device), capability(device)
@@ -71,8 +71,8 @@ def good_for(memory: int, dtype: torch.dtype) -> tuple[dict[Mode, int], str]:
     An estimate: it counts what rtprune plans, on a card that nothing else uses.
     """
     from rtprune_cli.bench.arch import read_arch
-    from rtprune_cli.memory import CONTEXT_BYTES, fit, needed_bytes
-    from rtprune_cli.model import build_config
+    from rtprune_cli.engine.memory import CONTEXT_BYTES, fit, needed_bytes
+    from rtprune_cli.model.adapters import build_config
     from rtprune_cli.options import MODES, DecodeOptions
 
     options, config = DecodeOptions(), build_config(read_arch("deepseek-ocr"))

@@ -28,7 +28,7 @@ MIN_OT_REG = 0.05  # below, the transport may need thousands of iterations
 AUTO = "auto"
 DEFAULT_MODEL = "deepseek-ai/DeepSeek-OCR"
 BUNDLED_MODEL = "tiny"
-# config.json's first architecture of every family that model.py has an adapter for
+# config.json's first architecture of every family that model/adapters.py knows
 DEEPSEEK_OCR = "DeepseekOCRForCausalLM"
 ARCHITECTURES = (DEEPSEEK_OCR,)
 
@@ -79,7 +79,7 @@ class ModelOptions:
 
     ``model`` is a hub id, a local folder in the official layout, or ``tiny`` for the bundled model.
     ``device`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``dtype`` ``auto`` is what the device
-    computes fast in (devices.py).
+    computes fast in (device/hardware.py).
     """
 
     # What counts for a rerun is the checkpoint and the dtype that these lead to, not how they were named.

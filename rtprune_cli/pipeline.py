@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from rtprune_cli import __version__
-from rtprune_cli.engine import failed
+from rtprune_cli.engine import PageReader
+from rtprune_cli.engine.steps import failed
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.failures import tell
 from rtprune_cli.inputs import content_hash, select_pages
@@ -23,7 +24,6 @@ from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions, affecting
 from rtprune_cli.outputs import Output
 from rtprune_cli.prepare import DocumentFault, Job, Preparer, available_cores, worker_count
-from rtprune_cli.reading import PageReader
 from rtprune_cli.records import Document, Earlier, PageFault, PageResult, PreparedPage
 from rtprune_cli.report import Totals
 

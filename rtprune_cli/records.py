@@ -69,7 +69,7 @@ class PageFault:
 
 @dataclass(frozen=True)
 class Views:
-    """What the vision encoder sees of a page, as bytes; model.py normalises them.
+    """What the vision encoder sees of a page, as bytes; model/network.py normalises them.
 
     ``global_view`` (S, S, 3); ``tiles`` (T, 640, 640, 3) row by row, or None; ``grid`` is (columns, rows) of tiles,
     (1, 1) without tiles.

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from rtprune_cli.decoding import Decoder
-from rtprune_cli.graphs import Graphs
+from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions
 from rtprune_cli.records import Decoded, DecoderInput, VisualTokens

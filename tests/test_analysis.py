@@ -31,8 +31,9 @@ from rtprune_cli.analysis.trajectory import (
     measure,
     p_value,
 )
-from rtprune_cli.decoding import assemble, decode
+from rtprune_cli.decoding import decode
 from rtprune_cli.model import OcrModel
+from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune, untouched
 from rtprune_cli.records import DecoderInput, Document

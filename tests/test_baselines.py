@@ -14,7 +14,8 @@ from conftest import GOLDEN, golden_cases
 from PIL import Image
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.model import OcrModel, normalise
+from rtprune_cli.model import OcrModel
+from rtprune_cli.model.network import normalise
 from rtprune_cli.options import DecodeOptions, Merge, Method, Mode, OcrOptions, PruneOptions, affecting
 from rtprune_cli.pipeline import run
 from rtprune_cli.pruning import Pruner, prune

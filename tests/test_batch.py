@@ -46,7 +46,7 @@ def test_a_second_run_reads_nothing_and_loads_no_model(
     command = "ocr", make_pdf("one"), "-o", tmp_path / "out", *TINY
     assert rtprune(*command).exit_code == 0
     before = (tmp_path / "out" / "report.jsonl").read_bytes()
-    monkeypatch.setattr("rtprune_cli.model._load_network", lambda _: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("rtprune_cli.model.checkpoint.load_network", lambda _: pytest.fail("the model was loaded"))
     result = rtprune(*command)
     assert result.exit_code == 0
     assert "1 document done before" in result.stderr

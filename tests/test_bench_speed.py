@@ -20,7 +20,8 @@ from rtprune_cli.bench.pages import make_page
 from rtprune_cli.bench.plan import SpeedPlan
 from rtprune_cli.bench.speed import run
 from rtprune_cli.bench.stages import Stages
-from rtprune_cli.model import OcrModel, build_config
+from rtprune_cli.model import OcrModel
+from rtprune_cli.model.adapters import build_config
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning import prune
 from rtprune_cli.views import make_views

@@ -12,13 +12,13 @@ import torch
 from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases
 from stubs import Act, Prompt, ScriptedNetwork
 
-from rtprune_cli.decoding import Decoder, assemble, decode
-from rtprune_cli.decoding import prompts as prompt_module
+from rtprune_cli.decoding import Decoder, decode, forward
 from rtprune_cli.decoding.batch import Batch
 from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.decoding.decoder import reach_bucket, rows_bucket
 from rtprune_cli.failures import Failure
 from rtprune_cli.model import OcrModel
+from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune
 from rtprune_cli.records import Decoded, DecoderInput
@@ -217,16 +217,16 @@ def test_prompts_padded_to_lengths_that_come_again_give_the_same_tokens(
 ) -> None:
     """As on a GPU."""
     seen = []
-    real, padded = prompt_module.run_decoder, prompt_module.padded_length
+    real, padded = forward.run_decoder, forward.padded_length
 
     def watched(network: Any, embeds: torch.Tensor, *rest: Any) -> torch.Tensor:
         seen.append(embeds.shape[1])
         return real(network, embeds, *rest)
 
-    monkeypatch.setattr(prompt_module, "run_decoder", watched)
-    monkeypatch.setattr(prompt_module, "padded_length", lambda length, _: padded(length, torch.device("cuda")))
+    monkeypatch.setattr(forward, "run_decoder", watched)
+    monkeypatch.setattr(forward, "padded_length", lambda length, _: padded(length, torch.device("cuda")))
     assert tokens_of(run(make_decoder(golden_model.network), prompts[:8])) == alone[:8]
-    assert {length % prompt_module.PADDING for length in seen} == {0}
+    assert {length % forward.PADDING for length in seen} == {0}
 
 
 @pytest.mark.parametrize(

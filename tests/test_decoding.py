@@ -10,8 +10,9 @@ import torch
 from conftest import GOLDEN, decode_rows, golden_cases
 from stubs import Act, ScriptedNetwork
 
-from rtprune_cli.decoding import assemble, decode
+from rtprune_cli.decoding import decode
 from rtprune_cli.model import OcrModel, load
+from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
 from rtprune_cli.pruning import prune
 from rtprune_cli.records import Decoded, DecoderInput

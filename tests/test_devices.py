@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rtprune_cli import devices
-from rtprune_cli.devices import Capability, pick_device, pick_dtype
+from rtprune_cli.device import hardware
+from rtprune_cli.device.hardware import Capability, pick_device, pick_dtype
 from rtprune_cli.errors import EnvironmentFault
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
@@ -25,7 +25,7 @@ def test_devices_that_are_not_there_are_refused(name: str) -> None:
 def test_dtype_on_a_cpu_follows_what_it_computes_in_and_the_models_size(
     computes: bool, small: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: computes)
+    monkeypatch.setattr(hardware, "_cpu_has_bfloat16", lambda: computes)
     assert pick_dtype("auto", CPU, small=small) is dtype
 
 
@@ -45,7 +45,7 @@ def test_dtype_on_a_cpu_follows_what_it_computes_in_and_the_models_size(
 def test_dtype_on_a_gpu_follows_its_units(
     found: Capability | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "capability", lambda _: found)
+    monkeypatch.setattr(hardware, "capability", lambda _: found)
     assert pick_dtype("auto", CUDA) is dtype
 
 
@@ -54,12 +54,12 @@ def test_a_dtype_that_was_given_is_kept() -> None:
 
 
 def test_a_cpu_has_no_capability() -> None:
-    assert devices.capability(CPU) is None
+    assert hardware.capability(CPU) is None
 
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """What :func:`devices.set_up` sets in torch, which is left alone."""
+    """What :func:`hardware.set_up` sets in torch, which is left alone."""
     seen: dict[str, object] = {}
 
     class Backend:
@@ -77,15 +77,15 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 
 def test_a_gpu_is_set_up_without_cudnns_attention(settings: dict[str, object]) -> None:
-    devices.set_up(CUDA, torch.bfloat16)
+    hardware.set_up(CUDA, torch.bfloat16)
     assert settings == {"device": CUDA, "cudnn_attention": False}
 
 
 def test_float32_on_a_gpu_is_exact(settings: dict[str, object]) -> None:
-    devices.set_up(CUDA, torch.float32)
+    hardware.set_up(CUDA, torch.float32)
     assert settings["cudnn.allow_tf32"] is settings["matmul.allow_tf32"] is False
 
 
 def test_on_a_cpu_nothing_is_set(settings: dict[str, object]) -> None:
-    devices.set_up(CPU, torch.float32)
+    hardware.set_up(CPU, torch.float32)
     assert not settings

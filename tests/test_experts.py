@@ -10,12 +10,12 @@ import torch
 from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases
 from torch import Tensor
 
-from rtprune_cli import experts
-from rtprune_cli.decoding import assemble, decode
-from rtprune_cli.devices import Capability
-from rtprune_cli.experts import DENSE_TOKENS, choose, describe, waits
-from rtprune_cli.memory import MOST_ROWS
-from rtprune_cli.model import OcrModel
+from rtprune_cli.decoding import decode
+from rtprune_cli.device.hardware import Capability
+from rtprune_cli.engine.memory import MOST_ROWS
+from rtprune_cli.model import OcrModel, experts
+from rtprune_cli.model.experts import DENSE_TOKENS, choose, describe, waits
+from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases
 
-from rtprune_cli.decoding import assemble, decode, prompt_pass
-from rtprune_cli.model import OcrModel, normalise
+from rtprune_cli.decoding import decode, prefill
+from rtprune_cli.model import OcrModel
+from rtprune_cli.model.network import assemble, normalise
 from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune
 from rtprune_cli.views import make_views
@@ -60,7 +61,7 @@ def test_pruning_and_decoding_equal_the_published_ones(
             assert torch.equal(pruned.keep, case.tensor(f"{name}/keep"))
             torch.testing.assert_close(pruned.tokens, case.tensor(f"{name}/embeds"), rtol=0, atol=1e-4)
         page = assemble(golden_model.embed([0]), pruned, golden_model.embed(AFTER))
-        logits = prompt_pass(golden_model.network, [page])[0]
+        logits = prefill(golden_model.network, [page])[0]
         torch.testing.assert_close(logits, case.tensor(f"{name}/first_logits"), rtol=0, atol=1e-3)
         options = DecodeOptions(max_new_tokens=16, no_repeat_ngram=0)
         decoded = decode(golden_model.network, [page], options, eos_token_id=-1)[0]

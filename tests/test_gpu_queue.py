@@ -15,15 +15,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rtprune_cli import experts
 from rtprune_cli.bench.arch import read_arch, skeleton
 from rtprune_cli.decoding.batch import Batch
 from rtprune_cli.decoding.cache import KvCache
-from rtprune_cli.decoding.prompts import run_decoder
+from rtprune_cli.decoding.forward import run_decoder
 from rtprune_cli.decoding.repeats import RepeatRule
-from rtprune_cli.devices import Capability
-from rtprune_cli.graphs import Graphs
-from rtprune_cli.model import finish
+from rtprune_cli.device.graphs import Graphs
+from rtprune_cli.device.hardware import Capability
+from rtprune_cli.model import experts
+from rtprune_cli.model.loading import finish
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning.methods import Batch as Pages
 from rtprune_cli.pruning.methods import prune_batch

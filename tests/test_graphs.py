@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtprune_cli import graphs as module
-from rtprune_cli.graphs import Fetch, Graphs, send
+from rtprune_cli.device import graphs as module
+from rtprune_cli.device.graphs import Fetch, Graphs, send
 
 CUDA = torch.device("cuda")
 

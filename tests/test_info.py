@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import UnlimitedOcrForConditionalGeneration
 
-from rtprune_cli import devices, info
+from rtprune_cli import info
 from rtprune_cli.bench.arch import read_arch, skeleton
+from rtprune_cli.device import hardware
 from rtprune_cli.info import PARAMETERS, good_for
 
 GIB = 2**30
@@ -46,13 +47,13 @@ def card(monkeypatch: pytest.MonkeyPatch, memory: int, capability: tuple[int, in
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    devices.capability.cache_clear()
+    hardware.capability.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> Any:
     yield
-    devices.capability.cache_clear()
+    hardware.capability.cache_clear()
 
 
 def test_a_gpu_is_told_with_its_precision_and_its_ways(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rtprune_cli import memory
 from rtprune_cli.bench.arch import read_arch
 from rtprune_cli.decoding.cache import bytes_per_token
-from rtprune_cli.memory import CONTEXT_BYTES, FIXED_PLACE, LONGEST_PAGE, Plan, fit, needed_bytes
-from rtprune_cli.model import build_config
+from rtprune_cli.engine import memory
+from rtprune_cli.engine.memory import CONTEXT_BYTES, FIXED_PLACE, LONGEST_PAGE, Plan, fit, needed_bytes
+from rtprune_cli.model.adapters import build_config
 from rtprune_cli.options import MODES, DecodeOptions, Mode
 
 CONFIG = build_config(read_arch("deepseek-ocr"))

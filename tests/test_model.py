@@ -17,7 +17,8 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.hub import cached_models, checkpoint_folder, pull, remove
-from rtprune_cli.model import OcrModel, build_config, load
+from rtprune_cli.model import OcrModel, load
+from rtprune_cli.model.adapters import build_config
 from rtprune_cli.options import ModelOptions
 from rtprune_cli.views import make_views
 
@@ -93,7 +94,7 @@ def test_truncated_weights_are_an_error_with_a_next_step(checkpoint: Path) -> No
 def test_weights_are_loaded_without_threads_that_run_ahead(
     checkpoint: Path, before: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They would keep half as much memory again as the weights take (model.py says why)."""
+    """They would keep half as much memory again as the weights take (model/loading.py says why)."""
     variable = "HF_DEACTIVATE_ASYNC_LOAD"
     monkeypatch.delenv(variable, raising=False) if before is None else monkeypatch.setenv(variable, before)
     monkeypatch.setattr("transformers.core_model_loading.ThreadPoolExecutor", None)  # a call would fail

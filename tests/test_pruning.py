@@ -7,7 +7,8 @@ import torch
 from conftest import GOLDEN, golden_cases
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.model import OcrModel, normalise
+from rtprune_cli.model import OcrModel
+from rtprune_cli.model.network import normalise
 from rtprune_cli.options import PruneOptions, parse_ratio
 from rtprune_cli.pruning import prune
 from rtprune_cli.pruning.rtprune import (

@@ -14,12 +14,14 @@ import torch
 from PIL import Image, ImageDraw
 from stubs import Act, Prompt, ScriptedNetwork, View
 
-from rtprune_cli import devices, engine, memory
+from rtprune_cli.device import hardware
+from rtprune_cli.engine import engine, memory
+from rtprune_cli.engine.reader import WAITING_RESULTS, PageReader
+from rtprune_cli.engine.steps import normalised_edit_distance
 from rtprune_cli.errors import EnvironmentFault
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions, PruneOptions
 from rtprune_cli.pruning import PendingPrune
-from rtprune_cli.reading import WAITING_RESULTS, PageReader, normalised_edit_distance
 from rtprune_cli.records import Document, PageImage, PageResult, PreparedPage, PrunedTokens
 from rtprune_cli.views import make_views
 
@@ -115,7 +117,7 @@ def test_a_mode_that_does_not_fit_is_warned_of(
 def test_steps_that_cannot_be_recorded_are_warned_of(
     tiny: OcrModel, rows: int, recorded: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(devices, "capability", lambda _: (8, 0))
+    monkeypatch.setattr(hardware, "capability", lambda _: (8, 0))
     assert engine._recordable(replace(tiny, device=torch.device("cuda")), rows) == recorded
     assert ("give --batch-size 512 or less" in caplog.text) != recorded
 

@@ -14,7 +14,7 @@ from conftest import GOLDEN
 from rich.console import Console
 
 import rtprune_cli
-from rtprune_cli.model import build_config
+from rtprune_cli.model.adapters import build_config
 from rtprune_cli.report import FIELDS, Totals, prefill_flops, print_table, summarise
 
 SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report.schema.json").read_text())

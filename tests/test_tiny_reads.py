@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from rtprune_cli.engine.steps import normalised_edit_distance
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import OcrOptions, PruneOptions
 from rtprune_cli.pipeline import run
-from rtprune_cli.reading import normalised_edit_distance
 from rtprune_cli.records import Document, PageResult
 from rtprune_cli.tiny.evaluate import held_out, measure
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import UnlimitedOcrForConditionalGeneration as OcrNetwork
 
-from rtprune_cli.model import build_config, load
+from rtprune_cli.model import load
+from rtprune_cli.model.adapters import build_config
 from rtprune_cli.options import ModelOptions
 from rtprune_cli.tiny import CHECKPOINT, evaluate, train
 from rtprune_cli.tiny.network import raw_config

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.model import normalise
+from rtprune_cli.model.network import normalise
 from rtprune_cli.views import make_views
 from rtprune_cli.views.grid import token_grid
 from rtprune_cli.views.preprocess import tile_grid

@@ -20,14 +20,14 @@ from rtprune_cli.analysis.report import SCHEMA_VERSION, Analysed, failure_record
 from rtprune_cli.analysis.trajectory import draws, measure
 from rtprune_cli.bench.accuracy.progress import Tell, showing
 from rtprune_cli.bench.machine import versions
-from rtprune_cli.decoding import assemble
+from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
 from rtprune_cli.failures import at_page, page_name, tell
 from rtprune_cli.inputs import read_pages, select_pages
 from rtprune_cli.inputs.formats import printable
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import InputOptions, LogOptions, OcrOptions, PruneOptions
-from rtprune_cli.pruning import prune, untouched
+from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.records import Document, PageFault, PageImage
 from rtprune_cli.storage import atomic_write, to_json
 from rtprune_cli.views import make_views
@@ -170,9 +170,8 @@ def analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, op
 
 def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: OcrOptions) -> Analysed:
     views = make_views(page.image, options.mode or model.mode)
-    pixels = model.pixels([views])
-    (tokens,) = model.encode([views], pixels)
-    (pruned,) = prune([tokens], pixels, PruneOptions(ratio=plan.high))
+    batch = encode_and_prune(model, [views], Pruner(PruneOptions(ratio=plan.high)))
+    (tokens,), (pruned,) = batch.tokens, batch.pruning.result()
     # A page's own draws, the same wherever its file lies: chance on one page is none of another's.
     draw = draws(plan.seed, zlib.crc32(views.global_view.tobytes()))
     try:
@@ -182,12 +181,11 @@ def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, o
             f"{page_name(page.document, page.page)} has no tokens of low norm",
             "The dynamic ratio keeps all of them; give --high 0.5",
         ) from None
-    before, after = model.prompt_ids(options.prompt or model.prompt)
-    prompt = assemble(model.embed(before), untouched(tokens), model.embed(after))
+    text = options.prompt or model.prompt
     seen = watch(
         model.network,
-        prompt,
-        len(before),
+        model.make_prompt(untouched(tokens), text),
+        len(model.prompt_embeds(text)[0]),
         groups,
         options.decode,
         eos_token_id=model.eos_token_id,

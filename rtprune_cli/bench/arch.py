@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rtprune_cli import devices, experts
-from rtprune_cli.model import ADAPTERS, ATTENTION, OcrModel, finish
+from rtprune_cli.device import hardware
+from rtprune_cli.model import OcrModel, experts
+from rtprune_cli.model.adapters import ADAPTERS
+from rtprune_cli.model.loading import ATTENTION, finish
 
 if TYPE_CHECKING:
     from transformers import UnlimitedOcrForConditionalGeneration
@@ -79,7 +81,7 @@ def fill(network: UnlimitedOcrForConditionalGeneration, device: torch.device, se
 def build(name: str, device: torch.device, dtype: torch.dtype, seed: int) -> OcrModel:
     """An architecture with random weights, 6.7 GB of them in bfloat16. It can do everything but read."""
     config = read_arch(name)
-    devices.set_up(device, dtype)
+    hardware.set_up(device, dtype)
     network = skeleton(config, device, dtype)
     fill(network, device, seed)
     return OcrModel(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from rtprune_cli.bench.machine import PeakMemory
-from rtprune_cli.timing import Stopwatch
+from rtprune_cli.device.timing import Stopwatch
 
 # A GPU's kernels are loaded by the first run of a shape, its graph is recorded in the second, replayed from the third.
 WARM_UP = {"cuda": 2, "cpu": 1}

@@ -17,7 +17,7 @@ import torch
 
 from rtprune_cli import __version__
 from rtprune_cli.bench.floors import Rates
-from rtprune_cli.timing import Stopwatch
+from rtprune_cli.device.timing import Stopwatch
 
 COPY_BYTES = {"cuda": 2**30, "cpu": 2**28}  # far more than any cache holds
 MATMUL_SIDE = {"cuda": 8192, "cpu": 2048}

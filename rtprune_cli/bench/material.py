@@ -13,8 +13,8 @@ from torch import Tensor
 
 from rtprune_cli.bench.arch import prompt_ids
 from rtprune_cli.bench.plan import SpeedPlan
-from rtprune_cli.decoding import assemble
 from rtprune_cli.model import OcrModel
+from rtprune_cli.model.network import assemble
 from rtprune_cli.options import Mode
 from rtprune_cli.prepare import available_cores, worker_count
 from rtprune_cli.pruning import Pruner, untouched

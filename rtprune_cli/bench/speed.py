@@ -21,7 +21,7 @@ from rtprune_cli.bench.pages import make_page
 from rtprune_cli.bench.plan import SpeedPlan
 from rtprune_cli.bench.stages import Row, Stages
 from rtprune_cli.bench.table import line
-from rtprune_cli.devices import pick_device, pick_dtype
+from rtprune_cli.device.hardware import pick_device, pick_dtype
 from rtprune_cli.errors import EnvironmentFault, UsageError
 from rtprune_cli.failures import free_memory, is_out_of_memory
 from rtprune_cli.logs import NOTICE

@@ -22,18 +22,18 @@ from rtprune_cli.bench.floors import Cost, Rates
 from rtprune_cli.bench.machine import PeakMemory
 from rtprune_cli.bench.material import UNPRUNED, Material
 from rtprune_cli.bench.plan import SpeedPlan
-from rtprune_cli.decoding import Decoder, prompt_pass
+from rtprune_cli.decoding import Decoder, prefill
 from rtprune_cli.decoding.decoder import STEPS_AHEAD
+from rtprune_cli.device.graphs import Graphs
+from rtprune_cli.device.timing import Stopwatch
+from rtprune_cli.engine import PageReader
+from rtprune_cli.engine.memory import RECORDED_PIXELS
 from rtprune_cli.errors import OutOfMemoryError
 from rtprune_cli.failures import Failure
-from rtprune_cli.graphs import Graphs
-from rtprune_cli.memory import RECORDED_PIXELS
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions
 from rtprune_cli.pruning import Pruner, untouched
-from rtprune_cli.reading import PageReader
 from rtprune_cli.records import DecoderInput
-from rtprune_cli.timing import Stopwatch
 from rtprune_cli.views import make_views
 from rtprune_cli.views.grid import TILE
 
@@ -48,11 +48,8 @@ class TimedModel(OcrModel):
     eos_token_id = EOS  # type: ignore[assignment]
     ngram_exempt = frozenset()  # type: ignore[assignment]
 
-    def prompt_ids(self, prompt: str) -> tuple[list[int], list[int]]:
-        return prompt_ids(next(self._count), self.text_config.vocab_size)
-
     def prompt_embeds(self, prompt: str) -> tuple[Tensor, Tensor]:
-        before, after = self.prompt_ids(prompt)
+        before, after = prompt_ids(next(self._count), self.text_config.vocab_size)
         return self.embed(before), self.embed(after)
 
     def decode_text(self, token_ids: Sequence[int]) -> str:
@@ -114,7 +111,7 @@ class Stages:
         network, whole_pages = self.model.network, self.material.pruned(UNPRUNED, batch_size)
 
         def without_pruning() -> None:
-            prompt_pass(network, self.material.assembled(whole_pages))
+            prefill(network, self.material.assembled(whole_pages))
 
         unpruned = self.material.prompts(UNPRUNED, batch_size)
         if ratio == UNPRUNED:
@@ -129,7 +126,7 @@ class Stages:
             watch = Stopwatch(self.model.device)
             pruned = pruner.start(tokens, pixels).result()
             prune_seconds.append(watch.stop() / 1000)
-            prompt_pass(network, self.material.assembled(pruned))
+            prefill(network, self.material.assembled(pruned))
 
         plain, pruned = self._time(without_pruning, with_pruning)
         prompts, steps = self.material.prompts(ratio, batch_size), prune_seconds[-self.plan.repeats :]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from rtprune_cli.decoding.cache import KvCache
-from rtprune_cli.decoding.prompts import prompt_pass, run_decoder
+from rtprune_cli.decoding.forward import prefill, run_decoder
 from rtprune_cli.decoding.repeats import RepeatRule
-from rtprune_cli.graphs import Graphs, send
+from rtprune_cli.device.graphs import Graphs, send
 from rtprune_cli.records import DecoderInput
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Batch:
         """Run prompts into free rows; the first token of each, (B,)."""
         rows = send(torch.tensor(places), self._device)
         facts = torch.tensor([[prompt.next_position for prompt in prompts], [len(prompt.embeds) for prompt in prompts]])
-        logits = prompt_pass(self._network, prompts, self._cache.prompts(rows))
+        logits = prefill(self._network, prompts, self._cache.prompts(rows))
         self._rule.reset(rows)
         token = self._choose(rows, logits)
         state = torch.cat([send(facts, self._device), torch.ones_like(rows)[None]])

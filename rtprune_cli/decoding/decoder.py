@@ -17,15 +17,15 @@ import torch
 
 from rtprune_cli.decoding.batch import NOT_A_TOKEN, Batch
 from rtprune_cli.decoding.cache import KvCache
+from rtprune_cli.decoding.forward import padded_length
 from rtprune_cli.decoding.places import Places, Row
-from rtprune_cli.decoding.prompts import padded_length
 from rtprune_cli.decoding.repeats import RepeatRule
+from rtprune_cli.device.graphs import Fetch, Graphs
+from rtprune_cli.device.timing import Span
 from rtprune_cli.failures import OVERFLOW, Failure, failure_of, free_memory
-from rtprune_cli.graphs import Fetch, Graphs
 from rtprune_cli.loops import LoopGuard
 from rtprune_cli.options import DecodeOptions
 from rtprune_cli.records import Decoded, DecoderInput, FinishReason
-from rtprune_cli.timing import Span
 
 if TYPE_CHECKING:
     from transformers import UnlimitedOcrForConditionalGeneration

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.options import PruneOptions
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import Pruner
 from rtprune_cli.pruning.rtprune import cosines, text_density
 from rtprune_cli.pruning.transport import pot_plan, sinkhorn
 from rtprune_cli.views.grid import CELL, GLOBAL_CELL, KINDS, NEWLINE, token_grid
@@ -117,12 +118,11 @@ def inspect(model: OcrModel, views: Views, size: tuple[int, int], options: Prune
     Args:
         options: of the method rtprune with the merge ot.
     """
-    pixels = model.pixels([views])
-    (tokens,) = model.encode([views], pixels)
-    (pruned,) = prune([tokens], pixels, options)
+    batch = encode_and_prune(model, [views], Pruner(options))
+    (tokens,), (pruned,) = batch.tokens, batch.pruning.result()
     found = token_map(views, size, tokens, pruned)
     density = np.full(len(found.kind), np.nan)
-    density[found.kind == GLOBAL_CELL] = cell_density(pixels[0], options.sobel_threshold)
+    density[found.kind == GLOBAL_CELL] = cell_density(batch.pixels[0], options.sobel_threshold)
     prunable = tokens.prunable.numpy()
     plan = transport_plan(tokens.tokens, prunable & found.stays, prunable & ~found.stays, options)
     return Inspection(

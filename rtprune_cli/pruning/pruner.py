@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rtprune_cli.graphs import Fetch, Graphs, send
+from rtprune_cli.device.graphs import Fetch, Graphs, send
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning.methods import Batch, Merged, prune_batch, recordable
 from rtprune_cli.records import PrunedTokens, VisualTokens
@@ -43,7 +43,7 @@ class Pruner:
     def __init__(
         self, options: PruneOptions, instruction: Tensor | None = None, *, graphs: Graphs | None = None
     ) -> None:
-        self._options = options
+        self.options = options
         self._instruction = instruction
         self._graphs = graphs
 
@@ -83,11 +83,11 @@ class Pruner:
 
     def _run(self, batch: Batch) -> Merged:
         tokens, pixels, masks = batch.tokens, batch.pixels, send(batch.masks, batch.tokens.device)
-        if self._graphs is None or not self._graphs.recording(tokens.device) or not recordable(self._options):
-            return prune_batch(batch._replace(masks=masks), self._options)
-        key = (self._options, tokens.shape, pixels.shape)
+        if self._graphs is None or not self._graphs.recording(tokens.device) or not recordable(self.options):
+            return prune_batch(batch._replace(masks=masks), self.options)
+        key = (self.options, tokens.shape, pixels.shape)
         found: Merged = self._graphs.run(
-            key, lambda *own: prune_batch(Batch(*own), self._options), tokens, pixels, masks
+            key, lambda *own: prune_batch(Batch(*own), self.options), tokens, pixels, masks
         )
         return Merged(*(each.clone() for each in found))
 

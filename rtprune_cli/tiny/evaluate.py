@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from rapidfuzz.distance import Levenshtein
 
-from rtprune_cli.decoding import assemble, decode
+from rtprune_cli.decoding import decode
+from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions, parse_ratio
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import Pruner
 from rtprune_cli.records import Box, PrunedTokens, Views
 from rtprune_cli.tiny import CHECKPOINT
 from rtprune_cli.tiny.drawing import render
@@ -57,10 +58,8 @@ def read(
     model: OcrModel, views: Sequence[Views], options: PruneOptions, prompt: str = "free"
 ) -> tuple[list[str], list[PrunedTokens]]:
     """Text of each view, tags included, and what was left of its visual tokens."""
-    before, after = model.prompt_embeds(prompt)
-    pixels = model.pixels(views)
-    pruned = prune(model.encode(views, pixels), pixels, options)
-    inputs = [assemble(before, page, after) for page in pruned]
+    pruned = encode_and_prune(model, views, Pruner(options)).pruning.result()
+    inputs = [model.make_prompt(page, prompt) for page in pruned]
     settings = DecodeOptions(max_new_tokens=MAX_NEW_TOKENS[views[0].mode], no_repeat_ngram=0)
     decoded = decode(model.network, inputs, settings, eos_token_id=model.eos_token_id)
     return [model.decode_text(page.token_ids) for page in decoded], pruned

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rtprune_cli.model import build_config
+from rtprune_cli.model.adapters import build_config
 from rtprune_cli.tiny.attention import register
 from rtprune_cli.tiny.charset import BOS, EOS, IMAGE, VOCAB_SIZE, write_tokenizer
 from rtprune_cli.tiny.pages import RANGES

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from rtprune_cli.devices import pick_device, pick_dtype
+from rtprune_cli.device.hardware import pick_device, pick_dtype
 from rtprune_cli.model import load
 from rtprune_cli.options import ModelOptions
 from rtprune_cli.tiny.labels import Batch, Batches, Recipe

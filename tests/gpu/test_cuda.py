@@ -11,10 +11,9 @@ import torch
 from conftest import GOLDEN, Case, Encoded, decode_rows, golden_cases
 from torch import Tensor
 
-from rtprune_cli import experts
-from rtprune_cli.decoding import assemble
-from rtprune_cli.graphs import Graphs
-from rtprune_cli.model import OcrModel, load
+from rtprune_cli.device.graphs import Graphs
+from rtprune_cli.model import OcrModel, experts, load
+from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
 from rtprune_cli.pruning import Pruner, prune
 from rtprune_cli.records import DecoderInput

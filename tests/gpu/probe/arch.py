@@ -7,7 +7,7 @@ from dataclasses import asdict
 from probe import layers, stages, steps
 from probe.bench import Bench, make_bench, outside_bytes
 from probe.common import DEVICE, GPU, Parts, keep, say
-from rtprune_cli import memory
+from rtprune_cli.engine import memory
 from rtprune_cli.options import DecodeOptions, Mode
 
 MODES: tuple[Mode, ...] = ("base", "gundam")

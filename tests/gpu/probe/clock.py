@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from probe.common import GPU
-from rtprune_cli.graphs import Graphs
+from rtprune_cli.device.graphs import Graphs
 
 Work = Callable[[], Any]
 GROUPS = 5  # of replays that are timed together, so that no launch is part of the time

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from probe import recordings
 from probe.common import GOLDEN, GPU, Parts, keep, say
 from probe.material import AMPERE, WAYS, as_card, by_way, decode_all, golden, prompts, tf32, told
-from rtprune_cli.decoding import assemble
-from rtprune_cli.graphs import Graphs
+from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel
+from rtprune_cli.model.network import assemble
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning import Pruner, prune
 from rtprune_cli.records import DecoderInput, Views, VisualTokens

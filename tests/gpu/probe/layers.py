@@ -1,4 +1,4 @@
-"""Of step arch: parts of a step. From the times of experts by way come the thresholds of rtprune_cli/experts.py."""
+"""Of step arch: parts of a step. From the times of experts by way come the thresholds of model/experts.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from probe.bench import Bench
 from probe.clock import graph_ms, recorded_ms, seconds
 from probe.common import DEVICE, GPU, first_line, give_back, keep, say
 from probe.material import AMPERE, WAYS, as_card, experts_layers, in_dtype, told
-from rtprune_cli import experts
+from rtprune_cli.model import experts
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 STEP_TOKENS = (1, 4, 8, 64, 128, 256) if GPU else (1, 4)

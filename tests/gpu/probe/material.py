@@ -11,13 +11,12 @@ from typing import Any
 import torch
 
 from probe.common import DEVICE, GOLDEN, GPU
-from rtprune_cli import experts
 from rtprune_cli.bench.arch import build
 from rtprune_cli.decoding import Decoder
-from rtprune_cli.devices import Capability, set_up
+from rtprune_cli.device.graphs import Graphs
+from rtprune_cli.device.hardware import Capability, set_up
 from rtprune_cli.failures import Failure
-from rtprune_cli.graphs import Graphs
-from rtprune_cli.model import OcrModel, load
+from rtprune_cli.model import OcrModel, experts, load
 from rtprune_cli.options import DecodeOptions, ModelOptions
 from rtprune_cli.records import DecoderInput
 
@@ -52,7 +51,7 @@ def experts_layers(model: OcrModel) -> list[Any]:
 
 @contextmanager
 def cudnn_attention(on: bool) -> Iterator[None]:
-    """With or without cuDNN's attention, which a run leaves out (devices.py)."""
+    """With or without cuDNN's attention, which a run leaves out (device/hardware.py)."""
     torch.backends.cuda.enable_cudnn_sdp(on)
     try:
         yield
@@ -62,7 +61,7 @@ def cudnn_attention(on: bool) -> Iterator[None]:
 
 @contextmanager
 def tf32(on: bool) -> Iterator[None]:
-    """With or without TF32 in convolutions of float32: torch's default, which a run switches off (devices.py)."""
+    """With or without TF32 in convolutions of float32: torch's default, which a run switches off."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = on
     try:

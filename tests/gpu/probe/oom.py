@@ -17,10 +17,10 @@ from probe.material import full_size, told
 from rtprune_cli.bench.material import DOCUMENT
 from rtprune_cli.bench.pages import make_page
 from rtprune_cli.bench.stages import TimedModel
-from rtprune_cli.engine import Engine
+from rtprune_cli.engine import PageReader
+from rtprune_cli.engine.engine import Engine
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, Mode, OcrOptions
-from rtprune_cli.reading import PageReader
 from rtprune_cli.records import PageImage, PageResult, PreparedPage
 from rtprune_cli.views import make_views
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probe.common import DEVICE, GPU, WORTH_TELLING, first_line, give_back, keep, on_default_stream, say
-from rtprune_cli.graphs import Graphs
+from rtprune_cli.device.graphs import Graphs
 
 SCRATCH = 2**28  # bytes that a recording allocates before it fails: lost, where its pool is
 SPARE = 4 * 2**30  # bytes that this process may still take in the drills of short memory

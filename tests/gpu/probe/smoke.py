@@ -15,8 +15,8 @@ from probe.clock import recorded_ms, seconds
 from probe.common import DEVICE, GPU, Parts, first_line, give_back, keep, on_default_stream, say
 from probe.material import cudnn_attention
 from rtprune_cli import info
-from rtprune_cli.devices import capability, pick_dtype
-from rtprune_cli.experts import describe
+from rtprune_cli.device.hardware import capability, pick_dtype
+from rtprune_cli.model.experts import describe
 
 PACKAGES = (
     "torch", "transformers", "triton", "numpy", "tokenizers", "huggingface_hub", "safetensors", "pymupdf", "pillow",

@@ -11,12 +11,12 @@ from probe.bench import Bench
 from probe.clock import graph_ms, seconds, syncs, timed
 from probe.common import DEVICE, GPU, keep, say
 from probe.material import cudnn_attention, prompts
-from rtprune_cli import memory
 from rtprune_cli.bench import floors
 from rtprune_cli.bench.pages import make_page
-from rtprune_cli.decoding import prompt_pass
-from rtprune_cli.decoding.prompts import padded_length, run_decoder
-from rtprune_cli.graphs import Graphs
+from rtprune_cli.decoding import prefill as run_prefill
+from rtprune_cli.decoding.forward import padded_length, run_decoder
+from rtprune_cli.device.graphs import Graphs
+from rtprune_cli.engine import memory
 from rtprune_cli.options import Mode, PruneOptions
 from rtprune_cli.pruning import Pruner
 from rtprune_cli.records import Views
@@ -99,16 +99,16 @@ def prefill(bench: Bench) -> None:
         keep("arch", prefill=out)
     count, length = (16, 283) if GPU else (1, 40)
     some = prompts(bench.model, count, length)
-    found = kernels.profile(lambda: prompt_pass(bench.model.network, some))
+    found = kernels.profile(lambda: run_prefill(bench.model.network, some))
     kernels.tell(f"prefill {count} x {length}", found)
-    keep("arch", profile_prefill=found, waits_prefill=syncs(lambda: prompt_pass(bench.model.network, some)))
+    keep("arch", profile_prefill=found, waits_prefill=syncs(lambda: run_prefill(bench.model.network, some)))
 
 
 def _prefill(bench: Bench, count: int, length: int, key: str) -> tuple[list[float], float, int]:
     """[ms, floor, first, peak bytes] of prompts as a run takes them; ms without launches; planned bytes."""
     model = bench.model
     some = prompts(model, count, length)
-    plain = timed(lambda: prompt_pass(model.network, some))
+    plain = timed(lambda: run_prefill(model.network, some))
     padded = padded_length(length, DEVICE)
     embeds = torch.randn(count, padded, bench.text.hidden_size, device=DEVICE, dtype=model.dtype)
     positions = torch.arange(padded, device=DEVICE).expand(count, -1)
@@ -125,7 +125,7 @@ def _prefill(bench: Bench, count: int, length: int, key: str) -> tuple[list[floa
 
 def _fresh_ms(bench: Bench, length: int) -> float:
     some = prompts(bench.model, TOGETHER, length)
-    return seconds(lambda: prompt_pass(bench.model.network, some)) * 1e3
+    return seconds(lambda: run_prefill(bench.model.network, some)) * 1e3
 
 
 # --- Prune -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from probe.common import GPU, give_back, keep, say
 from probe.material import cudnn_attention, make_decoder, prompts, told
 from rtprune_cli.bench import floors
 from rtprune_cli.decoding import Decoder
-from rtprune_cli.memory import GRAPH_BYTES
+from rtprune_cli.engine.memory import GRAPH_BYTES
 from rtprune_cli.model import OcrModel
 
 ROWS = (1, 8, 64, 128, 256) if GPU else (1, 2)

@@ -1,44 +1,56 @@
-"""Owns the reading of pages, in order: what happens to each, from its views to its result, and when a text loops."""
+"""A page's six steps, in order: the file to read first.
+
+1. views     its image, resized as the encoder wants it (views/; done ahead of the model by prepare/)
+2. encode    views -> visual tokens (model/network.py)
+3. prune     some tokens stay, the others are merged into them (pruning/)
+4. prompt    what stays, between the texts of the prompt (model/network.py)
+5. decode    prompt -> token ids, with many pages at a time (decoding/)
+6. markdown  token ids -> text, boxes and crops, and the report's record (markdown.py, report.py)
+
+Steps 2 to 5 are done for many pages together: :class:`PageSteps` says what happens to one page and asks for them,
+engine.py does them.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import TypeVar
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from rtprune_cli.decoding import assemble, prompt_pass
-from rtprune_cli.engine import Engine, Job, Reading, Request, Steps, failed
-from rtprune_cli.errors import LoopError
+from rtprune_cli.decoding import prefill
+from rtprune_cli.device.graphs import Graphs
+from rtprune_cli.device.timing import Span, Stopwatch
+from rtprune_cli.errors import LoopError, RtpruneError
 from rtprune_cli.failures import PageFailure, page_name
 from rtprune_cli.htmlreport import page_view
 from rtprune_cli.markdown import to_markdown
-from rtprune_cli.model import Checkpoint, OcrModel
-from rtprune_cli.options import Mode, OcrOptions
-from rtprune_cli.pruning import untouched
+from rtprune_cli.model import OcrModel
+from rtprune_cli.options import Mode, OcrOptions, PruneOptions
+from rtprune_cli.pruning import PendingPrune, Pruner, untouched
 from rtprune_cli.records import (
     Decoded,
     DecoderInput,
+    Document,
+    Markdown,
     PageImage,
     PageResult,
     PreparedPage,
+    PrunedTokens,
+    Views,
+    VisualTokens,
 )
-from rtprune_cli.report import attempt, page_record, prefill_flops
-from rtprune_cli.timing import Stopwatch
+from rtprune_cli.report import attempt, failure_record, page_record, prefill_flops
 from rtprune_cli.views import make_views
 from rtprune_cli.views.tokenmap import token_map
 
 log = logging.getLogger("rtprune")
 
-T = TypeVar("T")
-
 BASELINE_REPEATS = 3  # interleaved prefills, with and without pruning, whose medians are compared
-# A page that takes long keeps those after it from coming out in order; so many times the rows may be done and wait.
-WAITING_RESULTS = 4
 # Where a looping page is read again: the nearest mode that sees the page otherwise. Tiles break what belongs together,
 # so gundam goes to the finest single view; a single view goes to the next finer one.
 OTHER_MODE: dict[Mode, Mode] = {
@@ -50,74 +62,102 @@ OTHER_MODE: dict[Mode, Mode] = {
 }
 
 
-class PageReader:
-    """Reads pages with one model; loads it when the first page comes.
+# --- Steps 2 and 3
 
-    ``batch_size`` starts as the options or the memory say and shrinks when that was too much.
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """Pages of one mode that were encoded, and are being pruned on the device.
+
+    ``pixels`` (B, 3, S, S) are their normalised global views. The spans are those of the whole batch.
     """
 
-    def __init__(self, checkpoint: Checkpoint, options: OcrOptions, on_load: Callable[[], None] = lambda: None) -> None:
-        self._checkpoint = checkpoint
-        self._options = options
-        self._on_load = on_load
-        self._mode = options.mode or checkpoint.mode
-        self._prompt = options.prompt or checkpoint.prompt
-        self._engine: Engine | None = None
+    pixels: Tensor
+    tokens: list[VisualTokens]
+    pruning: PendingPrune
+    encode: Span
+    prune: Span
+
+
+def encode_and_prune(
+    model: OcrModel, views: Sequence[Views], pruner: Pruner, graphs: Graphs | None = None
+) -> EncodedBatch:
+    """Queue encoder and pruning for B pages of one mode; ``graphs``: where the encoder's work is recorded."""
+    encode = Span(model.device)
+    pixels = model.pixels(views)
+    tokens = model.encode(views, pixels, attention=pruner.options.reads_attention, graphs=graphs)
+    encode.end()
+    prune = Span(model.device)
+    return EncodedBatch(pixels, tokens, pruner.start(tokens, pixels), encode, prune.end())
+
+
+# --- All steps of a page
+
+
+@dataclass(frozen=True)
+class Request:
+    """A page wants to be read once: these views, pruned like this."""
+
+    views: Views
+    options: PruneOptions
+    preprocess_ms: float
+
+
+@dataclass
+class PageReading:
+    """One page read once; ``encode`` and ``prune`` are spans of the batch of ``pages`` in which it was. ``decoded`` is
+    there when it is through."""
+
+    request: Request
+    tokens: VisualTokens
+    pruned: PrunedTokens
+    prompt: DecoderInput
+    pages: int
+    encode: Span
+    prune: Span
+    decoded: Decoded = field(init=False)
 
     @property
-    def batch_size(self) -> int:
-        """Pages that are decoded together, at most; 0 before the first one."""
-        return 0 if self._engine is None else self._engine.decoder.rows
+    def views(self) -> Views:
+        return self.request.views
 
     @property
-    def cuda_graphs(self) -> bool | None:
-        """Whether decoding steps are recorded as CUDA graphs; None on a CPU, and before the first page."""
-        if self._engine is None or self._checkpoint.device.type != "cuda":
-            return None
-        return self._engine.decoder.graphs.recording(self._checkpoint.device)
+    def loops(self) -> bool:
+        return self.decoded.finish_reason == "loop"
 
-    def read(self, items: Iterable[PreparedPage | T]) -> Iterator[PageResult | T]:
-        """One result a page, in order; what is no page passes through in its place.
+    @property
+    def retention(self) -> float:
+        return len(self.pruned.keep) / self.pruned.total
 
-        A page that fails has the error in its record.
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Of the steps before the prefill; pages of a batch share its times in equal parts."""
+        return {
+            "preprocess": self.request.preprocess_ms,
+            "encode": self.encode.milliseconds / self.pages,
+            "prune": self.prune.milliseconds / self.pages,
+        }
 
-        Raises:
-            RtpruneError: nothing more can be read: the model cannot be loaded, or the GPU is gone.
-        """
-        source = iter(items)
-        more = True
-        line: deque[Job | T] = deque()  # in order, what has not come out yet
-        while line or more:
-            while line and (not isinstance(line[0], Job) or line[0].result is not None):
-                first = line.popleft()
-                yield first.result if isinstance(first, Job) else first  # type: ignore[misc]
-                del first  # its pixels are not needed while the next page is made
-            engine = self._engine
-            if more and (engine is None or (engine.hungry and len(line) < WAITING_RESULTS * engine.decoder.rows)):
-                try:
-                    item = next(source)
-                except StopIteration:
-                    more = False
-                    continue
-                line.append(self._begin(item) if isinstance(item, PreparedPage) else item)
-                del item
-            elif engine is not None and line:
-                engine.work(flush=not more)
+    @property
+    def total_ms(self) -> float:
+        return sum(self.milliseconds.values()) + self.decoded.prefill_ms + self.decoded.decode_ms
 
-    def _begin(self, prepared: PreparedPage) -> Job:
-        if self._engine is None:
-            self._on_load()
-            model = self._checkpoint.load()
-            log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
-            self._engine = Engine(model, self._options, self._mode, self._prompt)
-        job = Job(prepared.page, self._page(prepared, self._engine.model))
-        self._engine.advance(job, None)
-        return job
 
-    def _page(self, prepared: PreparedPage, model: OcrModel) -> Steps:
-        """A page from its views to its result."""
-        page = prepared.page
-        attempts = [(yield Request(prepared.views, self._options.prune, prepared.preprocess_ms))]
+# What a page does: it asks for readings, or with a prompt for decoding alone, and ends with its result
+Steps = Generator[Request | DecoderInput, Any, PageResult]
+
+
+class PageSteps:
+    """What happens to a page, for all pages of a run with one model."""
+
+    def __init__(self, model: OcrModel, options: OcrOptions, mode: Mode, prompt: str) -> None:
+        self._model, self._options = model, options
+        self._mode, self._prompt = mode, prompt
+
+    def of(self, prepared: PreparedPage) -> Steps:
+        """A page from its views, step 1, to its result."""
+        model, page = self._model, prepared.page
+        attempts = [(yield Request(prepared.views, self._options.prune, prepared.preprocess_ms))]  # steps 2 to 5
         if attempts[0].loops and self._options.on_loop == "retry":
             yield from self._retries(page, attempts)
         # Of readings that all loop, the one that got furthest before it did.
@@ -126,8 +166,9 @@ class PageReader:
             hint = "Give --on-loop retry or mark to keep its text"
             name = page_name(page.document, page.page)
             return failed(page.document, page.page, LoopError(f"the text of {name} runs into a loop", hint))
+        # Step 6
         raw = model.decode_text(best.decoded.token_ids)
-        speedup, distance = yield from self._comparison(page, best, raw, model)
+        speedup, distance = yield from self._comparison(page, best, raw)
         unpruned_length, length = best.prompt.next_position, len(best.prompt.embeds)
         record = page_record(
             page,
@@ -150,7 +191,7 @@ class PageReader:
             view = page_view(page.image, tokens, markdown.boxes)
         return PageResult(page.document, record, markdown, raw, page.image if markdown.crops else None, view=view)
 
-    def _retries(self, page: PageImage, attempts: list[Reading]) -> Generator[Request, Reading, None]:
+    def _retries(self, page: PageImage, attempts: list[PageReading]) -> Generator[Request, PageReading, None]:
         """The page read again, unpruned and then in another mode, as long as its text runs into a loop."""
         unpruned = replace(self._options.prune, ratio=1.0)
         ladder = [] if attempts[0].pruned.merged == 0 else [self._mode]
@@ -167,22 +208,26 @@ class PageReader:
                 return
 
     def _comparison(
-        self, page: PageImage, reading: Reading, raw: str, model: OcrModel
+        self, page: PageImage, reading: PageReading, raw: str
     ) -> Generator[DecoderInput, Decoded, tuple[float | None, float | None]]:
         """Prefill speed-up over, and edit distance to, the same page unpruned, where they were asked for."""
         speedup, distance = None, None
         if self._options.measure_baseline or self._options.compare:
-            before, after = model.prompt_embeds(self._prompt)
-            unpruned = assemble(before, untouched(reading.tokens), after)
+            unpruned = self._model.make_prompt(untouched(reading.tokens), self._prompt)
             if self._options.measure_baseline:
-                speedup = measure_prefill_speedup(model, unpruned, reading.prompt)
+                speedup = measure_prefill_speedup(self._model, unpruned, reading.prompt)
             if self._options.compare:
                 try:
-                    text = model.decode_text((yield unpruned).token_ids)
+                    text = self._model.decode_text((yield unpruned).token_ids)
                     distance = normalised_edit_distance(text, raw)
                 except PageFailure:  # the comparison must not cost the text that is there
                     log.warning("%s could not be read unpruned to compare", page_name(page.document, page.page))
         return speedup, distance
+
+
+def failed(document: Document, page: int | None, error: RtpruneError) -> PageResult:
+    """The result of a page, or with ``page`` None of a document, that cannot be read."""
+    return PageResult(document, failure_record(document, page, error), Markdown(""), error=error)
 
 
 @torch.inference_mode()
@@ -194,7 +239,7 @@ def measure_prefill_speedup(model: OcrModel, unpruned: DecoderInput, pruned: Dec
 
 def _prefill_ms(model: OcrModel, prompt: DecoderInput) -> float:
     watch = Stopwatch(model.device)
-    prompt_pass(model.network, [prompt])
+    prefill(model.network, [prompt])
     return watch.stop()
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from rtprune_cli.devices import Capability, capability
+from rtprune_cli.device.hardware import Capability, capability
 
 # eager: transformers' loop over the experts that were chosen. grouped_mm: tokens sorted by expert, one grouped product.
 # batched_mm: each token with copies of its experts' weights. dense: every expert for every token, of which each token

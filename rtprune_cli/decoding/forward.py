@@ -1,4 +1,4 @@
-"""Prompts: assembled from text and visual tokens, and run through the decoder."""
+"""Passes through the decoder: the prefill of several pages' prompts, and what one step runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rtprune_cli.graphs import send
-from rtprune_cli.records import DecoderInput, PrunedTokens
+from rtprune_cli.device.graphs import send
+from rtprune_cli.records import DecoderInput
 
 if TYPE_CHECKING:
     from transformers import UnlimitedOcrForConditionalGeneration
@@ -19,18 +19,8 @@ if TYPE_CHECKING:
 PADDING = 32
 
 
-def assemble(before: Tensor, visual: PrunedTokens, after: Tensor) -> DecoderInput:
-    """Prompt of one page: text before the image (b, D), the kept visual tokens, text after it (a, D).
-
-    Every token keeps the position it has without pruning (RTPrune section 4, rule 6 in docs/how-it-works.md).
-    """
-    start, end = len(before), len(before) + visual.total
-    positions = torch.cat([torch.arange(start), start + visual.keep, torch.arange(end, end + len(after))])
-    return DecoderInput(torch.cat([before, visual.tokens, after]), positions, end + len(after))
-
-
 @torch.inference_mode()
-def prompt_pass(
+def prefill(
     network: UnlimitedOcrForConditionalGeneration, prompts: Sequence[DecoderInput], cache: Any = None
 ) -> Tensor:
     """Run the prompts of B pages; logits of the first new token of each, (B, V) in float32.

@@ -1,0 +1,83 @@
+"""Owns the reading of pages in order: what comes in when, and that results come out as pages came."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from rtprune_cli.engine.engine import ActivePage, Engine
+from rtprune_cli.model import Checkpoint
+from rtprune_cli.options import OcrOptions
+from rtprune_cli.records import PageResult, PreparedPage
+
+log = logging.getLogger("rtprune")
+
+T = TypeVar("T")
+
+# A page that takes long keeps those after it from coming out in order; so many times the rows may be done and wait.
+WAITING_RESULTS = 4
+
+
+class PageReader:
+    """Reads pages with one model; loads it when the first page comes.
+
+    ``batch_size`` starts as the options or the memory say and shrinks when that was too much.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, options: OcrOptions, on_load: Callable[[], None] = lambda: None) -> None:
+        self._checkpoint = checkpoint
+        self._options = options
+        self._on_load = on_load
+        self._mode = options.mode or checkpoint.mode
+        self._prompt = options.prompt or checkpoint.prompt
+        self._engine: Engine | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Pages that are decoded together, at most; 0 before the first one."""
+        return 0 if self._engine is None else self._engine.decoder.rows
+
+    @property
+    def cuda_graphs(self) -> bool | None:
+        """Whether decoding steps are recorded as CUDA graphs; None on a CPU, and before the first page."""
+        if self._engine is None or self._checkpoint.device.type != "cuda":
+            return None
+        return self._engine.decoder.graphs.recording(self._checkpoint.device)
+
+    def read(self, items: Iterable[PreparedPage | T]) -> Iterator[PageResult | T]:
+        """One result a page, in order; what is no page passes through in its place.
+
+        A page that fails has the error in its record.
+
+        Raises:
+            RtpruneError: nothing more can be read: the model cannot be loaded, or the GPU is gone.
+        """
+        source = iter(items)
+        more = True
+        line: deque[ActivePage | T] = deque()  # in order, what has not come out yet
+        while line or more:
+            while line and (not isinstance(line[0], ActivePage) or line[0].result is not None):
+                first = line.popleft()
+                yield first.result if isinstance(first, ActivePage) else first  # type: ignore[misc]
+                del first  # its pixels are not needed while the next page is made
+            engine = self._engine
+            if more and (engine is None or (engine.wants_pages and len(line) < WAITING_RESULTS * engine.decoder.rows)):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    more = False
+                    continue
+                line.append(self._begin(item) if isinstance(item, PreparedPage) else item)
+                del item
+            elif engine is not None and line:
+                engine.work(flush=not more)
+
+    def _begin(self, prepared: PreparedPage) -> ActivePage:
+        if self._engine is None:
+            self._on_load()
+            model = self._checkpoint.load()
+            log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
+            self._engine = Engine(model, self._options, self._mode, self._prompt)
+        return self._engine.begin(prepared)
