@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
-from rtprune_cli.decoding import Decoder
+from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions
@@ -115,15 +115,15 @@ def decode_rows(
     model: OcrModel, prompts: list[DecoderInput], options: DecodeOptions, *, eos_token_id: int = -1, rows: int = 4
 ) -> tuple[list[list[int]], Graphs]:
     """The tokens of each page, ``rows`` pages at a time, and where the steps were recorded."""
-    decoder = Decoder(model.network, options, eos_token_id=eos_token_id, rows=rows)
+    scheduler = Scheduler(model.network, options, eos_token_id=eos_token_id, rows=rows)
     for key, prompt in enumerate(prompts):
-        decoder.add(key, prompt)
+        scheduler.add(key, prompt)
     found: dict[Any, list[int]] = {}
-    while decoder.busy:
-        for key, result in decoder.step():
+    while scheduler.busy:
+        for key, result in scheduler.step():
             assert isinstance(result, Decoded)
             found[key] = result.token_ids
-    return [found[key] for key in range(len(prompts))], decoder.graphs
+    return [found[key] for key in range(len(prompts))], scheduler.graphs
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtprune_cli.decoding.batch import Batch
 from rtprune_cli.decoding.cache import _Prompts, _Steps
+from rtprune_cli.decoding.runner import ModelRunner
 
 VISUAL_START = 1  # the image tokens follow the bos token, in every prompt of the project
 
@@ -87,7 +87,7 @@ class ScriptedNetwork:
     ) -> None:
         self.network, self.script, self.on_encode = network, script, on_encode
         self.most_rows = most_rows
-        self.model = SimpleNamespace(language_model=self._decoder)
+        self.model = SimpleNamespace(language_model=self._scheduler)
         self.prompts: list[Prompt] = []
         self.batches: list[int] = []
         self._images: list[tuple[View, Tensor]] = []  # with the visual tokens (N, D)
@@ -106,7 +106,7 @@ class ScriptedNetwork:
         self._images += zip(views, output.pooler_output, strict=True)
         return output
 
-    def _decoder(self, *, inputs_embeds: Tensor, position_ids: Tensor, past_key_values: Any, **kwargs: Any) -> Any:
+    def _scheduler(self, *, inputs_embeds: Tensor, position_ids: Tensor, past_key_values: Any, **kwargs: Any) -> Any:
         if isinstance(past_key_values, _Prompts):
             places = past_key_values._rows.tolist()
             self._rows |= dict(zip(places, self._start(inputs_embeds, position_ids), strict=True))
@@ -166,15 +166,15 @@ class ScriptedNetwork:
 def _follow(move: Callable[..., None]) -> Callable[..., None]:
     """Rows change their places in the batch: let the acts go with them."""
 
-    def move_both(batch: Batch, source: int, target: int, length: int) -> None:
-        move(batch, source, target, length)
-        if isinstance(batch._network, ScriptedNetwork):
-            batch._network.follow(source, target)
+    def move_both(runner: ModelRunner, source: int, target: int, length: int) -> None:
+        move(runner, source, target, length)
+        if isinstance(runner._network, ScriptedNetwork):
+            runner._network.follow(source, target)
 
     return move_both
 
 
-Batch.move = _follow(Batch.move)  # type: ignore[method-assign]
+ModelRunner.move = _follow(ModelRunner.move)  # type: ignore[method-assign]
 
 
 class NgramScan:

@@ -14,7 +14,7 @@ LEVELS = [
     {"records"},
     {"failures"},
     {"options", "storage", "device"},
-    {"loops", "settings", "logs", "journal", "hub"},
+    {"settings", "logs", "journal", "hub"},
     {"views", "decoding", "markdown", "report", "scoring"},
     {"model", "pruning"},
     {"htmlreport"},

@@ -12,10 +12,10 @@ import torch
 from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases
 from stubs import Act, Prompt, ScriptedNetwork
 
-from rtprune_cli.decoding import Decoder, decode, forward
-from rtprune_cli.decoding.batch import Batch
+from rtprune_cli.decoding import Scheduler, decode, forward
 from rtprune_cli.decoding.cache import KvCache
-from rtprune_cli.decoding.decoder import reach_bucket, rows_bucket
+from rtprune_cli.decoding.runner import ModelRunner
+from rtprune_cli.decoding.scheduler import reach_bucket, rows_bucket
 from rtprune_cli.failures import Failure
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble
@@ -48,17 +48,17 @@ def alone(golden_model: OcrModel, prompts: list[DecoderInput]) -> list[list[int]
     return [decode(golden_model.network, [page], FREE, eos_token_id=EOS)[0].token_ids for page in prompts]
 
 
-def make_decoder(network: Any, options: DecodeOptions = FREE, *, eos: int = EOS, **settings: Any) -> Decoder:
-    return Decoder(network, options, eos_token_id=eos, **{"rows": 4, "steps": 1, **settings})
+def make_scheduler(network: Any, options: DecodeOptions = FREE, *, eos: int = EOS, **settings: Any) -> Scheduler:
+    return Scheduler(network, options, eos_token_id=eos, **{"rows": 4, "steps": 1, **settings})
 
 
-def run(decoder: Decoder, prompts: Sequence[DecoderInput]) -> dict[Hashable, Decoded | Failure]:
+def run(scheduler: Scheduler, prompts: Sequence[DecoderInput]) -> dict[Hashable, Decoded | Failure]:
     """Add all pages, and decode until they are done."""
     for key, prompt in enumerate(prompts):
-        decoder.add(key, prompt)
+        scheduler.add(key, prompt)
     results: dict[Hashable, Decoded | Failure] = {}
-    while decoder.busy:
-        for key, result in decoder.step():
+    while scheduler.busy:
+        for key, result in scheduler.step():
             assert key not in results
             results[key] = result
     return results
@@ -78,30 +78,30 @@ def test_pages_that_arrive_in_any_order_get_the_tokens_they_get_alone(
 ) -> None:
     chance = random.Random(rows)
     order = chance.sample(range(len(prompts)), len(prompts))
-    decoder = make_decoder(golden_model.network, rows=rows, steps=steps)
+    scheduler = make_scheduler(golden_model.network, rows=rows, steps=steps)
     found = {}
-    while order or decoder.busy:
+    while order or scheduler.busy:
         for _ in range(chance.choice((0, 0, 1, 3))):
             if order:
-                decoder.add(order[-1], prompts[order.pop()])
-        found |= dict(decoder.step())
+                scheduler.add(order[-1], prompts[order.pop()])
+        found |= dict(scheduler.step())
     assert tokens_of(found) == alone
     assert len({len(tokens) for tokens in alone}) > 1
 
 
 def test_a_row_that_becomes_free_is_taken_at_once(golden_model: OcrModel, prompts: list[DecoderInput]) -> None:
     network = ScriptedNetwork(golden_model.network, lambda p: ENDS if p.ordinal == 0 else Act(endless=True))
-    decoder = make_decoder(network, rows=3, eos=OWN_EOS)
+    scheduler = make_scheduler(network, rows=3, eos=OWN_EOS)
     for key, prompt in enumerate(prompts[:5]):
-        decoder.add(key, prompt)
-    assert [key for key, _ in decoder.step()] == [0]
-    decoder.step()
-    assert sorted(decoder.keys, key=str) == [1, 2, 3]
+        scheduler.add(key, prompt)
+    assert [key for key, _ in scheduler.step()] == [0]
+    scheduler.step()
+    assert sorted(scheduler.keys, key=str) == [1, 2, 3]
 
 
 def test_only_rows_in_use_are_run(golden_model: OcrModel, prompts: list[DecoderInput]) -> None:
     network = ScriptedNetwork(golden_model.network, lambda _: None)
-    found = run(make_decoder(network, rows=9), prompts[:9])
+    found = run(make_scheduler(network, rows=9), prompts[:9])
     # A page's first token comes with its prefill, and eos takes a step of its own.
     steps = [len(page.token_ids) - (page.finish_reason == "length") for page in found.values()]  # type: ignore[union-attr]
     assert network.batches[-max(steps) :] == [sum(own > step for own in steps) for step in range(max(steps))]
@@ -115,30 +115,30 @@ def test_buckets_of_rows_and_of_reach_change_nothing_but_the_shapes(
     """Pages of 100 to 270 tokens that grow by 250: beyond the first bucket, and the longest beyond the second."""
     options = DecodeOptions(max_new_tokens=250, no_repeat_ngram=5, loop_window=0)
     pages = [*prompts[:5], max(prompts, key=lambda page: len(page.embeds))]
-    exact = tokens_of(run(make_decoder(golden_model.network, options, rows=5, steps=steps), pages))
+    exact = tokens_of(run(make_scheduler(golden_model.network, options, rows=5, steps=steps), pages))
     shapes = []
-    real = Batch.step
+    real = ModelRunner.step
 
-    def step(batch: Batch, count: int, reach: int) -> torch.Tensor:
+    def step(runner: ModelRunner, count: int, reach: int) -> torch.Tensor:
         shapes.append((count, reach))
-        return real(batch, count, reach)
+        return real(runner, count, reach)
 
-    monkeypatch.setattr(Batch, "step", step)
-    decoder = make_decoder(golden_model.network, options, rows=5, steps=steps, buckets=True)
-    assert tokens_of(run(decoder, pages)) == exact
+    monkeypatch.setattr(ModelRunner, "step", step)
+    scheduler = make_scheduler(golden_model.network, options, rows=5, steps=steps, buckets=True)
+    assert tokens_of(run(scheduler, pages)) == exact
     counts, reaches = ({shape[i] for shape in shapes} for i in (0, 1))
     assert counts <= {1, 2, 4, 5}  # 5: there are no more rows
     assert len(counts) > 1
     assert len(reaches) > 1
-    assert all(reach % 256 == 0 or reach == decoder._cache.capacity for reach in reaches)
+    assert all(reach % 256 == 0 or reach == scheduler._cache.capacity for reach in reaches)
 
 
 def test_a_page_may_go_first(golden_model: OcrModel, prompts: list[DecoderInput]) -> None:
-    decoder = make_decoder(golden_model.network, rows=1)
-    decoder.add("a", prompts[0])
-    decoder.add("b", prompts[1], first=True)
-    decoder.step()
-    assert decoder.keys == ["b"]
+    scheduler = make_scheduler(golden_model.network, rows=1)
+    scheduler.add("a", prompts[0])
+    scheduler.add("b", prompts[1], first=True)
+    scheduler.step()
+    assert scheduler.keys == ["b"]
 
 
 # --- The cache -----------------------------------------------------------------------------------------------------
@@ -149,39 +149,39 @@ def test_a_row_that_outgrows_its_place_moves_with_its_text(
     golden_model: OcrModel, prompts: list[DecoderInput], steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pool holds four short pages but only two long ones: places grow, later pages make room and start again."""
-    monkeypatch.setattr("rtprune_cli.decoding.places.USUAL_OUTPUT", 100)
+    monkeypatch.setattr("rtprune_cli.decoding.slots.USUAL_OUTPUT", 100)
     options = DecodeOptions(max_new_tokens=600, no_repeat_ngram=0, loop_window=0)
     pages = prompts[:4]
     expected = [decode(golden_model.network, [page], options, eos_token_id=-1)[0].token_ids for page in pages]
-    decoder = make_decoder(golden_model.network, options, eos=-1, pool_tokens=2200, longest=1050, steps=steps)
-    layouts = record_layouts(decoder)
-    assert tokens_of(run(decoder, pages)) == expected
+    scheduler = make_scheduler(golden_model.network, options, eos=-1, pool_tokens=2200, longest=1050, steps=steps)
+    layouts = record_layouts(scheduler)
+    assert tokens_of(run(scheduler, pages)) == expected
     assert {rows for rows, _ in layouts} == {4, 2}
 
 
-def record_layouts(decoder: Decoder) -> list[tuple[int, int]]:
+def record_layouts(scheduler: Scheduler) -> list[tuple[int, int]]:
     layouts: list[tuple[int, int]] = []
-    real = decoder._cache.lay_out
+    real = scheduler._cache.lay_out
 
     def lay_out(rows: int, capacity: int, *used: int) -> None:
         layouts.append((rows, capacity))
         real(rows, capacity, *used)
 
-    decoder._cache.lay_out = lay_out  # type: ignore[method-assign]
+    scheduler._cache.lay_out = lay_out  # type: ignore[method-assign]
     return layouts
 
 
 def test_places_become_small_again_for_short_pages(
     golden_model: OcrModel, prompts: list[DecoderInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtprune_cli.decoding.places.USUAL_OUTPUT", 100)
+    monkeypatch.setattr("rtprune_cli.decoding.slots.USUAL_OUTPUT", 100)
     options = DecodeOptions(max_new_tokens=2000, no_repeat_ngram=0, loop_window=0)
     network = ScriptedNetwork(golden_model.network, lambda p: Act(endless=True) if p.ordinal == 0 else ENDS)
-    decoder = make_decoder(network, options, eos=OWN_EOS, pool_tokens=5000, longest=2500)
-    layouts = record_layouts(decoder)
-    run(decoder, prompts[:1])
-    decoder._places._outputs = 100  # as if pages were short as a rule
-    run(decoder, prompts[1:9])
+    scheduler = make_scheduler(network, options, eos=OWN_EOS, pool_tokens=5000, longest=2500)
+    layouts = record_layouts(scheduler)
+    run(scheduler, prompts[:1])
+    scheduler._slots._outputs = 100  # as if pages were short as a rule
+    run(scheduler, prompts[1:9])
     assert layouts[0][0] == layouts[-1][0] == 4
     assert min(rows for rows, _ in layouts) < 4
 
@@ -189,9 +189,9 @@ def test_places_become_small_again_for_short_pages(
 def test_where_memory_holds_the_longest_pages_nothing_ever_moves(
     golden_model: OcrModel, prompts: list[DecoderInput]
 ) -> None:
-    decoder = make_decoder(golden_model.network, DecodeOptions(max_new_tokens=700, loop_window=0), eos=-1)
-    layouts = record_layouts(decoder)
-    run(decoder, prompts[:4])
+    scheduler = make_scheduler(golden_model.network, DecodeOptions(max_new_tokens=700, loop_window=0), eos=-1)
+    layouts = record_layouts(scheduler)
+    run(scheduler, prompts[:4])
     assert len(layouts) == 1
 
 
@@ -201,15 +201,15 @@ def test_places_of_a_fixed_size_stay_until_a_page_outgrows_them(
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     options = DecodeOptions(max_new_tokens=250, no_repeat_ngram=0, loop_window=0)
     network = ScriptedNetwork(golden_model.network, lambda p: Act(endless=True) if p.ordinal == 4 else ENDS)
-    decoder = make_decoder(network, options, eos=OWN_EOS, pool_tokens=4 * 320, capacity=320, longest=700)
-    layouts = record_layouts(decoder)
-    decoder.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
-    run(decoder, prompts[:4])
+    scheduler = make_scheduler(network, options, eos=OWN_EOS, pool_tokens=4 * 320, capacity=320, longest=700)
+    layouts = record_layouts(scheduler)
+    scheduler.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
+    run(scheduler, prompts[:4])
     assert layouts == [(4, 320)]
-    decoder.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
-    run(decoder, prompts[4:5])
+    scheduler.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
+    run(scheduler, prompts[4:5])
     assert len(layouts) == 2
-    assert decoder.graphs.recorded == 0
+    assert scheduler.graphs.recorded == 0
 
 
 def test_prompts_padded_to_lengths_that_come_again_give_the_same_tokens(
@@ -225,7 +225,7 @@ def test_prompts_padded_to_lengths_that_come_again_give_the_same_tokens(
 
     monkeypatch.setattr(forward, "run_decoder", watched)
     monkeypatch.setattr(forward, "padded_length", lambda length, _: padded(length, torch.device("cuda")))
-    assert tokens_of(run(make_decoder(golden_model.network), prompts[:8])) == alone[:8]
+    assert tokens_of(run(make_scheduler(golden_model.network), prompts[:8])) == alone[:8]
     assert {length % forward.PADDING for length in seen} == {0}
 
 
@@ -251,12 +251,12 @@ def test_a_layout_larger_than_the_pool_is_refused(golden_model: OcrModel) -> Non
 def test_a_layout_keeps_what_is_in_use(golden_model: OcrModel) -> None:
     cache = KvCache(golden_model.text_config, 100, torch.device("cpu"), torch.float32)
     cache.lay_out(5, 20, 0, 0)
-    cache._places.copy_(torch.randn(cache._places.shape))
-    before = cache._places[:, :, :3, :, :15].clone()
+    cache._slots.copy_(torch.randn(cache._slots.shape))
+    before = cache._slots[:, :, :3, :, :15].clone()
     cache.lay_out(3, 32, 3, 15)
-    assert torch.equal(cache._places[:, :, :, :, :15], before)
+    assert torch.equal(cache._slots[:, :, :, :, :15], before)
     cache.lay_out(6, 16, 3, 15)
-    assert torch.equal(cache._places[:, :, :3, :, :15], before)
+    assert torch.equal(cache._slots[:, :, :3, :, :15], before)
 
 
 # --- Batches that fail ---------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_a_page_that_fails_costs_itself_only(
     pages = [prompts[worst], *(page for page in prompts[:9] if (len(page.embeds), page.next_position) != bad)]
     expected = [alone[next(i for i, other in enumerate(prompts) if other is page)] for page in pages]
     network = failing(golden_model, lambda p: Act(fault=ValueError(), after=after) if p.length == bad[0] else None)
-    found = run(make_decoder(network, rows=5, steps=steps), pages)
+    found = run(make_scheduler(network, rows=5, steps=steps), pages)
     assert found[0] == Failure("ValueError")
     assert tokens_of(found)[1:] == expected[1:]
 
@@ -289,54 +289,54 @@ def test_a_page_whose_numbers_overflow_fails_and_leaves_no_trace(
 ) -> None:
     """In float16 it happens. Attention weighs what is masked with 0, and 0 times NaN is NaN."""
     network = failing(golden_model, lambda p: Act(overflow=True, after=6) if p.ordinal == 0 else None)
-    decoder = make_decoder(network, rows=1, steps=steps)
+    scheduler = make_scheduler(network, rows=1, steps=steps)
     for key in (0, 1):
-        decoder.add(key, prompts[3 - key])
-    decoder.step()
-    decoder._cache._places[:, :, 0, :, -100:] = float("nan")
+        scheduler.add(key, prompts[3 - key])
+    scheduler.step()
+    scheduler._cache._slots[:, :, 0, :, -100:] = float("nan")
     found = {}
-    while decoder.busy:
-        found |= dict(decoder.step())
+    while scheduler.busy:
+        found |= dict(scheduler.step())
     assert found[0] == Failure("the numbers overflow")
     assert tokens_of(found)[1] == alone[2]
-    assert decoder._cache._places.isfinite().all()
+    assert scheduler._cache._slots.isfinite().all()
 
 
 def test_short_memory_halves_the_rows_for_good(
     golden_model: OcrModel, prompts: list[DecoderInput], alone: list[list[int]], caplog: pytest.LogCaptureFixture
 ) -> None:
     network = ScriptedNetwork(golden_model.network, lambda _: None, most_rows=2)
-    decoder = make_decoder(network, rows=4)
-    assert tokens_of(run(decoder, prompts[:8])) == alone[:8]
-    assert decoder.rows == 2
+    scheduler = make_scheduler(network, rows=4)
+    assert tokens_of(run(scheduler, prompts[:8])) == alone[:8]
+    assert scheduler.rows == 2
     assert "out of memory: going on with 2 pages together instead of 4" in caplog.text
 
 
 def test_a_page_that_is_too_large_alone_leaves_the_rows(golden_model: OcrModel, prompts: list[DecoderInput]) -> None:
     longest = max(len(page.embeds) for page in prompts[:8])
     network = failing(golden_model, lambda p: Act(fault=OUT_OF_MEMORY) if p.length == longest else None)
-    decoder = make_decoder(network, rows=4)
-    found = run(decoder, prompts[:8])
+    scheduler = make_scheduler(network, rows=4)
+    found = run(scheduler, prompts[:8])
     assert {type(found[key]) for key in found if len(prompts[int(str(key))].embeds) < longest} == {Decoded}
     assert Failure("OutOfMemoryError", out_of_memory=True) in found.values()
-    assert decoder.rows == 4
+    assert scheduler.rows == 4
 
 
 def test_a_broken_gpu_is_no_fault_of_a_page(golden_model: OcrModel, prompts: list[DecoderInput]) -> None:
     network = failing(golden_model, lambda _: Act(fault=torch.AcceleratorError("CUDA error")))
     with pytest.raises(torch.AcceleratorError):
-        run(make_decoder(network), prompts[:2])
+        run(make_scheduler(network), prompts[:2])
 
 
 def test_every_page_may_fail(golden_model: OcrModel, prompts: list[DecoderInput]) -> None:
     network = failing(golden_model, lambda _: Act(fault=ValueError()))
-    assert set(run(make_decoder(network), prompts[:5]).values()) == {Failure("ValueError")}
+    assert set(run(make_scheduler(network), prompts[:5]).values()) == {Failure("ValueError")}
 
 
 def test_a_loop_found_late_is_cut_at_the_same_place(golden_model: OcrModel, prompts: list[DecoderInput]) -> None:
     options = replace(FREE, max_new_tokens=120, loop_window=40)
     loops = [
-        run(make_decoder(failing(golden_model, lambda _: Act(tuple(range(30, 40)))), options, steps=n), prompts[:2])
+        run(make_scheduler(failing(golden_model, lambda _: Act(tuple(range(30, 40)))), options, steps=n), prompts[:2])
         for n in (1, 7)
     ]
     cut = [[(p.token_ids, p.finish_reason, p.loop_tokens_cut) for p in found.values()] for found in loops]  # type: ignore[union-attr]

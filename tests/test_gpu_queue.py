@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rtprune_cli.bench.arch import read_arch, skeleton
-from rtprune_cli.decoding.batch import Batch
 from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.decoding.forward import run_decoder
 from rtprune_cli.decoding.repeats import RepeatRule
+from rtprune_cli.decoding.runner import ModelRunner
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.hardware import Capability
 from rtprune_cli.model import experts
@@ -68,7 +68,7 @@ def test_a_step(network: Any, card: Capability, rows: int, monkeypatch: pytest.M
     text = network.config.text_config
     cache = KvCache(text, rows * 512, META, network.dtype)
     rule = RepeatRule(30, 90, frozenset(), rows=rows, vocabulary=text.vocab_size, device=META)
-    batch = Batch(network, cache, rule, rows=rows, device=META, graphs=Graphs(False))
+    batch = ModelRunner(network, cache, rule, rows=rows, device=META, graphs=Graphs(False))
     cache.lay_out(rows, 512, 0, 0)
     with torch.inference_mode(), Watch() as seen:
         assert batch._step(rows, 256).shape == (rows,)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 from stubs import NgramScan
 
-from rtprune_cli.loops import LoopGuard
+from rtprune_cli.decoding.loops import LoopGuard
 from rtprune_cli.options import DecodeOptions
 
 WINDOW = DecodeOptions().loop_window

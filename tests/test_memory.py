@@ -8,7 +8,7 @@ import torch
 from rtprune_cli.bench.arch import read_arch
 from rtprune_cli.decoding.cache import bytes_per_token
 from rtprune_cli.engine import memory
-from rtprune_cli.engine.memory import CONTEXT_BYTES, FIXED_PLACE, LONGEST_PAGE, Plan, fit, needed_bytes
+from rtprune_cli.engine.memory import CONTEXT_BYTES, FIXED_SLOT, LONGEST_PAGE, Plan, fit, needed_bytes
 from rtprune_cli.model.adapters import build_config
 from rtprune_cli.options import MODES, DecodeOptions, Mode
 
@@ -77,7 +77,7 @@ def test_all_parts_together_fit(card: int, mode: Mode) -> None:
 def test_a_fixed_place_is_as_large_as_the_cache_allows() -> None:
     found = on_card(141)
     assert found.capacity is not None
-    assert FIXED_PLACE <= found.capacity <= LONGEST_PAGE
+    assert FIXED_SLOT <= found.capacity <= LONGEST_PAGE
     assert found.pool_tokens - found.rows * found.capacity < found.rows * 64
 
 

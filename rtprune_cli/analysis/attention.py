@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtprune_cli.decoding import Decoder
+from rtprune_cli.decoding import Scheduler
 from rtprune_cli.failures import Failure, PageFailure
 from rtprune_cli.options import DecodeOptions
 from rtprune_cli.records import DecoderInput, FinishReason, VisualTokens
@@ -86,7 +86,7 @@ def watch(
         PageFailure: the decoder failed.
     """
     recorder = _Recorder(prompt, before, groups, int(network.config.text_config.num_hidden_layers))
-    decoder = Decoder(
+    scheduler = Scheduler(
         network,
         options,
         eos_token_id=eos_token_id,
@@ -96,11 +96,11 @@ def watch(
         steps=1,  # no more steps than tokens, but for one after the end
         buckets=False,
     )
-    decoder.add(0, prompt)
+    scheduler.add(0, prompt)
     done: list[Any] = []
     with _attention_through(network, recorder):
-        while decoder.busy:
-            done += decoder.step()
+        while scheduler.busy:
+            done += scheduler.step()
     (_, result) = done[0]
     if isinstance(result, Failure):
         raise PageFailure(result)

@@ -22,8 +22,8 @@ from rtprune_cli.bench.floors import Cost, Rates
 from rtprune_cli.bench.machine import PeakMemory
 from rtprune_cli.bench.material import UNPRUNED, Material
 from rtprune_cli.bench.plan import SpeedPlan
-from rtprune_cli.decoding import Decoder, prefill
-from rtprune_cli.decoding.decoder import STEPS_AHEAD
+from rtprune_cli.decoding import Scheduler, prefill
+from rtprune_cli.decoding.scheduler import STEPS_AHEAD
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.timing import Stopwatch
 from rtprune_cli.engine import PageReader
@@ -145,23 +145,23 @@ class Stages:
         """One token more of each page, the mean over a page's text."""
         prompts = self.material.prompts(ratio, batch_size)
         hit = self._experts_hit(prompts)
-        decoder = self._decoder(prompts, batch_size)
+        scheduler = self._scheduler(prompts, batch_size)
         blocks = (self.output_length - 1) // self._steps - 2
         times = Times()
         for repeat in range(WARM_UP[self.model.device.type] + self.plan.repeats):
             for key, prompt in enumerate(prompts):
-                decoder.add(key, prompt)
-            decoder.step()  # the prompts, and a first block
+                scheduler.add(key, prompt)
+            scheduler.step()  # the prompts, and a first block
             peak, watch = PeakMemory(self.model.device), Stopwatch(self.model.device)
             for _ in range(blocks):
-                decoder.step()
+                scheduler.step()
             seconds = watch.stop() / 1000 / (blocks * self._steps)
             if repeat >= WARM_UP[self.model.device.type]:
                 times.seconds.append(seconds)
                 times.peak_bytes = max(times.peak_bytes, peak.bytes())
-            if len(decoder.keys) < batch_size:  # the decoder tries again in halves
+            if len(scheduler.keys) < batch_size:  # the scheduler tries again in halves
                 raise torch.OutOfMemoryError
-            drain(decoder)
+            drain(scheduler)
         context = mean(len(prompt.embeds) for prompt in prompts) + 1 + self._steps * (1 + blocks / 2)
         cost = floors.step_cost(self._text, batch_size, context, self._item)
         even = floors.experts_hit(batch_size, self._text.num_experts_per_tok, self._text.n_routed_experts)
@@ -232,12 +232,12 @@ class Stages:
         with torch.inference_mode():
             return take_turns(works, self.model.device, repeats or self.plan.repeats)
 
-    def _decoder(self, prompts: Sequence[DecoderInput], rows: int, cuda_graphs: bool = True) -> Decoder:
+    def _scheduler(self, prompts: Sequence[DecoderInput], rows: int, cuda_graphs: bool = True) -> Scheduler:
         """With a cache for as many rows of the longest of these prompts and its text, so that none has to move."""
         # With random weights every page is a loop.
         options = DecodeOptions(max_new_tokens=self.output_length, loop_window=0, cuda_graphs=cuda_graphs)
         longest = max(len(prompt.embeds) for prompt in prompts) + self.output_length
-        return Decoder(
+        return Scheduler(
             self.model.network,
             options,
             eos_token_id=EOS,
@@ -258,11 +258,11 @@ class Stages:
 
         routers = [m for m in self.model.network.modules() if type(m).__name__.endswith("TopkRouter")]
         hooks = [router.register_forward_hook(count) for router in routers]
-        decoder = self._decoder(prompts, len(prompts), cuda_graphs=False)  # a recorded step has no hooks
+        scheduler = self._scheduler(prompts, len(prompts), cuda_graphs=False)  # a recorded step has no hooks
         for key, prompt in enumerate(prompts):
-            decoder.add(key, prompt)
+            scheduler.add(key, prompt)
         for _ in range(4):
-            decoder.step()
+            scheduler.step()
         for hook in hooks:
             hook.remove()
         return mean(hits) if hits else None
@@ -325,10 +325,10 @@ def pairwise(one: Times, other: Times) -> Row:
     return {"ratios": ratios, **spread(ratios)}
 
 
-def drain(decoder: Decoder) -> None:
+def drain(scheduler: Scheduler) -> None:
     """Go on until every page is done."""
-    while decoder.busy:
-        check(decoder.step())
+    while scheduler.busy:
+        check(scheduler.step())
 
 
 def check(done: Sequence[tuple[Any, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Keys and values of all rows, in one pool that is allocated once and laid out anew when a row outgrows its place."""
+"""Keys and values of all rows, in one pool that is allocated once and laid out anew when a row outgrows its slot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class KvCache:
-    """A pool for ``tokens`` tokens, laid out as ``rows`` places of ``capacity`` tokens each.
+    """A pool for ``tokens`` tokens, laid out as ``rows`` slots of ``capacity`` tokens each.
 
     transformers calls ``update(keys, values, layer)`` on what :meth:`prompts` and :meth:`steps` return. Everything in
     the pool is finite: attention weighs what is masked with 0, and 0 times NaN is NaN.
@@ -23,10 +23,10 @@ class KvCache:
         self.tokens = tokens
         self.rows = self.capacity = 0
         self._pool = _zeros((self._layers, 2, tokens * self._heads * self._head_dim), device, dtype)
-        self._places = self._pool[..., :0]  # (layers, 2, rows, heads, capacity, head_dim)
+        self._slots = self._pool[..., :0]  # (layers, 2, rows, heads, capacity, head_dim)
 
     def lay_out(self, rows: int, capacity: int, used_rows: int, used: int) -> None:
-        """Make ``rows`` places of ``capacity`` tokens; the first ``used_rows`` keep their first ``used`` tokens.
+        """Make ``rows`` slots of ``capacity`` tokens; the first ``used_rows`` keep their first ``used`` tokens.
 
         Raises:
             ValueError: the pool does not hold that many.
@@ -34,51 +34,51 @@ class KvCache:
         if rows * capacity > self.tokens:
             raise ValueError(f"{rows} rows of {capacity} tokens do not fit into a pool of {self.tokens}")
         shape = rows, self._heads, capacity, self._head_dim
-        old, self._places = self._places, self._pool[..., : rows * self._heads * capacity * self._head_dim]
-        self._places = self._places.view(self._layers, 2, *shape)
+        old, self._slots = self._slots, self._pool[..., : rows * self._heads * capacity * self._head_dim]
+        self._slots = self._slots.view(self._layers, 2, *shape)
         self.rows, self.capacity = rows, capacity
         if used_rows:
-            for before, after in zip(old.flatten(0, 1), self._places.flatten(0, 1), strict=True):
+            for before, after in zip(old.flatten(0, 1), self._slots.flatten(0, 1), strict=True):
                 after[:used_rows, :, :used] = before[:used_rows, :, :used].clone()  # the two overlap
 
     def prompts(self, rows: Tensor) -> _Prompts:
-        """Where a prompt's keys and values go; ``rows`` (B,) are the prompts' places."""
-        return _Prompts(self._places, rows)
+        """Where a prompt's keys and values go; ``rows`` (B,) are the prompts' slots."""
+        return _Prompts(self._slots, rows)
 
     def steps(self, count: int, reach: int, lengths: Tensor) -> _Steps:
         """Where those of one new token of each of the first ``count`` rows go, at ``lengths`` (count,).
 
         Attention sees the first ``reach`` tokens of each row.
         """
-        return _Steps(self._places, count, reach, lengths)
+        return _Steps(self._slots, count, reach, lengths)
 
     def move(self, source: int, target: int, used: int) -> None:
-        """Copy the first ``used`` tokens of a row to another place."""
-        self._places[:, :, target, :, :used] = self._places[:, :, source, :, :used]
+        """Copy the first ``used`` tokens of a row to another slot."""
+        self._slots[:, :, target, :, :used] = self._slots[:, :, source, :, :used]
 
     def clear(self, rows: Sequence[int]) -> None:
-        """Take what is not finite out of free places."""
+        """Take what is not finite out of free slots."""
         for row in rows:
-            self._places[:, :, row] = 0
+            self._slots[:, :, row] = 0
 
 
 class _Prompts:
-    def __init__(self, places: Tensor, rows: Tensor) -> None:
-        self._places, self._rows = places, rows
+    def __init__(self, slots: Tensor, rows: Tensor) -> None:
+        self._slots, self._rows = slots, rows
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        self._places[layer, 0, self._rows, :, : keys.shape[2]] = keys
-        self._places[layer, 1, self._rows, :, : keys.shape[2]] = values
+        self._slots[layer, 0, self._rows, :, : keys.shape[2]] = keys
+        self._slots[layer, 1, self._rows, :, : keys.shape[2]] = values
         return keys, values
 
 
 class _Steps:
-    def __init__(self, places: Tensor, count: int, reach: int, lengths: Tensor) -> None:
-        self._places = places[:, :, :count, :, :reach]
-        self._at = lengths[:, None, None, None].expand(-1, places.shape[3], 1, places.shape[5])
+    def __init__(self, slots: Tensor, count: int, reach: int, lengths: Tensor) -> None:
+        self._slots = slots[:, :, :count, :, :reach]
+        self._at = lengths[:, None, None, None].expand(-1, slots.shape[3], 1, slots.shape[5])
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        own_keys, own_values = self._places[layer]
+        own_keys, own_values = self._slots[layer]
         own_keys.scatter_(2, self._at, keys)
         own_values.scatter_(2, self._at, values)
         return own_keys, own_values

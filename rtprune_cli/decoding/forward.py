@@ -1,4 +1,4 @@
-"""Passes through the decoder: the prefill of several pages' prompts, and what one step runs."""
+"""Passes through the scheduler: the prefill of several pages' prompts, and what one step runs."""
 
 from __future__ import annotations
 

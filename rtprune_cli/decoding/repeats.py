@@ -53,7 +53,7 @@ class RepeatRule:
         return logits.scatter_reduce(1, token, limit, "amin")
 
     def move(self, source: int, target: int) -> None:
-        """A row goes to another place."""
+        """A row goes to another slot."""
         if self._n:
             self._tokens[target] = self._tokens[source]
             self._runs[target] = self._runs[source]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rtprune_cli.decoding import Decoder
+from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device import hardware
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.engine.memory import ENCODE_GRAPHS, PRUNE_GRAPHS, plan
@@ -73,7 +73,7 @@ class Engine:
         recorded = options.decode.cuda_graphs and _recordable(model, size.rows)
         self._encodings = Graphs(options.decode.cuda_graphs, most=ENCODE_GRAPHS)
         self._prunings = Graphs(options.decode.cuda_graphs, most=PRUNE_GRAPHS)
-        self.decoder = Decoder(
+        self.scheduler = Scheduler(
             model.network,
             options.decode,
             eos_token_id=model.eos_token_id,
@@ -89,7 +89,7 @@ class Engine:
     def wants_pages(self) -> bool:
         """Whether the encoder should have more pages: a batch for the free rows, or to work ahead."""
         ahead = self._encoded_pages
-        return len(self._to_encode) < ahead and self.decoder.waiting < self.decoder.free_rows + ahead
+        return len(self._to_encode) < ahead and self.scheduler.waiting < self.scheduler.free_rows + ahead
 
     def begin(self, prepared: PreparedPage) -> ActivePage:
         """Take a page in."""
@@ -115,7 +115,7 @@ class Engine:
             # A page that is read again goes first: those behind it cannot come out before it.
             (self._to_encode.append if value is None else self._to_encode.appendleft)((active, wanted))
         elif wanted is not None:
-            self.decoder.add(active, wanted, first=True)
+            self.scheduler.add(active, wanted, first=True)
 
     def work(self, flush: bool) -> None:
         """Encode a batch where it is time to, and decode a block of steps. ``flush``: no more pages will come.
@@ -123,18 +123,18 @@ class Engine:
         Raises:
             EnvironmentFault: the GPU failed.
         """
-        starved = self.decoder.waiting < self.decoder.free_rows
+        starved = self.scheduler.waiting < self.scheduler.free_rows
         batch = self._next_batch() if starved or flush or len(self._to_encode) >= self._encoded_pages else []
 
         def first_page() -> str:
-            pages = [*self.decoder.keys, *(page for page, _ in batch)]
+            pages = [*self.scheduler.keys, *(page for page, _ in batch)]
             return next((page_name(each.page.document, each.page.page) for each in pages), "")  # type: ignore[attr-defined]
 
         with gpu_watched(first_page, goes_on=True):
             # On a GPU both are only queued: the encoder's work first, so that it is through when the block is.
             pending = self._encode(batch)
             if not (self._to_encode and starved):
-                for page, result in self.decoder.step(more=not flush):
+                for page, result in self.scheduler.step(more=not flush):
                     self._decoded(page, result)  # type: ignore[arg-type]
             self._prompt(pending)
 
@@ -199,7 +199,7 @@ class Engine:
             else:
                 for (page, _), reading in zip(batch, made, strict=True):
                     page.reading = reading
-                    self.decoder.add(page, reading.prompt)
+                    self.scheduler.add(page, reading.prompt)
                 continue
             del encoded
             pending[:0] = self._halved(batch, failure)

@@ -1,4 +1,4 @@
-"""How much is done at a time: rows of the decoder, its cache, pages of one encoding, from the memory that is free.
+"""How much is done at a time: rows of the scheduler, its cache, pages of one encoding, from the memory that is free.
 
 All bytes are estimates from the configuration, on the safe side; none was measured on a GPU yet. What a card is good
 for is said by `rtprune info` from the same plan.
@@ -14,18 +14,18 @@ from typing import Any
 import torch
 
 from rtprune_cli.decoding.cache import bytes_per_token
-from rtprune_cli.decoding.decoder import PROMPT_TOKENS
+from rtprune_cli.decoding.scheduler import PROMPT_TOKENS
 from rtprune_cli.options import DecodeOptions, Mode
 from rtprune_cli.views.grid import MAX_TILES, SIDES, TILE
 
 # On a GPU the weights are read once for all rows: at 128 they are still half of the bytes of a step. On a CPU
 # arithmetic rules, and more gain little.
 MOST_ROWS = {"cuda": 256, "cpu": 32}
-USUAL_PAGE = 1536  # tokens of prompt and output; longer ones make others wait, see decoding/places.py
-LONGEST_PAGE = 8192 + 64  # all positions of the decoder, and the steps of a page that has ended but is not looked at
-# Rows get places of one fixed size where so many of this size have room: places that grow copy the cache and lose the
+USUAL_PAGE = 1536  # tokens of prompt and output; longer ones make others wait, see decoding/slots.py
+LONGEST_PAGE = 8192 + 64  # all positions of the scheduler, and the steps of a page that has ended but is not looked at
+# Rows get slots of one fixed size where so many of this size have room: slots that grow copy the cache and lose the
 # recorded steps each time.
-FIXED_PLACE, FIXED_ROWS = 4096, 128
+FIXED_SLOT, FIXED_ROWS = 4096, 128
 # Pages of one encoding: these, or as many as have these pixels. A CPU does one after the other as fast, and its caches
 # hold it.
 ENCODED_PAGES = {"cuda": 8, "cpu": 1}
@@ -48,7 +48,7 @@ FLOAT32 = 4  # bytes
 class Plan:
     """What is done at a time. Tokens are those of prompts and texts together.
 
-    ``rows`` of the decoder and ``pool_tokens`` of their cache, in places of ``capacity`` tokens each, or None: places
+    ``rows`` of the decoder and ``pool_tokens`` of their cache, in slots of ``capacity`` tokens each, or None: slots
     grow with their pages. ``prompt_tokens`` of one prefill. ``encoded_pages`` of one encoding, with at most
     ``encoded_pixels`` (one page goes in any case), recorded up to ``recorded_pixels``. ``graphs`` recorded steps are
     kept. ``lacking`` bytes are too few even for one page at a time.
@@ -93,13 +93,13 @@ def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch
         enough_for_the_longest = (left - LONGEST_PAGE * token) // row
         return max(1, min(MOST_ROWS[kind], left // (tokens * token + row), enough_for_the_longest))
 
-    rows = options.batch_size or (fitting(FIXED_PLACE) if fitting(FIXED_PLACE) >= FIXED_ROWS else fitting(USUAL_PAGE))
+    rows = options.batch_size or (fitting(FIXED_SLOT) if fitting(FIXED_SLOT) >= FIXED_ROWS else fitting(USUAL_PAGE))
     tokens = min(max((left - rows * row) // token, LONGEST_PAGE), rows * LONGEST_PAGE)
     capacity = min(LONGEST_PAGE, tokens // rows // 64 * 64)
     return Plan(
         rows,
         tokens,
-        capacity if capacity >= FIXED_PLACE else None,
+        capacity if capacity >= FIXED_SLOT else None,
         prompt_tokens,
         pages,
         pages * pixels,

@@ -37,14 +37,14 @@ class PageReader:
     @property
     def batch_size(self) -> int:
         """Pages that are decoded together, at most; 0 before the first one."""
-        return 0 if self._engine is None else self._engine.decoder.rows
+        return 0 if self._engine is None else self._engine.scheduler.rows
 
     @property
     def cuda_graphs(self) -> bool | None:
         """Whether decoding steps are recorded as CUDA graphs; None on a CPU, and before the first page."""
         if self._engine is None or self._checkpoint.device.type != "cuda":
             return None
-        return self._engine.decoder.graphs.recording(self._checkpoint.device)
+        return self._engine.scheduler.graphs.recording(self._checkpoint.device)
 
     def read(self, items: Iterable[PreparedPage | T]) -> Iterator[PageResult | T]:
         """One result a page, in order; what is no page passes through in its place.
@@ -63,7 +63,9 @@ class PageReader:
                 yield first.result if isinstance(first, ActivePage) else first  # type: ignore[misc]
                 del first  # its pixels are not needed while the next page is made
             engine = self._engine
-            if more and (engine is None or (engine.wants_pages and len(line) < WAITING_RESULTS * engine.decoder.rows)):
+            if more and (
+                engine is None or (engine.wants_pages and len(line) < WAITING_RESULTS * engine.scheduler.rows)
+            ):
                 try:
                     item = next(source)
                 except StopIteration:

@@ -101,7 +101,7 @@ def as_ampere(bench: Bench) -> None:
             for rows in (1, 8, 64, min(256, bench.rows())) if GPU else (1, 2):
                 with as_card(model, AMPERE):
                     case = steps.decode_case(model, rows, steps.PROMPT, blocks=2)
-                floor, graphs = steps.step_floor(bench, model, rows, steps.PROMPT), case.decoder.graphs
+                floor, graphs = steps.step_floor(bench, model, rows, steps.PROMPT), case.scheduler.graphs
                 out[f"{name_of(dtype)}/{rows}"] = [case.step, floor, graphs.recorded, graphs.failed]
                 say(
                     f"as on Ampere, {name_of(dtype)}, {rows:3} rows: {case.step:.2f} ms, floor {floor:.2f} "

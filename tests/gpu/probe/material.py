@@ -1,4 +1,4 @@
-"""What the steps measure on: models, prompts, pages and decoders, and the switches that they compare."""
+"""What the steps measure on: models, prompts, pages and schedulers, and the switches that they compare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from probe.common import DEVICE, GOLDEN, GPU
 from rtprune_cli.bench.arch import build
-from rtprune_cli.decoding import Decoder
+from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.hardware import Capability, set_up
 from rtprune_cli.failures import Failure
@@ -94,7 +94,7 @@ def by_way(model: OcrModel, way: str) -> Iterator[None]:
         model.network.set_experts_implementation(before)
 
 
-# --- Prompts and decoders --------------------------------------------------------------------------------------------
+# --- Prompts and schedulers ------------------------------------------------------------------------------------------
 
 
 def prompts(model: OcrModel, count: int, length: int) -> list[DecoderInput]:
@@ -104,10 +104,10 @@ def prompts(model: OcrModel, count: int, length: int) -> list[DecoderInput]:
     return [DecoderInput(model.embed(row.tolist()), torch.arange(length), length) for row in ids]
 
 
-def make_decoder(model: OcrModel, rows: int, longest: int, new: int, **options: Any) -> Decoder:
+def make_scheduler(model: OcrModel, rows: int, longest: int, new: int, **options: Any) -> Scheduler:
     """For prompts of at most ``longest`` tokens and ``new`` more."""
     decode = DecodeOptions(max_new_tokens=new, loop_window=0, **options)
-    return Decoder(model.network, decode, eos_token_id=NEVER, rows=rows, longest=longest + new)
+    return Scheduler(model.network, decode, eos_token_id=NEVER, rows=rows, longest=longest + new)
 
 
 def decode_all(
@@ -118,16 +118,16 @@ def decode_all(
     Raises:
         RuntimeError: a page failed.
     """
-    decoder = make_decoder(model, min(rows, len(pages)), max(len(page.embeds) for page in pages), new, **options)
+    scheduler = make_scheduler(model, min(rows, len(pages)), max(len(page.embeds) for page in pages), new, **options)
     for key, page in enumerate(pages):
-        decoder.add(key, page)
+        scheduler.add(key, page)
     found: dict[Any, list[int]] = {}
-    while decoder.busy:
-        for key, result in decoder.step():
+    while scheduler.busy:
+        for key, result in scheduler.step():
             if isinstance(result, Failure):
                 raise RuntimeError(f"page {key} failed: {result.kind}")
             found[key] = result.token_ids
-    return [found[key] for key in range(len(pages))], decoder.graphs
+    return [found[key] for key in range(len(pages))], scheduler.graphs
 
 
 def told(graphs: Graphs) -> str:

@@ -91,7 +91,7 @@ def _read(name: str, reader: PageReader, limit: int, left: int | None) -> None:
 
 
 def _tell_graphs(engine: Engine) -> None:
-    kinds = {"steps": engine.decoder.graphs, "encodings": engine._encodings, "prunings": engine._prunings}
+    kinds = {"steps": engine.scheduler.graphs, "encodings": engine._encodings, "prunings": engine._prunings}
     say("    graphs: " + ", ".join(f"{kind} {told(graphs)}" for kind, graphs in kinds.items()))
 
 

@@ -11,9 +11,9 @@ from probe import OUT, kernels
 from probe.bench import Bench, outside_bytes
 from probe.clock import seconds, syncs
 from probe.common import GPU, give_back, keep, say
-from probe.material import cudnn_attention, make_decoder, prompts, told
+from probe.material import cudnn_attention, make_scheduler, prompts, told
 from rtprune_cli.bench import floors
-from rtprune_cli.decoding import Decoder
+from rtprune_cli.decoding import Scheduler
 from rtprune_cli.engine.memory import GRAPH_BYTES
 from rtprune_cli.model import OcrModel
 
@@ -27,7 +27,7 @@ WARM_BLOCKS = 3  # in which steps run plainly and are recorded, one as later one
 class Case(NamedTuple):
     """Steps that were timed, in milliseconds: the first block and the second, and a step of later ones."""
 
-    decoder: Decoder
+    scheduler: Scheduler
     first: float
     second: float
     step: float
@@ -35,15 +35,15 @@ class Case(NamedTuple):
 
 def decode_case(model: OcrModel, rows: int, length: int, *, graphs: bool = True, blocks: int = BLOCKS) -> Case:
     """Decode ``rows`` pages with prompts of ``length`` tokens; they go on after it."""
-    decoder = make_decoder(model, rows, length, 8 * (blocks + WARM_BLOCKS + 5), cuda_graphs=graphs)
+    scheduler = make_scheduler(model, rows, length, 8 * (blocks + WARM_BLOCKS + 5), cuda_graphs=graphs)
     for key, page in enumerate(prompts(model, rows, length)):
-        decoder.add(key, page)
-    first, second = (seconds(decoder.step) * 1e3 for _ in range(2))
-    decoder.step()
-    took = seconds(lambda: [decoder.step() for _ in range(blocks)]) * 1e3
-    if len(decoder.keys) < rows:  # a step that fails is tried again in halves
-        raise RuntimeError(f"only {len(decoder.keys)} of {rows} rows are left")
-    return Case(decoder, first, second, took / (blocks * decoder._steps))
+        scheduler.add(key, page)
+    first, second = (seconds(scheduler.step) * 1e3 for _ in range(2))
+    scheduler.step()
+    took = seconds(lambda: [scheduler.step() for _ in range(blocks)]) * 1e3
+    if len(scheduler.keys) < rows:  # a step that fails is tried again in halves
+        raise RuntimeError(f"only {len(scheduler.keys)} of {rows} rows are left")
+    return Case(scheduler, first, second, took / (blocks * scheduler._steps))
 
 
 def step_floor(bench: Bench, model: OcrModel, rows: int, length: int) -> float:
@@ -81,7 +81,7 @@ def decode(bench: Bench) -> None:
         say(
             f"step rows {rows:3} prompt {length:4} cudnn {cudnn!s:5} graphs {graphs!s:5}: {case.step:7.2f} ms = "
             f"{rows / case.step * 1e3:6.0f} tok/s, floor {floor:.2f} ms ({case.step / floor:.1f}x); "
-            f"first block {case.first:.0f} ms, second {case.second:.0f} ms; {told(case.decoder.graphs)}"
+            f"first block {case.first:.0f} ms, second {case.second:.0f} ms; {told(case.scheduler.graphs)}"
         )
         key = f"{rows}/{length}/cudnn={cudnn}/graphs={graphs}"
         out[key] = [case.step, floor, case.first, case.second]
@@ -93,12 +93,12 @@ def decode(bench: Bench) -> None:
 
 
 def _held(case: Case, before: int) -> dict[str, int]:
-    """Bytes that a decoder's recordings hold, in torch's pool and outside of it, and what is planned for one."""
+    """Bytes that a scheduler's recordings hold, in torch's pool and outside of it, and what is planned for one."""
     torch.cuda.empty_cache()
     return {
         "pool": int(torch.cuda.memory_reserved() - torch.cuda.memory_allocated()),
         "outside": outside_bytes() - before,
-        "recorded": case.decoder.graphs.recorded,
+        "recorded": case.scheduler.graphs.recorded,
         "planned_outside": GRAPH_BYTES,
     }
 
@@ -107,11 +107,11 @@ def profile_steps(bench: Bench) -> None:
     """Kernels of a step and the gaps between them; where the host waits."""
     for rows, cudnn in ((64, False), (1, False), (64, True)) if GPU else ((1, False),):
         with cudnn_attention(cudnn):
-            decoder = decode_case(bench.model, rows, PROMPT, blocks=1).decoder
+            scheduler = decode_case(bench.model, rows, PROMPT, blocks=1).scheduler
             trace = OUT / "trace.json.gz" if GPU and rows == 64 and not cudnn else None
-            found = kernels.profile(decoder.step, trace)
-            waits = syncs(decoder.step)
-        kernels.tell(f"a step of {rows} rows, cudnn {cudnn}", found, decoder._steps)
+            found = kernels.profile(scheduler.step, trace)
+            waits = syncs(scheduler.step)
+        kernels.tell(f"a step of {rows} rows, cudnn {cudnn}", found, scheduler._steps)
         say(f"waits in a block of steps: {waits}")
         keep("arch", **{f"profile_step_{rows}_cudnn_{cudnn}": found, f"waits_step_{rows}_cudnn_{cudnn}": waits})
-        del decoder
+        del scheduler

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 NOT_A_TOKEN = -1  # written for a row whose logits are not numbers
 
 
-class Batch:
+class ModelRunner:
     """The rows' state: the token to feed next, its position, and how many tokens the cache holds, each (rows,).
 
     Rows that are not in use stand still at position 0, so that a step may run over them: whatever they write lies in
-    their own place. All state stays where it is in memory, as recorded graphs ask.
+    their own slot. All state stays where it is in memory, as recorded graphs ask.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Batch:
         self._token, self._position, self._length, self._used = self._state
 
     @torch.inference_mode()
-    def start(self, places: Sequence[int], prompts: Sequence[DecoderInput]) -> Tensor:
+    def start(self, slots: Sequence[int], prompts: Sequence[DecoderInput]) -> Tensor:
         """Run prompts into free rows; the first token of each, (B,)."""
-        rows = send(torch.tensor(places), self._device)
+        rows = send(torch.tensor(slots), self._device)
         facts = torch.tensor([[prompt.next_position for prompt in prompts], [len(prompt.embeds) for prompt in prompts]])
         logits = prefill(self._network, prompts, self._cache.prompts(rows))
         self._rule.reset(rows)
@@ -81,17 +81,17 @@ class Batch:
         return torch.where(best.isnan(), NOT_A_TOKEN, token)
 
     def lay_out(self, rows: int, capacity: int, used_rows: int, used: int) -> None:
-        """Lay the cache out anew (:meth:`KvCache.lay_out`), and let go what was recorded on the old places."""
+        """Lay the cache out anew (:meth:`KvCache.lay_out`), and let go what was recorded on the old slots."""
         self._graphs.clear()
         self._cache.lay_out(rows, capacity, used_rows, used)
 
     def move(self, source: int, target: int, length: int) -> None:
-        """A row in use goes to a free place."""
+        """A row in use goes to a free slot."""
         self._cache.move(source, target, length)
         self._rule.move(source, target)
         self._state[:, target] = self._state[:, source]
         self.free(source)
 
-    def free(self, place: int) -> None:
+    def free(self, slot: int) -> None:
         """A row is done."""
-        self._state[:, place] = 0
+        self._state[:, slot] = 0

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import deque
-from collections.abc import Hashable, Sequence
+from collections import abc, deque
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from rtprune_cli.decoding.batch import NOT_A_TOKEN, Batch
 from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.decoding.forward import padded_length
-from rtprune_cli.decoding.places import Places, Row
+from rtprune_cli.decoding.loops import LoopGuard
 from rtprune_cli.decoding.repeats import RepeatRule
+from rtprune_cli.decoding.runner import NOT_A_TOKEN, ModelRunner
+from rtprune_cli.decoding.slots import Sequence, Slots
 from rtprune_cli.device.graphs import Fetch, Graphs
 from rtprune_cli.device.timing import Span
 from rtprune_cli.failures import OVERFLOW, Failure, failure_of, free_memory
-from rtprune_cli.loops import LoopGuard
 from rtprune_cli.options import DecodeOptions
 from rtprune_cli.records import Decoded, DecoderInput, FinishReason
 
@@ -42,15 +42,15 @@ STEPS_AHEAD = 8  # of a block on a GPU: one look at the tokens costs as much as 
 
 @dataclass(frozen=True)
 class _Block:
-    """Tokens (steps, rows) that are on their way, of these rows; ``prefill``: each row's first."""
+    """Tokens (steps, rows) that are on their way, of these rows; ``prefill``: each sequence's first."""
 
-    rows: list[Row]
+    rows: list[Sequence]
     tokens: Fetch
     span: Span
     prefill: bool
 
 
-class Decoder:
+class Scheduler:
     """Decodes pages in ``rows`` rows at most; each gets the tokens that it would get alone (exactly so in float32).
 
     A page ends at eos, after ``options.max_new_tokens``, at the decoder's last position, or when its text has run into
@@ -78,7 +78,7 @@ class Decoder:
     ) -> None:
         """``longest``: no page has more tokens, prompt and output; None: as many as the decoder has positions.
         ``pool_tokens``: tokens of all rows for which there is memory, no less than ``longest``; None: enough for
-        ``rows`` of the longest pages. ``capacity``: tokens of a row's place from the start, None: places grow with
+        ``rows`` of the longest pages. ``capacity``: tokens of a sequence's slot from the start, None: slots grow with
         their pages where memory is short. ``prompt_tokens`` of one prefill. ``steps`` of a block, which is
         looked at one block later when it has more than one; ``buckets``: few numbers of rows and few reaches, so that
         few graphs are recorded. None: as the device needs. ``graphs``: where steps are recorded, None: in its own.
@@ -108,13 +108,13 @@ class Decoder:
         if self._on_gpu and rows * largest <= pool_tokens:
             capacity = largest  # nothing ever has to move (on a CPU, what is not touched is not there yet)
         self.graphs = graphs or Graphs(options.cuda_graphs)
-        self._batch = Batch(network, self._cache, rule, rows=rows, device=self._device, graphs=self.graphs)
-        self._places = Places(self._cache, self._batch, rows=rows, largest=largest, fixed=capacity)
-        self._waiting: deque[Row] = deque()
+        self._runner = ModelRunner(network, self._cache, rule, rows=rows, device=self._device, graphs=self.graphs)
+        self._slots = Slots(self._cache, self._runner, rows=rows, largest=largest, fixed=capacity)
+        self._waiting: deque[Sequence] = deque()
         self._blocks: deque[_Block] = deque()
         self._done: list[tuple[Hashable, Decoded | Failure]] = []
         # Of a batch that failed: its pages in groups, each of which is now decoded by itself
-        self._suspects: list[list[Row]] = []
+        self._suspects: list[list[Sequence]] = []
         self._on_trial: set[Hashable] = set()
         self._halved: int | None = None
         self._too_large = False
@@ -122,12 +122,12 @@ class Decoder:
     @property
     def rows(self) -> int:
         """Pages that are decoded together, at most."""
-        return self._places.rows
+        return self._slots.rows
 
     @property
     def busy(self) -> bool:
         """Whether any page is not done."""
-        return bool(self.waiting or self._places.running or self._done)
+        return bool(self.waiting or self._slots.running or self._done)
 
     @property
     def waiting(self) -> int:
@@ -137,20 +137,20 @@ class Decoder:
     @property
     def free_rows(self) -> int:
         """Rows in which no page is."""
-        return max(0, self.rows - len(self._places.running))
+        return max(0, self.rows - len(self._slots.running))
 
     @property
     def keys(self) -> list[Hashable]:
         """The pages that are in the batch now."""
-        return [row.key for row in self._places.running]
+        return [sequence.key for sequence in self._slots.running]
 
     def add(self, key: Hashable, prompt: DecoderInput, *, first: bool = False) -> None:
         """A page to decode; ``first``: before those that wait."""
-        (self._waiting.appendleft if first else self._waiting.append)(self._new_row(key, prompt))
+        (self._waiting.appendleft if first else self._waiting.append)(self._new_sequence(key, prompt))
 
-    def _new_row(self, key: Hashable, prompt: DecoderInput) -> Row:
+    def _new_sequence(self, key: Hashable, prompt: DecoderInput) -> Sequence:
         budget = min(self._options.max_new_tokens, self._last_position - prompt.next_position)
-        return Row(key, prompt, budget, LoopGuard(self._options.loop_window), len(prompt.embeds))
+        return Sequence(key, prompt, budget, LoopGuard(self._options.loop_window), len(prompt.embeds))
 
     def step(self, *, more: bool = False) -> list[tuple[Hashable, Decoded | Failure]]:
         """Go on by one block of steps; the pages that ended, in the order in which they did.
@@ -170,11 +170,11 @@ class Decoder:
     def _try_step(self, least: int) -> Failure | None:
         try:
             self._admit(least)
-            self._places.close_gaps()
+            self._slots.close_gaps()
             self._launch()
-            self._collect(self._blocks_ahead if self._places.running else 0)
+            self._collect(self._blocks_ahead if self._slots.running else 0)
         except Exception as error:
-            log.debug("a batch of %d pages failed", len(self._places.running), exc_info=True)
+            log.debug("a batch of %d pages failed", len(self._slots.running), exc_info=True)
             return failure_of(error)
         return None
 
@@ -182,32 +182,32 @@ class Decoder:
 
     def _admit(self, least: int) -> None:
         """Prompts into free rows, no fewer than ``least`` and as many at a time as one prefill should take."""
-        if self._places.running and not self._suspects and min(self.free_rows, len(self._waiting)) < least:
+        if self._slots.running and not self._suspects and min(self.free_rows, len(self._waiting)) < least:
             return
         while group := self._next_group():
-            group = group[: self._places.room_for(group)]
+            group = group[: self._slots.room_for(group)]
             if not group:
                 return  # the cache would have to be laid out for longer rows, and those that run have no room then
             self._take(group)
-            places = self._places.start(group)
+            slots = self._slots.start(group)
             span = Span(self._device)
-            tokens = self._batch.start(places, [row.prompt for row in group])
+            tokens = self._runner.start(slots, [sequence.prompt for sequence in group])
             self._blocks.append(_Block(group, Fetch(tokens[None]), span.end(), prefill=True))
 
-    def _next_group(self) -> list[Row]:
+    def _next_group(self) -> list[Sequence]:
         """Rows that could start now; they stay where they wait until they are taken."""
         if self._suspects:
-            return [] if self._places.running else self._suspects[-1]
-        group: list[Row] = []
+            return [] if self._slots.running else self._suspects[-1]
+        group: list[Sequence] = []
         longest = 0
-        for row in itertools.islice(self._waiting, self.free_rows):
-            longest = max(longest, padded_length(row.length, self._device))
+        for sequence in itertools.islice(self._waiting, self.free_rows):
+            longest = max(longest, padded_length(sequence.length, self._device))
             if group and longest * (len(group) + 1) > self._prompt_tokens:
                 break
-            group.append(row)
+            group.append(sequence)
         return group
 
-    def _take(self, group: list[Row]) -> None:
+    def _take(self, group: list[Sequence]) -> None:
         if self._suspects:
             self._suspects[-1] = self._suspects[-1][len(group) :]
             if not self._suspects[-1]:
@@ -220,9 +220,9 @@ class Decoder:
 
     def _launch(self) -> None:
         """Queue a block of steps of all rows."""
-        for row in self._places.grow(self._places.longest + self._steps):
-            self.add(row.key, row.prompt, first=True)
-        rows = self._places.running
+        for sequence in self._slots.grow(self._slots.longest + self._steps):
+            self.add(sequence.key, sequence.prompt, first=True)
+        rows = self._slots.running
         if not rows:
             return
         count = len(rows)
@@ -231,10 +231,10 @@ class Decoder:
         span = Span(self._device)
         tokens = []
         for _ in range(self._steps):
-            for row in rows:
-                row.length += 1
-            reach = reach_bucket(self._places.longest) if self._buckets else _rounded(self._places.longest, 16)
-            tokens.append(self._batch.step(count, min(reach, self._cache.capacity)))
+            for sequence in rows:
+                sequence.length += 1
+            reach = reach_bucket(self._slots.longest) if self._buckets else _rounded(self._slots.longest, 16)
+            tokens.append(self._runner.step(count, min(reach, self._cache.capacity)))
         self._blocks.append(_Block(rows, Fetch(torch.stack(tokens)), span.end(), prefill=False))
 
     def _collect(self, ahead: int) -> None:
@@ -242,46 +242,46 @@ class Decoder:
         while sum(not block.prefill for block in self._blocks) > ahead or (self._blocks and not ahead):
             block = self._blocks.popleft()
             steps = block.tokens.get().tolist()
-            rows = [(place, row) for place, row in enumerate(block.rows) if not row.done]
-            for _, row in rows:
+            rows = [(slot, sequence) for slot, sequence in enumerate(block.rows) if not sequence.done]
+            for _, sequence in rows:
                 if block.prefill:
-                    row.prefill_ms += block.span.milliseconds / len(rows)
+                    sequence.prefill_ms += block.span.milliseconds / len(rows)
                 else:
-                    row.decode_ms += block.span.milliseconds / len(rows)
+                    sequence.decode_ms += block.span.milliseconds / len(rows)
             for tokens in steps:
-                for place, row in rows:
-                    if not row.done:
-                        self._push(row, tokens[place])
+                for slot, sequence in rows:
+                    if not sequence.done:
+                        self._push(sequence, tokens[slot])
 
-    def _push(self, row: Row, token: int) -> None:
+    def _push(self, sequence: Sequence, token: int) -> None:
         if token == NOT_A_TOKEN:
             log.debug("the logits of a page are not numbers")
-            self._finish(row, Failure(OVERFLOW))
+            self._finish(sequence, Failure(OVERFLOW))
         elif token == self._eos:
-            self._finish(row, self._decoded(row, "eos"))
+            self._finish(sequence, self._decoded(sequence, "eos"))
         else:
-            if row.budget > 0:
-                row.tokens.append(token)
-                row.loop.push(token)
-            if row.loop.looping:
-                self._finish(row, self._decoded(row, "loop"))
-            elif len(row.tokens) >= row.budget:
-                self._finish(row, self._decoded(row, "loop" if row.loop.looping_at_limit else "length"))
+            if sequence.budget > 0:
+                sequence.tokens.append(token)
+                sequence.loop.push(token)
+            if sequence.loop.looping:
+                self._finish(sequence, self._decoded(sequence, "loop"))
+            elif len(sequence.tokens) >= sequence.budget:
+                self._finish(sequence, self._decoded(sequence, "loop" if sequence.loop.looping_at_limit else "length"))
 
-    def _decoded(self, row: Row, reason: FinishReason) -> Decoded:
-        kept = row.loop.kept if reason == "loop" else len(row.tokens)
-        cut = len(row.tokens) - kept
-        return Decoded(row.tokens[:kept], reason, row.prefill_ms, row.decode_ms, loop_tokens_cut=cut)
+    def _decoded(self, sequence: Sequence, reason: FinishReason) -> Decoded:
+        kept = sequence.loop.kept if reason == "loop" else len(sequence.tokens)
+        cut = len(sequence.tokens) - kept
+        return Decoded(sequence.tokens[:kept], reason, sequence.prefill_ms, sequence.decode_ms, loop_tokens_cut=cut)
 
-    def _finish(self, row: Row, result: Decoded | Failure) -> None:
-        (self._places.finish if isinstance(result, Decoded) else self._places.spoil)(row)
-        self._done.append((row.key, result))
+    def _finish(self, sequence: Sequence, result: Decoded | Failure) -> None:
+        (self._slots.finish if isinstance(result, Decoded) else self._slots.spoil)(sequence)
+        self._done.append((sequence.key, result))
 
     # --- Batches that fail -----------------------------------------------------------------------------------------
 
     def _isolate(self, failure: Failure) -> None:
         """Take all rows out and try them again in halves; a page that failed alone is done."""
-        rows = self._places.clear()
+        rows = self._slots.clear()
         if not rows:  # not even the first prompt got as far as a row
             rows = [self._suspects.pop()[0]] if self._suspects else [self._waiting.popleft()]
         self._blocks.clear()
@@ -292,9 +292,9 @@ class Decoder:
             self._too_large |= failure.out_of_memory
             return
         half = len(rows) // 2
-        fresh = [self._new_row(row.key, row.prompt) for row in rows]
+        fresh = [self._new_sequence(sequence.key, sequence.prompt) for sequence in rows]
         self._suspects += [fresh[half:], fresh[:half]]
-        self._on_trial.update(row.key for row in rows)
+        self._on_trial.update(sequence.key for sequence in rows)
         if failure.out_of_memory:
             self._halved = len(rows) - half
 
@@ -305,7 +305,7 @@ class Decoder:
             return
         if not self._too_large and self._halved < self.rows:
             log.warning("out of memory: going on with %d pages together instead of %d", self._halved, self.rows)
-            self._places.rows = self._halved
+            self._slots.rows = self._halved
         self._halved, self._too_large = None, False
 
 
@@ -326,19 +326,19 @@ def _rounded(number: int, step: int) -> int:
 
 def decode(
     network: UnlimitedOcrForConditionalGeneration,
-    prompts: Sequence[DecoderInput],
+    prompts: abc.Sequence[DecoderInput],
     options: DecodeOptions,
     *,
     eos_token_id: int,
     ngram_exempt: frozenset[int] = frozenset(),
     rows: int | None = None,
 ) -> list[Decoded]:
-    """Decode pages, ``rows`` of them at a time (None: all); one result a page, in order. See :class:`Decoder`.
+    """Decode pages, ``rows`` of them at a time (None: all); one result a page, in order. See :class:`Scheduler`.
 
     Raises:
         RuntimeError: a page failed.
     """
-    decoder = Decoder(
+    scheduler = Scheduler(
         network,
         options,
         eos_token_id=eos_token_id,
@@ -347,10 +347,10 @@ def decode(
         longest=max(len(prompt.embeds) for prompt in prompts) + options.max_new_tokens,
     )
     for number, prompt in enumerate(prompts):
-        decoder.add(number, prompt)
+        scheduler.add(number, prompt)
     results: dict[Hashable, Decoded] = {}
-    while decoder.busy:
-        for key, result in decoder.step():
+    while scheduler.busy:
+        for key, result in scheduler.step():
             if isinstance(result, Failure):
                 raise RuntimeError(f"page {key} failed: {result.kind}")
             results[key] = result
