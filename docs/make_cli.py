@@ -11,8 +11,8 @@ from typing import Any
 
 import typer
 
-from rtprune_cli.cli import app
-from rtprune_cli.flags import SECTIONS
+from rtprune_cli.commands.app import app
+from rtprune_cli.commands.flags import SECTIONS
 from rtprune_cli.settings import LOG, all_settings
 
 PAGE = Path(__file__).with_name("cli.md")

@@ -2,7 +2,7 @@
 
 import os
 
-from rtprune_cli.cli import app
+from rtprune_cli.commands.app import app
 
 
 def main() -> None:

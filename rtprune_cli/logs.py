@@ -7,9 +7,12 @@ import logging
 import sys
 import warnings
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtprune_cli.options import LogOptions
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 log = logging.getLogger("rtprune")
 
@@ -31,6 +34,17 @@ def set_up(options: LogOptions) -> None:
 def shows_tracebacks() -> bool:
     """Whether -vv was given."""
     return log.level <= logging.DEBUG
+
+
+def make_console() -> Console:
+    """Standard error, as wide as the terminal; away from one so wide that nothing is folded, since logs are grepped.
+
+    Rich honours NO_COLOR.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console if console.is_terminal else Console(stderr=True, width=160)
 
 
 class _Stderr(logging.Handler):

@@ -286,6 +286,14 @@ class OcrOptions:
         _choose("on-loop", self.on_loop, get_args(OnLoop))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResolvedOptions(OcrOptions):
+    """Options whose mode and prompt are chosen; ``Checkpoint.resolve`` makes them."""
+
+    mode: Mode
+    prompt: Prompt
+
+
 def affecting(options: Any) -> dict[str, Any]:
     """The settings, by name, that can change what is written for a page (see :func:`setting`)."""
     found: dict[str, Any] = {}

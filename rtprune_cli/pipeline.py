@@ -157,8 +157,7 @@ def fingerprint(content: str, checkpoint: Checkpoint, options: OcrOptions) -> st
     The device is not part of it: a run may go on elsewhere, if with the same dtype.
     """
     facts = {
-        **affecting(options),
-        **_resolved(checkpoint, options),
+        **affecting(checkpoint.resolve(options)),
         "content": content,
         "revision": checkpoint.revision,
         "dtype": str(checkpoint.dtype),
@@ -197,10 +196,13 @@ def _preparer(checkpoint: Checkpoint, options: OcrOptions) -> Iterator[Preparer]
         if not on_gpu and checkpoint.is_small and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, min(threads, cores - workers)))
 
-    mode, batch_size = options.mode or checkpoint.mode, options.decode.batch_size
     try:
         with Preparer(
-            options.input, mode, workers=workers, batch_size=batch_size, on_start=leave_cores_to_workers
+            options.input,
+            checkpoint.resolve(options).mode,
+            workers=workers,
+            batch_size=options.decode.batch_size,
+            on_start=leave_cores_to_workers,
         ) as preparer:
             yield preparer
     finally:
@@ -257,13 +259,12 @@ def _reason_to_stop(totals: Totals, options: OcrOptions) -> str | None:
 def run_settings(checkpoint: Checkpoint, options: OcrOptions) -> dict[str, Any]:
     """What a reader of the report needs to run this again: settings, model, device and versions."""
     on_gpu = checkpoint.device.type == "cuda"
-    settings = asdict(options)
+    settings = asdict(checkpoint.resolve(options))
     settings["input"].pop("password")  # a report is shared; a password is not
     settings["output"].pop("output")  # folders can be moved
     settings.pop("run")  # how often the run was begun is no property of its result
     return {
         **settings,
-        **_resolved(checkpoint, options),
         "model": {
             "name": checkpoint.name,
             "revision": checkpoint.revision,
@@ -280,7 +281,3 @@ def run_settings(checkpoint: Checkpoint, options: OcrOptions) -> dict[str, Any]:
             "transformers": version("transformers"),
         },
     }
-
-
-def _resolved(checkpoint: Checkpoint, options: OcrOptions) -> dict[str, str]:
-    return {"mode": options.mode or checkpoint.mode, "prompt": options.prompt or checkpoint.prompt}

@@ -156,7 +156,7 @@ def make_benchmarks() -> ModuleType:
 @contextmanager
 def command_line() -> Iterator[Any]:
     """A function that runs the command line in this process and returns its result."""
-    from rtprune_cli.cli import app
+    from rtprune_cli.commands.app import app
 
     log = logging.getLogger("rtprune")
     before = log.handlers, log.propagate, log.level

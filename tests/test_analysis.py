@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
 from conftest import GOLDEN, Case, Encoded, golden_cases
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 from rtprune_cli.analysis.attention import GROUPS, TokenGroups, Watched, last_row, token_groups, watch
 from rtprune_cli.analysis.report import ALL, Analysed, estimate, summarise
@@ -253,17 +251,7 @@ def test_documents_are_grouped_by_their_folders() -> None:
 @pytest.fixture
 def analyze(rtprune: Any) -> Any:
     """A function that runs the command in this process."""
-    from rtprune_cli.analysis.cli import add_command
-    from rtprune_cli.cli import _resolved
-
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    add_command(app, _resolved)
-
-    def run(*arguments: Any) -> Result:
-        return CliRunner().invoke(app, ["analyze", *map(str, arguments), "--model", "tiny", "--device", "cpu"])
-
-    return run
+    return lambda *arguments: rtprune("analyze", *arguments, "--model", "tiny", "--device", "cpu")
 
 
 def test_the_command_writes_what_it_says(analyze: Any, make_pdf: Any, tmp_path: Path) -> None:
@@ -320,6 +308,6 @@ def test_what_is_wrong_with_the_command_is_one_line(analyze: Any, tmp_path: Path
 def test_a_missing_matplotlib_is_told_before_anything_is_read(
     analyze: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtprune_cli.analysis.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("rtprune_cli.commands.analyze.find_spec", lambda name: None)
     result = analyze(tmp_path / "absent.png", "-o", tmp_path / "out")
     assert result.exit_code == 3 and "rtprune[bench]" in result.output

@@ -10,7 +10,7 @@ import rtprune_cli
 PACKAGE = Path(rtprune_cli.__file__).parent
 # Higher may import lower; modules of one level do not import each other.
 LEVELS = [
-    {"errors", "interrupts", "webpage"},
+    {"errors", "webpage"},
     {"records"},
     {"failures"},
     {"options", "storage", "device"},
@@ -20,11 +20,10 @@ LEVELS = [
     {"htmlreport"},
     {"inputs", "outputs"},
     {"engine", "prepare"},
-    {"pipeline", "flags"},
-    {"display"},
+    {"pipeline"},
     {"bench", "inspection"},
-    {"analysis", "info"},
-    {"cli"},
+    {"analysis"},
+    {"commands"},
     {"__main__"},
 ]
 LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from rtprune_cli import display
-from rtprune_cli.display import page_ranges
-from rtprune_cli.interrupts import Terminated, stoppable
+from rtprune_cli.commands import display
+from rtprune_cli.commands.display import page_ranges
+from rtprune_cli.commands.interrupts import Terminated, stoppable
 
 TINY = ("--model", "tiny", "--max-new-tokens", "4")
 MakePdf = Callable[..., Path]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from rtprune_cli import __version__
-from rtprune_cli.cli import exit_code
+from rtprune_cli.commands.ocr import exit_code
 from rtprune_cli.errors import ExitCode
 from rtprune_cli.report import Totals
 

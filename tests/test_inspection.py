@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from rtprune_cli import cli
 from rtprune_cli.inspection.canvas import DROPPED, HEAT, LARGEST, MARGIN, PAGE_SIDE, VIRIDIS, Sheet
-from rtprune_cli.inspection.cli import add_command
 from rtprune_cli.inspection.measure import Inspection, Plan, inspect, transport_plan
 from rtprune_cli.inspection.overlays import MOST_LINES, draw_density, draw_kept, draw_norms, draw_transport
 from rtprune_cli.model import OcrModel
@@ -31,18 +26,6 @@ from rtprune_cli.views.grid import GLOBAL_CELL, NEWLINE, TokenGrid
 from rtprune_cli.views.tokenmap import TokenMap
 
 GRAY = (200, 200, 200)
-
-
-@pytest.fixture
-def rtprune() -> Iterator[Callable[..., Result]]:
-    app = typer.Typer(rich_markup_mode=None)
-    app.callback()(lambda: None)  # else one command would have no name
-    add_command(app, cli._resolved)
-    log = logging.getLogger("rtprune")
-    before = log.handlers, log.propagate, log.level
-    yield lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments], prog_name="rtprune")
-    log.handlers, log.propagate, _ = before
-    log.setLevel(before[2])
 
 
 def lined(size: tuple[int, int] = (800, 800)) -> Image.Image:

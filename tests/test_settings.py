@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import pytest
 import typer.main
 
-from rtprune_cli.cli import app
+from rtprune_cli.commands.app import app
 from rtprune_cli.errors import UsageError
 from rtprune_cli.options import LogOptions, OcrOptions
 from rtprune_cli.settings import Resolved, Setting, all_settings, early_log_options, render, resolve

@@ -26,7 +26,7 @@ from rtprune_cli.failures import at_page, page_name, tell
 from rtprune_cli.inputs import read_pages, select_pages
 from rtprune_cli.inputs.formats import printable
 from rtprune_cli.model import Checkpoint, OcrModel
-from rtprune_cli.options import InputOptions, LogOptions, OcrOptions, PruneOptions
+from rtprune_cli.options import InputOptions, LogOptions, PruneOptions, ResolvedOptions
 from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.records import Document, PageFault, PageImage
 from rtprune_cli.storage import atomic_write, to_json
@@ -52,7 +52,7 @@ class AnalysisPlan:
 class Analysis:
     """Pages that were read and pages that were not, so far."""
 
-    def __init__(self, folder: Path, plan: AnalysisPlan, options: OcrOptions, groups: Sequence[str]) -> None:
+    def __init__(self, folder: Path, plan: AnalysisPlan, options: ResolvedOptions, groups: Sequence[str]) -> None:
         self.folder, self.plan, self.options = folder, plan, options
         self.pages: list[Analysed] = []
         self._groups = groups
@@ -132,8 +132,8 @@ class Analysis:
             "settings": {
                 **asdict(self.plan),
                 "high": "dynamic" if self.plan.high is None else self.plan.high,
-                "mode": options.mode or checkpoint.mode,
-                "prompt": options.prompt or checkpoint.prompt,
+                "mode": options.mode,
+                "prompt": options.prompt,
                 "dpi": options.input.dpi,
                 "no_repeat_ngram": options.decode.no_repeat_ngram,
                 "no_repeat_window": options.decode.no_repeat_window,
@@ -157,7 +157,7 @@ class Analysis:
         return result
 
 
-def analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: OcrOptions) -> Analysed:
+def analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: ResolvedOptions) -> Analysed:
     """Read one page and measure where the decoder looked.
 
     Raises:
@@ -168,8 +168,8 @@ def analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, op
         return _analyse(page, group, model, plan, options)
 
 
-def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: OcrOptions) -> Analysed:
-    views = make_views(page.image, options.mode or model.mode)
+def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: ResolvedOptions) -> Analysed:
+    views = make_views(page.image, options.mode)
     batch = encode_and_prune(model, [views], Pruner(PruneOptions(ratio=plan.high)))
     (tokens,), (pruned,) = batch.tokens, batch.pruning.result()
     # A page's own draws, the same wherever its file lies: chance on one page is none of another's.
@@ -181,11 +181,10 @@ def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, o
             f"{page_name(page.document, page.page)} has no tokens of low norm",
             "The dynamic ratio keeps all of them; give --high 0.5",
         ) from None
-    text = options.prompt or model.prompt
     seen = watch(
         model.network,
-        model.make_prompt(untouched(tokens), text),
-        len(model.prompt_embeds(text)[0]),
+        model.make_prompt(untouched(tokens), options.prompt),
+        len(model.prompt_embeds(options.prompt)[0]),
         groups,
         options.decode,
         eos_token_id=model.eos_token_id,

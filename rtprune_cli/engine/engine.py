@@ -19,7 +19,7 @@ from rtprune_cli.engine.steps import EncodedBatch, PageReading, PageSteps, Reque
 from rtprune_cli.errors import PageFailedError
 from rtprune_cli.failures import Failure, PageFailure, at_page, failure_of, free_memory, gpu_watched, page_name
 from rtprune_cli.model import OcrModel, experts
-from rtprune_cli.options import Mode, OcrOptions, PruneOptions
+from rtprune_cli.options import PruneOptions, ResolvedOptions
 from rtprune_cli.pruning import Pruner
 from rtprune_cli.records import Decoded, DecoderInput, PageImage, PageResult, PreparedPage
 
@@ -54,19 +54,19 @@ _Asked = Sequence[tuple[ActivePage, Request]]  # pages and what they asked for
 class Engine:
     """The model at work on many pages: those to encode, those being pruned, those being decoded."""
 
-    def __init__(self, model: OcrModel, options: OcrOptions, mode: Mode, prompt: str) -> None:
+    def __init__(self, model: OcrModel, options: ResolvedOptions) -> None:
         self.model = model
-        self._text = prompt
-        self._steps = PageSteps(model, options, mode, prompt)
+        self._text = options.prompt
+        self._steps = PageSteps(model, options)
         self._to_encode: deque[tuple[ActivePage, Request]] = deque()
         self._pruners: dict[PruneOptions, Pruner] = {}
-        size = plan(model.network.config, mode, options.decode, model.device, model.dtype)
+        size = plan(model.network.config, options.mode, options.decode, model.device, model.dtype)
         log.info("%d pages together, a cache for %d tokens", size.rows, size.pool_tokens)
         log.info("attention: %s; experts: %s", model.attention, model.experts)
         if size.lacking:
             log.warning(
                 "%s lacks %.1f GB for one page in mode %s: pages may fail; a smaller --mode takes less",
-                model.device, size.lacking / 1e9, mode,
+                model.device, size.lacking / 1e9, options.mode,
             )  # fmt: skip
         self._encoded_pages, self._encoded_pixels = size.encoded_pages, size.encoded_pixels
         self._recorded_pixels = size.recorded_pixels

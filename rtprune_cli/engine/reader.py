@@ -28,10 +28,8 @@ class PageReader:
 
     def __init__(self, checkpoint: Checkpoint, options: OcrOptions, on_load: Callable[[], None] = lambda: None) -> None:
         self._checkpoint = checkpoint
-        self._options = options
+        self._options = checkpoint.resolve(options)
         self._on_load = on_load
-        self._mode = options.mode or checkpoint.mode
-        self._prompt = options.prompt or checkpoint.prompt
         self._engine: Engine | None = None
 
     @property
@@ -81,5 +79,5 @@ class PageReader:
             self._on_load()
             model = self._checkpoint.load()
             log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
-            self._engine = Engine(model, self._options, self._mode, self._prompt)
+            self._engine = Engine(model, self._options)
         return self._engine.begin(prepared)

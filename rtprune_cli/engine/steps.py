@@ -30,7 +30,7 @@ from rtprune_cli.failures import PageFailure, page_name
 from rtprune_cli.htmlreport import page_view
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import OcrModel
-from rtprune_cli.options import Mode, OcrOptions, PruneOptions
+from rtprune_cli.options import Mode, PruneOptions, ResolvedOptions
 from rtprune_cli.pruning import PendingPrune, Pruner, untouched
 from rtprune_cli.records import (
     Decoded,
@@ -150,9 +150,8 @@ Steps = Generator[Request | DecoderInput, Any, PageResult]
 class PageSteps:
     """What happens to a page, for all pages of a run with one model."""
 
-    def __init__(self, model: OcrModel, options: OcrOptions, mode: Mode, prompt: str) -> None:
+    def __init__(self, model: OcrModel, options: ResolvedOptions) -> None:
         self._model, self._options = model, options
-        self._mode, self._prompt = mode, prompt
 
     def of(self, prepared: PreparedPage) -> Steps:
         """A page from its views, step 1, to its result."""
@@ -175,7 +174,7 @@ class PageSteps:
             best.views,
             best.pruned,
             best.decoded,
-            prompt=self._prompt,
+            prompt=self._options.prompt,
             milliseconds=best.milliseconds,
             flops_speedup=prefill_flops(model.text_config, unpruned_length) / prefill_flops(model.text_config, length),
             attempts=[attempt(a.views.mode, a.retention, a.decoded) for a in attempts] if len(attempts) > 1 else None,
@@ -194,8 +193,8 @@ class PageSteps:
     def _retries(self, page: PageImage, attempts: list[PageReading]) -> Generator[Request, PageReading, None]:
         """The page read again, unpruned and then in another mode, as long as its text runs into a loop."""
         unpruned = replace(self._options.prune, ratio=1.0)
-        ladder = [] if attempts[0].pruned.merged == 0 else [self._mode]
-        for mode in [*ladder, OTHER_MODE[self._mode]]:
+        ladder = [] if attempts[0].pruned.merged == 0 else [self._options.mode]
+        for mode in [*ladder, OTHER_MODE[self._options.mode]]:
             log.info("%s runs into a loop: again unpruned in mode %s", page_name(page.document, page.page), mode)
             try:
                 watch = Stopwatch(torch.device("cpu"))
@@ -213,7 +212,7 @@ class PageSteps:
         """Prefill speed-up over, and edit distance to, the same page unpruned, where they were asked for."""
         speedup, distance = None, None
         if self._options.measure_baseline or self._options.compare:
-            unpruned = self._model.make_prompt(untouched(reading.tokens), self._prompt)
+            unpruned = self._model.make_prompt(untouched(reading.tokens), self._options.prompt)
             if self._options.measure_baseline:
                 speedup = measure_prefill_speedup(self._model, unpruned, reading.prompt)
             if self._options.compare:

@@ -13,7 +13,7 @@ from rtprune_cli.hub import checkpoint_folder
 from rtprune_cli.model import experts
 from rtprune_cli.model.adapters import read_config
 from rtprune_cli.model.loading import ATTENTION, load_network, weights_size
-from rtprune_cli.options import Mode, ModelOptions, Prompt
+from rtprune_cli.options import Mode, ModelOptions, OcrOptions, Prompt, ResolvedOptions
 
 if TYPE_CHECKING:
     from rtprune_cli.model.network import OcrModel
@@ -48,6 +48,12 @@ class Checkpoint:
     def is_small(self) -> bool:
         """Whether the model is done with a page in about the time that it takes to make one."""
         return weights_size(self.folder) < SMALL_MODEL
+
+    def resolve(self, options: OcrOptions) -> ResolvedOptions:
+        """The options with what this checkpoint is best at where no mode or prompt was chosen."""
+        given = {each.name: getattr(options, each.name) for each in fields(OcrOptions)}
+        chosen = {"mode": options.mode or self.mode, "prompt": options.prompt or self.prompt}
+        return ResolvedOptions(**{**given, **chosen})
 
     def load(self) -> OcrModel:
         """The model with its weights.

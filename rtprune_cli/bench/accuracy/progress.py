@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rtprune_cli.display import make_console
-from rtprune_cli.logs import NOTICE
+from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.options import LogOptions
 
 log = logging.getLogger("rtprune")

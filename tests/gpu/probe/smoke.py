@@ -14,7 +14,7 @@ from probe import kernels
 from probe.clock import recorded_ms, seconds
 from probe.common import DEVICE, GPU, Parts, first_line, give_back, keep, on_default_stream, say
 from probe.material import cudnn_attention
-from rtprune_cli import info
+from rtprune_cli.commands import info
 from rtprune_cli.device.hardware import capability, pick_dtype
 from rtprune_cli.model.experts import describe
 
@@ -22,7 +22,7 @@ PACKAGES = (
     "torch", "transformers", "triton", "numpy", "tokenizers", "huggingface_hub", "safetensors", "pymupdf", "pillow",
     "pytest", "hypothesis",
 )  # fmt: skip
-MODULES = ("rtprune_cli.bench.speed", "rtprune_cli.cli", "rtprune_cli.pipeline")
+MODULES = ("rtprune_cli.bench.speed", "rtprune_cli.commands.app", "rtprune_cli.pipeline")
 
 
 def run() -> None:

@@ -1,15 +1,20 @@
-"""What this machine has and lacks: versions, devices, memory, models."""
+"""The command `rtprune info`: what this machine has and lacks, versions, devices, memory, models."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from rtprune_cli import __version__
+from rtprune_cli.commands.flags import Quiet, Verbose
+from rtprune_cli.commands.frame import reporting
 from rtprune_cli.hub import cached_models
-from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL
+from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL, LogOptions
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +23,19 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "huggingface_hub", "tokenizers", "pymupdf", "pillow", "pot")
 PARAMETERS = 3_335_504_128  # of the default model
+
+
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Versions, devices, memory and models; says what is missing and how to get it."""
+    with reporting(LogOptions(quiet, verbose)):
+        from rtprune_cli.commands.info import collect, render
+
+        facts = collect()
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else render(facts))
 
 
 def collect() -> dict[str, Any]:

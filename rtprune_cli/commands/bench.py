@@ -1,10 +1,9 @@
-"""Owns the commands `rtprune bench` and `rtprune bench score`: flags -> plan, gates -> exit code."""
+"""The command `rtprune bench`: flags -> plan, gates -> exit code. What `bench score` shares with it is here too."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtprune_cli.bench.accuracy.datasets import DATASETS, SYNTHETIC, choose_samples, open_dataset
-from rtprune_cli.bench.accuracy.plan import BASELINE, METHODS, AccuracyPlan, Configuration, values
+from rtprune_cli.bench.accuracy.plan import METHODS, AccuracyPlan, values
 from rtprune_cli.bench.plan import words
+from rtprune_cli.commands.flags import Config, Given, flag, with_settings
+from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import ExitCode, UsageError
-from rtprune_cli.flags import EPILOG, Config, Given, Resolving, SectionedGroup, flag, option, with_settings
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import LogOptions, OcrOptions, OutputOptions
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtprune")
 
-Reporting = Callable[[LogOptions], AbstractContextManager[None]]
 
 OUTPUT = Path("bench")  # with a folder for each dataset
 SYNTHETIC_PAGES = 100
@@ -89,117 +88,77 @@ Limit = Annotated[
 ]  # fmt: skip
 
 
-def add_commands(app: typer.Typer, reporting: Reporting, resolving: Resolving) -> None:
-    """Make the group itself the benchmark of accuracy, with `score` below it.
+@with_settings(*SETTINGS)
+def accuracy(
+    context: typer.Context,
+    given: Given,
+    dataset: DatasetName = None,
+    data: Data = None,
+    folder: Output = None,
+    methods: Annotated[
+        str, flag("comparison", "--methods", metavar="LIST", help=f"Of {', '.join(METHODS)}.")
+    ] = ",".join(AccuracyPlan.methods),
+    ratios: Annotated[
+        str, flag("comparison", "--ratios", metavar="LIST", help="Of dynamic and numbers, for every method.")
+    ] = ",".join(AccuracyPlan.ratios),
+    merges: Annotated[
+        str, flag("comparison", "--merges", metavar="LIST", help="Ablation: of ot, mean, nearest, none.")
+    ] = "",
+    ratio_terms: Annotated[
+        str,
+        flag("comparison", "--ratio-terms", metavar="LIST", help="Ablation: of both, similarity, density."),
+    ] = "",
+    sobel_thresholds: Annotated[
+        str, flag("comparison", "--sobel-thresholds", metavar="LIST", help="Ablation: numbers, beside 0.2.")
+    ] = "",
+    alphas: Annotated[
+        str, flag("comparison", "--alphas", metavar="LIST", help="Ablation: share merged in, beside 0.1.")
+    ] = "",
+    ot_regs: Annotated[
+        str, flag("comparison", "--ot-regs", metavar="LIST", help="Ablation: entropic regularisation, beside 1.")
+    ] = "",
+    limit: Limit = None,
+    sheet: Annotated[
+        str | None,
+        flag(
+            "dataset", "--sheet", metavar="NAME",
+            help=f"{SYNTHETIC} pages: a4 or card.  [default: card for the bundled model, else a4]",
+        ),
+    ] = None,
+    layouts: Annotated[
+        str,
+        flag(
+            "dataset", "--layouts", metavar="LIST",
+            help=f"{SYNTHETIC} pages.  [default: all; of card: those that the bundled model can read]",
+        ),
+    ] = "",
+    seed: Seed = AccuracyPlan.seed,
+    resamples: Resamples = AccuracyPlan.resamples,
+    worst: Worst = AccuracyPlan.worst,
+    fail_above: Above = None,
+    fail_below: Below = None,
+    config: Config = None,
+) -> None:  # fmt: skip
+    """Compare methods of pruning on pages with a known text, or time the stages with `speed`.
 
-    ``resolving`` gives settings with the log set up as they say, and both turn errors into exit codes.
+    Reads every page unpruned and under each configuration, scores them, and writes results.jsonl, summary.json and
+    report.html with paired 95 % intervals. The same command goes on where the last one stopped. What the numbers
+    mean: docs/accuracy.md.
     """
-
-    @app.callback(cls=SectionedGroup, invoke_without_command=True, epilog=EPILOG)
-    @with_settings(*SETTINGS)
-    def accuracy(
-        context: typer.Context,
-        given: Given,
-        dataset: DatasetName = None,
-        data: Data = None,
-        folder: Output = None,
-        methods: Annotated[
-            str, flag("comparison", "--methods", metavar="LIST", help=f"Of {', '.join(METHODS)}.")
-        ] = ",".join(AccuracyPlan.methods),
-        ratios: Annotated[
-            str, flag("comparison", "--ratios", metavar="LIST", help="Of dynamic and numbers, for every method.")
-        ] = ",".join(AccuracyPlan.ratios),
-        merges: Annotated[
-            str, flag("comparison", "--merges", metavar="LIST", help="Ablation: of ot, mean, nearest, none.")
-        ] = "",
-        ratio_terms: Annotated[
-            str,
-            flag("comparison", "--ratio-terms", metavar="LIST", help="Ablation: of both, similarity, density."),
-        ] = "",
-        sobel_thresholds: Annotated[
-            str, flag("comparison", "--sobel-thresholds", metavar="LIST", help="Ablation: numbers, beside 0.2.")
-        ] = "",
-        alphas: Annotated[
-            str, flag("comparison", "--alphas", metavar="LIST", help="Ablation: share merged in, beside 0.1.")
-        ] = "",
-        ot_regs: Annotated[
-            str, flag("comparison", "--ot-regs", metavar="LIST", help="Ablation: entropic regularisation, beside 1.")
-        ] = "",
-        limit: Limit = None,
-        sheet: Annotated[
-            str | None,
-            flag(
-                "dataset", "--sheet", metavar="NAME",
-                help=f"{SYNTHETIC} pages: a4 or card.  [default: card for the bundled model, else a4]",
-            ),
-        ] = None,
-        layouts: Annotated[
-            str,
-            flag(
-                "dataset", "--layouts", metavar="LIST",
-                help=f"{SYNTHETIC} pages.  [default: all; of card: those that the bundled model can read]",
-            ),
-        ] = "",
-        seed: Seed = AccuracyPlan.seed,
-        resamples: Resamples = AccuracyPlan.resamples,
-        worst: Worst = AccuracyPlan.worst,
-        fail_above: Above = None,
-        fail_below: Below = None,
-        config: Config = None,
-    ) -> None:  # fmt: skip
-        """Compare methods of pruning on pages with a known text, or time the stages with `speed`.
-
-        Reads every page unpruned and under each configuration, scores them, and writes results.jsonl, summary.json and
-        report.html with paired 95 % intervals. The same command goes on where the last one stopped. What the numbers
-        mean: docs/accuracy.md.
-        """
-        if context.invoked_subcommand is not None:
-            return
-        with resolving(given, config) as found:
-            plan = AccuracyPlan(
-                methods=words(methods),
-                ratios=words(ratios),
-                ablations=_ablations(merges, ratio_terms, sobel_thresholds, alphas, ot_regs),
-                limit=limit,
-                seed=seed,
-                resamples=resamples,
-                worst=worst,
-            )
-            where = Source(dataset, data, folder, sheet, words(layouts))
-            raise typer.Exit(_accuracy(plan, where, found.ocr, found.log, fail_above or [], fail_below or []))
-
-    @app.command()
-    def score(
-        dataset: DatasetName = None,
-        data: Data = None,
-        predictions: Annotated[
-            list[Path] | None,
-            flag("dataset", "--predictions", metavar="DIR", help="Markdown files to score. Can be repeated."),
-        ] = None,
-        baseline: Annotated[
-            Path | None,
-            flag("dataset", "--baseline", metavar="DIR", help="Predictions to which the others are compared."),
-        ] = None,
-        folder: Output = None,
-        limit: Limit = None,
-        seed: Seed = AccuracyPlan.seed,
-        resamples: Resamples = AccuracyPlan.resamples,
-        worst: Worst = AccuracyPlan.worst,
-        fail_above: Above = None,
-        fail_below: Below = None,
-        quiet: Annotated[bool, option("quiet")] = False,
-        verbose: Annotated[int, option("verbose")] = 0,
-    ) -> None:
-        """Score predictions that are there already; no model is run.
-
-        A prediction is named as its page: X.md for X.png. A folder that `rtprune ocr` wrote will do.
-        """
-        log_options = LogOptions(quiet, verbose)
-        with reporting(log_options):
-            plan = AccuracyPlan(limit=limit, seed=seed, resamples=resamples, worst=worst)
-            where = Source(dataset, data, folder, None, ())
-            gates = fail_above or [], fail_below or []
-            raise typer.Exit(_score(plan, where, predictions or [], baseline, log_options, *gates))
+    if context.invoked_subcommand is not None:
+        return
+    with resolved(given, config) as found:
+        plan = AccuracyPlan(
+            methods=words(methods),
+            ratios=words(ratios),
+            ablations=_ablations(merges, ratio_terms, sobel_thresholds, alphas, ot_regs),
+            limit=limit,
+            seed=seed,
+            resamples=resamples,
+            worst=worst,
+        )
+        where = Source(dataset, data, folder, sheet, words(layouts))
+        raise typer.Exit(_accuracy(plan, where, found.ocr, found.log, fail_above or [], fail_below or []))
 
 
 class Source:
@@ -255,7 +214,7 @@ def _accuracy(
 ) -> ExitCode:
     from rtprune_cli.bench.accuracy.datasets.opening import check_packages
     from rtprune_cli.bench.accuracy.run import Comparison, own_folder, read_and_compare
-    from rtprune_cli.interrupts import stoppable
+    from rtprune_cli.commands.interrupts import stoppable
     from rtprune_cli.model import locate
 
     # What can be wrong with the command is found before hours of reading.
@@ -265,7 +224,7 @@ def _accuracy(
     folder = source.folder()
     with stoppable(), own_folder(folder, wait=settings.run.wait):
         dataset = source.open(plan, small_model=checkpoint.is_small)
-        gates = _gates(dataset, above, below)
+        gates = parse_gates(dataset, above, below)
         options = replace(
             settings,
             input=replace(settings.input, pages=None, password=None),
@@ -279,63 +238,21 @@ def _accuracy(
         except KeyboardInterrupt:
             log.log(NOTICE, "the same command goes on from here")
             raise
-    return _tell(summary, comparison, log_options)
+    return tell(summary, comparison, log_options)
 
 
-def _score(
-    plan: AccuracyPlan,
-    source: Source,
-    predictions: Sequence[Path],
-    baseline: Path | None,
-    log_options: LogOptions,
-    above: Sequence[str],
-    below: Sequence[str],
-) -> ExitCode:
-    from rtprune_cli.bench.accuracy.datasets.opening import check_packages
-    from rtprune_cli.bench.accuracy.run import Comparison, own_folder, score_predictions
-    from rtprune_cli.options import InputOptions
-
-    if source.name == SYNTHETIC:
-        raise UsageError(
-            f"the dataset {SYNTHETIC} is made, not scored",
-            f"Give --dataset folder and --data OUTPUT/{PAGES} of its run",
-        )
-    if not predictions and baseline is None:
-        raise UsageError("no predictions to score", "Give their folder with --predictions")
-    folders = {BASELINE: baseline} if baseline is not None else {}
-    folders |= _named(predictions)
-    configurations = [Configuration(name, BASELINE if name == BASELINE else "predictions") for name in folders]
-    check_packages(source.name)
-    dataset = open_dataset(source.name, source.data, images=False)
-    dataset = replace(dataset, samples=choose_samples(dataset.samples, plan.limit, plan.seed))
-    folder = source.folder("-scores")
-    comparison = Comparison(folder, plan, configurations, _gates(dataset, above, below))
-    with own_folder(folder):
-        summary = score_predictions(dataset, folders, comparison, InputOptions(), log_options)
-    return _tell(summary, comparison, log_options)
-
-
-def _named(folders: Sequence[Path]) -> dict[str, Path]:
-    """Folders by their own name, or by their path where that is no name or not one alone."""
-    names = [folder.name for folder in folders]
-    return {
-        name if name not in ("", BASELINE) and names.count(name) == 1 else str(folder): folder
-        for name, folder in zip(names, folders, strict=True)
-    }
-
-
-def _gates(dataset: Dataset, above: Sequence[str], below: Sequence[str]) -> list[Gate]:
+def parse_gates(dataset: Dataset, above: Sequence[str], below: Sequence[str]) -> list[Gate]:
     from rtprune_cli.bench.accuracy.summary import parse_gate
 
     texts = [*((text, True) for text in above), *((text, False) for text in below)]
     return [parse_gate(text, above=is_above, metrics=dataset.metrics) for text, is_above in texts]
 
 
-def _tell(summary: dict[str, Any], comparison: Comparison, log_options: LogOptions) -> ExitCode:
+def tell(summary: dict[str, Any], comparison: Comparison, log_options: LogOptions) -> ExitCode:
     """The table and where the rest is; the exit code."""
     from rtprune_cli.bench.accuracy.run import REPORT
     from rtprune_cli.bench.accuracy.table import gate_value, print_groups, print_summary
-    from rtprune_cli.display import make_console
+    from rtprune_cli.logs import make_console
 
     data = {"event": "summary", **summary}
     shows_table = not log_options.quiet and log_options.log_format != "json"

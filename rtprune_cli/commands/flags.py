@@ -6,14 +6,13 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rtprune_cli.options import BUNDLED_MODEL
-from rtprune_cli.settings import FILE, LOG, Resolved, Setting, all_settings
+from rtprune_cli.settings import FILE, LOG, Setting, all_settings
 
 # The sections of help in their order, by the settings' group.
 SECTIONS = {
@@ -41,10 +40,6 @@ Config = Annotated[
         "--config", metavar="FILE", help=f"Settings file, instead of your own {FILE}.", rich_help_panel=SECTIONS["run"]
     ),
 ]
-
-
-# Gives the settings of a command with the log set up as they say, and turns errors into exit codes
-Resolving = Callable[[Given, str | None], AbstractContextManager[Resolved]]
 
 
 class Sectioned:
@@ -154,3 +149,7 @@ def complete_models() -> list[str]:
         return sorted({model.name for model in cached_models()})
     except Exception:  # whatever is wrong with the cache is not said in the middle of a command line
         return [BUNDLED_MODEL]
+
+
+Quiet = Annotated[bool, option("quiet")]
+Verbose = Annotated[int, option("verbose")]

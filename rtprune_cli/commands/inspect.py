@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rtprune_cli.commands.flags import Config, Given, flag, with_settings
+from rtprune_cli.commands.frame import resolved
+from rtprune_cli.commands.interrupts import stoppable
 from rtprune_cli.errors import ExitCode, InputError, RtpruneError, UsageError
 from rtprune_cli.failures import at_page, page_name, tell
-from rtprune_cli.flags import EPILOG, Config, Given, Resolving, SectionedCommand, flag, with_settings
-from rtprune_cli.interrupts import stoppable
 from rtprune_cli.logs import NOTICE
-from rtprune_cli.options import OcrOptions
+from rtprune_cli.options import OcrOptions, ResolvedOptions
 
 if TYPE_CHECKING:
     from rtprune_cli.model import OcrModel
@@ -32,30 +33,26 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def add_command(app: typer.Typer, resolving: Resolving) -> None:
-    """Add `inspect` to ``app``; ``resolving`` gives settings with the log set up, and turns errors into exit codes."""
+@with_settings(*SETTINGS)
+def inspect_command(
+    given: Given,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUTS", help="PDFs, images or folders; '-' reads a document from standard input."),
+    ] = None,
+    folder: Annotated[
+        Path,
+        flag("output", "--output", "-o", metavar="DIR", help="Output folder."),
+    ] = OUTPUT,
+    config: Config = None,
+) -> None:  # fmt: skip
+    """Show what pruning does to pages, without reading their text.
 
-    @app.command("inspect", cls=SectionedCommand, epilog=EPILOG)
-    @with_settings(*SETTINGS)
-    def inspect_command(
-        given: Given,
-        inputs: Annotated[
-            list[str] | None,
-            typer.Argument(metavar="INPUTS", help="PDFs, images or folders; '-' reads a document from standard input."),
-        ] = None,
-        folder: Annotated[
-            Path,
-            flag("output", "--output", "-o", metavar="DIR", help="Output folder."),
-        ] = OUTPUT,
-        config: Config = None,
-    ) -> None:  # fmt: skip
-        """Show what pruning does to pages, without reading their text.
-
-        Writes pictures of every page, page-0001.kept.png, .norms.png, .density.png and .transport.png, and the numbers
-        behind them, page-0001.json, to OUTPUT/NAME. How to read them: docs/inspect.md.
-        """
-        with resolving(given, config) as found:
-            raise typer.Exit(_inspect(inputs or [], folder, found.ocr))
+    Writes pictures of every page, page-0001.kept.png, .norms.png, .density.png and .transport.png, and the numbers
+    behind them, page-0001.json, to OUTPUT/NAME. How to read them: docs/inspect.md.
+    """
+    with resolved(given, config) as found:
+        raise typer.Exit(_inspect(inputs or [], folder, found.ocr))
 
 
 def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions) -> ExitCode:
@@ -71,11 +68,12 @@ def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions) -> ExitCod
     make_folder(folder)
     with stoppable():
         model = locate(options.model).load()
+        settled = model.resolve(options)
         log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
-        run = _run_record(model, options)
+        run = _run_record(model, settled)
         pages, codes = 0, set()
         for document in documents:
-            for page, error in _document(document, folder, model, options, run):
+            for page, error in _document(document, folder, model, settled, run):
                 if error is None:
                     pages += 1
                 else:
@@ -88,7 +86,7 @@ def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions) -> ExitCod
 
 
 def _document(
-    document: Document, folder: Path, model: OcrModel, options: OcrOptions, run: dict[str, Any]
+    document: Document, folder: Path, model: OcrModel, options: ResolvedOptions, run: dict[str, Any]
 ) -> Iterator[tuple[int | None, RtpruneError | None]]:
     """Inspect a document's pages: the number of each, and what is wrong with it, if anything; None is the document.
 
@@ -115,7 +113,9 @@ def _document(
             yield page.page, None
 
 
-def _page(page: PageImage | PageFault, folder: Path, model: OcrModel, options: OcrOptions, run: dict[str, Any]) -> None:
+def _page(
+    page: PageImage | PageFault, folder: Path, model: OcrModel, options: ResolvedOptions, run: dict[str, Any]
+) -> None:
     from rtprune_cli.inspection.measure import inspect
     from rtprune_cli.inspection.write import write_page
     from rtprune_cli.records import PageFault
@@ -124,13 +124,13 @@ def _page(page: PageImage | PageFault, folder: Path, model: OcrModel, options: O
     if isinstance(page, PageFault):
         raise page.error
     with at_page(page.document, page.page):
-        found = inspect(model, make_views(page.image, options.mode or model.mode), page.image.size, options.prune)
+        found = inspect(model, make_views(page.image, options.mode), page.image.size, options.prune)
     write_page(folder, page, found, run)
     kept, merged = len(found.plan.kept), len(found.plan.merged)
     log.info("%s: %d of %d tokens kept", page_name(page.document, page.page), kept, kept + merged)
 
 
-def _run_record(model: OcrModel, options: OcrOptions) -> dict[str, Any]:
+def _run_record(model: OcrModel, options: ResolvedOptions) -> dict[str, Any]:
     """Settings, model and versions, as a report of `rtprune ocr` has them, without what is of the text."""
     from rtprune_cli.pipeline import run_settings
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.text import Text
 
 from rtprune_cli.engine.steps import failed
-from rtprune_cli.logs import NOTICE
+from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.options import LogOptions
 from rtprune_cli.outputs import Output
 from rtprune_cli.pipeline import Plan, Watcher
@@ -201,15 +201,6 @@ def _print_end(display: Display, console: Console) -> None:
             console.print(Text(line.replace("\n", "\\n")), soft_wrap=True)
         if totals.failed > MAX_FAILURES:
             console.print(f"  … {totals.failed - MAX_FAILURES} more in the report", highlight=False)
-
-
-def make_console() -> Console:
-    """Standard error, as wide as the terminal; away from one so wide that nothing is folded, since logs are grepped.
-
-    Rich honours NO_COLOR.
-    """
-    console = Console(stderr=True)
-    return console if console.is_terminal else Console(stderr=True, width=160)
 
 
 def print_plan(plans: Iterable[Plan], output: Output) -> Totals:

@@ -1,0 +1,123 @@
+"""Owns the command `rtprune analyze`: flags -> plan. torch is imported only when it runs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rtprune_cli.commands.flags import Config, Given, flag, with_settings
+from rtprune_cli.commands.frame import resolved
+from rtprune_cli.errors import EnvironmentFault, ExitCode, UsageError
+from rtprune_cli.logs import NOTICE
+from rtprune_cli.options import MIN_RATIO, LogOptions, OcrOptions, parse_ratio
+
+log = logging.getLogger("rtprune")
+
+
+OUTPUT = Path("analysis")
+GROUPINGS = ("folder", "document", "none")
+SETTINGS = (
+    "model", "revision", "offline", "device", "dtype", "mode", "prompt", "dpi", "pages", "recursive", "max_pixels",
+    "quiet", "verbose", "log_format",
+)  # fmt: skip
+
+
+# No parameter is named as a setting of `rtprune ocr` that means something else: docs/make_cli.py goes by the name.
+@with_settings(*SETTINGS)
+def analyze(
+    given: Given,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS", help="PDFs, images or folders.")],
+    folder: Annotated[Path, flag("output", "--output", "-o", metavar="DIR", help="Output folder.")] = OUTPUT,
+    high: Annotated[
+        str,
+        flag(
+            "comparison", "--high", metavar="SHARE",
+            help=f"Visual tokens that are of high norm: a share from {MIN_RATIO}, or dynamic: RTPrune's choice.",
+        ),
+    ] = "0.5",
+    group_by: Annotated[
+        str | None,
+        flag(
+            "comparison", "--group-by", metavar="NAME",
+            help=f"{', '.join(GROUPINGS)}.  [default: folder, where there are several]",
+            autocompletion=lambda: list(GROUPINGS),
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, flag("input", "--limit", metavar="INTEGER", help="Pages, at most, by chance.")
+    ] = None,
+    max_tokens: Annotated[
+        int, flag("decode", "--max-tokens", metavar="INTEGER", help="Longest text of a page, in tokens.")
+    ] = 512,
+    seed: Annotated[
+        int, flag("comparison", "--seed", metavar="INTEGER", help="Of --limit, the null and the bootstrap.")
+    ] = 0,
+    config: Config = None,
+) -> None:  # fmt: skip
+    """Measure where the decoder looks while it reads: on visual tokens of high norm first, and then on the rest?
+
+    Reads pages unpruned, one by one, and writes analysis.json, pages.jsonl and pictures. What the numbers mean:
+    docs/analysis.md.
+    """
+    with resolved(given, config) as found:
+        share = _share(high)
+        if group_by is not None and group_by not in GROUPINGS:
+            raise UsageError(f"unknown grouping {group_by!r}", f"Use one of {', '.join(GROUPINGS)}")
+        for name, value, least in (("limit", limit, 1), ("max-tokens", max_tokens, 1), ("seed", seed, 0)):
+            if value is not None and value < least:
+                raise UsageError(f"{name} is {value}", f"Give a whole number of at least {least}")
+        facts = {"high": share, "max_tokens": max_tokens, "limit": limit, "seed": seed, "group_by": group_by}
+        raise typer.Exit(_analyze(inputs, folder, facts, found.ocr, found.log))
+
+
+def _share(text: str) -> float | None:
+    share = parse_ratio(text)
+    if share is not None and not MIN_RATIO <= share < 1:
+        raise UsageError(f"high {share:g} is out of range", f"Give dynamic or a share from {MIN_RATIO} to below 1")
+    return share
+
+
+def _analyze(
+    inputs: list[str], folder: Path, facts: dict[str, Any], settings: OcrOptions, log_options: LogOptions
+) -> ExitCode:
+    from rtprune_cli.inputs import check_pages, find_files, name_documents
+
+    # What can be wrong with the command is found before the model, which takes longest, is loaded.
+    if find_spec("matplotlib") is None:
+        raise EnvironmentFault("the analysis needs matplotlib", "Install the extra: pip install 'rtprune[bench]'")
+    check_pages(settings.input.pages)
+    documents = name_documents(find_files(inputs, recursive=settings.input.recursive, exclude=[folder]))
+
+    from rtprune_cli.analysis.report import print_summary
+    from rtprune_cli.analysis.run import RESULT, Analysis, AnalysisPlan, group_names
+    from rtprune_cli.commands.interrupts import stoppable
+    from rtprune_cli.logs import make_console
+    from rtprune_cli.model import locate
+    from rtprune_cli.storage import make_folder
+
+    plan = AnalysisPlan(**facts)
+    decode = replace(settings.decode, max_new_tokens=plan.max_tokens, cuda_graphs=False)
+    make_folder(folder)
+    checkpoint = locate(settings.model)
+    analysis = Analysis(
+        folder, plan, checkpoint.resolve(replace(settings, decode=decode)), group_names(documents, plan.group_by)
+    )
+    with stoppable():
+        try:
+            analysis.read(documents, checkpoint, log_options)
+        except (KeyboardInterrupt, EnvironmentFault):
+            if analysis.pages:  # hours of reading, perhaps
+                analysis.write(checkpoint)
+                log.log(NOTICE, "what was read until now is in %s", folder / RESULT)
+            raise
+        result = analysis.write(checkpoint)
+    if result["groups"] and not log_options.quiet and log_options.log_format != "json":
+        print_summary(result, make_console())
+    data = {"event": "summary", **{name: result[name] for name in ("pages", "failed")}}
+    log.log(NOTICE, "the analysis is %s", folder / RESULT, extra={"data": data})
+    return ExitCode.PARTIAL if analysis.failures else ExitCode.OK

@@ -1,0 +1,49 @@
+"""The command line: all commands under their names. torch is imported only by commands that need it, when they run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rtprune_cli import __version__
+from rtprune_cli.commands import analyze, bench, bench_score, bench_speed, config, info, inspect, models, ocr
+from rtprune_cli.commands.flags import EPILOG, SectionedCommand, SectionedGroup
+
+app = typer.Typer(
+    name="rtprune",
+    help="Document OCR with DeepSeek-OCR and RTPrune visual-token pruning: PDF in, markdown and a report out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"rtprune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command(cls=SectionedCommand, epilog=EPILOG)(ocr.ocr)
+app.add_typer(models.app, name="models")
+app.add_typer(config.app, name="config")
+app.command()(info.info)
+app.command("inspect", cls=SectionedCommand, epilog=EPILOG)(inspect.inspect_command)
+app.command(cls=SectionedCommand, epilog=EPILOG)(analyze.analyze)
+
+bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+bench_app.callback(cls=SectionedGroup, invoke_without_command=True, epilog=EPILOG)(bench.accuracy)
+bench_app.command()(bench_score.score)
+bench_app.command()(bench_speed.speed)
+app.add_typer(bench_app, name="bench")

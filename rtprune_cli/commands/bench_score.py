@@ -1,0 +1,107 @@
+"""The command `rtprune bench score`: predictions that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtprune_cli.bench.accuracy.datasets import SYNTHETIC, choose_samples, open_dataset
+from rtprune_cli.bench.accuracy.plan import BASELINE, AccuracyPlan, Configuration
+from rtprune_cli.commands.bench import (
+    PAGES,
+    Above,
+    Below,
+    Data,
+    DatasetName,
+    Limit,
+    Output,
+    Resamples,
+    Seed,
+    Source,
+    Worst,
+    parse_gates,
+    tell,
+)
+from rtprune_cli.commands.flags import Quiet, Verbose, flag
+from rtprune_cli.commands.frame import reporting
+from rtprune_cli.errors import ExitCode, UsageError
+from rtprune_cli.options import LogOptions
+
+
+def score(
+    dataset: DatasetName = None,
+    data: Data = None,
+    predictions: Annotated[
+        list[Path] | None,
+        flag("dataset", "--predictions", metavar="DIR", help="Markdown files to score. Can be repeated."),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        flag("dataset", "--baseline", metavar="DIR", help="Predictions to which the others are compared."),
+    ] = None,
+    folder: Output = None,
+    limit: Limit = None,
+    seed: Seed = AccuracyPlan.seed,
+    resamples: Resamples = AccuracyPlan.resamples,
+    worst: Worst = AccuracyPlan.worst,
+    fail_above: Above = None,
+    fail_below: Below = None,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Score predictions that are there already; no model is run.
+
+    A prediction is named as its page: X.md for X.png. A folder that `rtprune ocr` wrote will do.
+    """
+    log_options = LogOptions(quiet, verbose)
+    with reporting(log_options):
+        plan = AccuracyPlan(limit=limit, seed=seed, resamples=resamples, worst=worst)
+        where = Source(dataset, data, folder, None, ())
+        gates = fail_above or [], fail_below or []
+        raise typer.Exit(_score(plan, where, predictions or [], baseline, log_options, *gates))
+
+
+def _score(
+    plan: AccuracyPlan,
+    source: Source,
+    predictions: Sequence[Path],
+    baseline: Path | None,
+    log_options: LogOptions,
+    above: Sequence[str],
+    below: Sequence[str],
+) -> ExitCode:
+    from rtprune_cli.bench.accuracy.datasets.opening import check_packages
+    from rtprune_cli.bench.accuracy.run import Comparison, own_folder, score_predictions
+    from rtprune_cli.options import InputOptions
+
+    if source.name == SYNTHETIC:
+        raise UsageError(
+            f"the dataset {SYNTHETIC} is made, not scored",
+            f"Give --dataset folder and --data OUTPUT/{PAGES} of its run",
+        )
+    if not predictions and baseline is None:
+        raise UsageError("no predictions to score", "Give their folder with --predictions")
+    folders = {BASELINE: baseline} if baseline is not None else {}
+    folders |= _named(predictions)
+    configurations = [Configuration(name, BASELINE if name == BASELINE else "predictions") for name in folders]
+    check_packages(source.name)
+    dataset = open_dataset(source.name, source.data, images=False)
+    dataset = replace(dataset, samples=choose_samples(dataset.samples, plan.limit, plan.seed))
+    folder = source.folder("-scores")
+    comparison = Comparison(folder, plan, configurations, parse_gates(dataset, above, below))
+    with own_folder(folder):
+        summary = score_predictions(dataset, folders, comparison, InputOptions(), log_options)
+    return tell(summary, comparison, log_options)
+
+
+def _named(folders: Sequence[Path]) -> dict[str, Path]:
+    """Folders by their own name, or by their path where that is no name or not one alone."""
+    names = [folder.name for folder in folders]
+    return {
+        name if name not in ("", BASELINE) and names.count(name) == 1 else str(folder): folder
+        for name, folder in zip(names, folders, strict=True)
+    }

@@ -1,0 +1,22 @@
+"""The commands `rtprune config ...`: settings and where they come from."""
+
+from __future__ import annotations
+
+import typer
+
+from rtprune_cli import settings
+from rtprune_cli.commands.flags import EPILOG, Config, Given, SectionedCommand, with_settings
+from rtprune_cli.commands.frame import resolved
+
+app = typer.Typer(help="Settings and where they come from.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("show", cls=SectionedCommand, epilog=EPILOG)
+@with_settings()
+def config_show(given: Given, config: Config = None) -> None:
+    """Print every setting and where it comes from, in a form that can be saved as rtprune.toml.
+
+    Takes the flags of rtprune ocr that are settings.
+    """
+    with resolved(given, config) as found:
+        typer.echo(settings.render(found))

@@ -1,0 +1,70 @@
+"""The commands `rtprune models ...`: checkpoints on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rtprune_cli.commands.flags import Quiet, Verbose, complete_models, option
+from rtprune_cli.commands.frame import reporting
+from rtprune_cli.options import BUNDLED_MODEL, LogOptions, ModelOptions
+
+app = typer.Typer(help="Checkpoints on this machine.", no_args_is_help=True, rich_markup_mode=None)
+
+Revision = Annotated[str | None, option("revision")]
+
+
+@app.command("list")
+def models_list(quiet: Quiet = False, verbose: Verbose = 0) -> None:
+    """Checkpoints that are on this machine: name, revision, size, folder."""
+    with reporting(LogOptions(quiet, verbose)):
+        from rtprune_cli.hub import cached_models
+
+        for found in cached_models():
+            typer.echo(f"{found.name}\t{found.revision}\t{found.size / 2**20:.1f} MiB\t{found.folder}")
+
+
+@app.command("pull")
+def models_pull(
+    model: Annotated[str, typer.Argument(help="Hub id.", autocompletion=complete_models)] = ModelOptions.model,
+    revision: Revision = None,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Download a checkpoint into the Hugging Face cache and print its folder."""
+    with reporting(LogOptions(quiet, verbose)):
+        from rtprune_cli.hub import check_weights, pull
+
+        origin = pull(model, revision)
+        check_weights(origin.folder)
+        typer.echo(str(origin.folder))
+
+
+@app.command("path")
+def models_path(
+    model: Annotated[
+        str, typer.Argument(help=f"Hub id, folder or '{BUNDLED_MODEL}'.", autocompletion=complete_models)
+    ] = ModelOptions.model,
+    revision: Revision = None,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Print the folder of a checkpoint that is on this machine; never downloads."""
+    with reporting(LogOptions(quiet, verbose)):
+        from rtprune_cli.hub import checkpoint_folder
+
+        typer.echo(str(checkpoint_folder(model, revision, offline=True).folder))
+
+
+@app.command("remove")
+def models_remove(
+    model: Annotated[str, typer.Argument(help="Hub id.", autocompletion=complete_models)],
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Delete a checkpoint from the Hugging Face cache."""
+    with reporting(LogOptions(quiet, verbose)):
+        from rtprune_cli.hub import remove
+
+        typer.echo(f"removed {model}, {remove(model) / 2**20:.1f} MiB freed")

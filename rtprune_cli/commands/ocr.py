@@ -1,0 +1,134 @@
+"""The command `rtprune ocr`. torch is imported when it runs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtprune_cli.commands.flags import SECTIONS, Config, Given, with_settings
+from rtprune_cli.commands.frame import code_of, resolved
+from rtprune_cli.commands.interrupts import stoppable
+from rtprune_cli.errors import EnvironmentFault, ExitCode
+from rtprune_cli.logs import NOTICE
+from rtprune_cli.options import LogOptions, OcrOptions
+
+if TYPE_CHECKING:
+    from rtprune_cli.outputs import Output
+    from rtprune_cli.records import Document
+    from rtprune_cli.report import Totals
+
+log = logging.getLogger("rtprune")
+
+
+@with_settings()
+def ocr(
+    given: Given,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUTS", help="PDFs, images or folders; '-' reads a document from standard input."),
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            "--files-from",
+            metavar="FILE",
+            help="File with one input path a line; '-' for standard input.",
+            rich_help_panel=SECTIONS["input"],
+        ),
+    ] = None,
+    null: Annotated[
+        bool,
+        typer.Option(
+            "--null",
+            "-0",
+            help="--files-from is separated by NUL, as find -print0.",
+            rich_help_panel=SECTIONS["input"],
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be read, and read nothing.", rich_help_panel=SECTIONS["run"]),
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Read documents and write markdown and a pruning report.
+
+    Writes OUTPUT/NAME/NAME.md, images/ and NAME.report.json for each document, and OUTPUT/report.jsonl over all of
+    them. The same command goes on where the last one stopped.
+    """
+    with resolved(given, config) as found:
+        raise typer.Exit(_ocr(inputs or [], files_from, null, found.ocr, found.log, dry_run))
+
+
+def _ocr(
+    paths: list[str],
+    files_from: str | None,
+    null: bool,
+    options: OcrOptions,
+    log_options: LogOptions,
+    dry_run: bool,
+) -> ExitCode:
+    from rtprune_cli.inputs import check_pages, content_hash, find_files, name_documents
+    from rtprune_cli.outputs import HTML, STDOUT, open_output
+
+    # What can be wrong with the command is found before the model, which takes longest, is loaded.
+    check_pages(options.input.pages)
+    # The output folder may lie in an input folder: its crops are no input of the next run.
+    written = [] if options.output.output == STDOUT else [Path(options.output.output)]
+    found = find_files(paths, recursive=options.input.recursive, files_from=files_from, null=null, exclude=written)
+    output = open_output(options.output, wait=options.run.wait)
+
+    def documents() -> list[Document]:
+        """Named as the output folder allows, which nobody else may change meanwhile."""
+        return name_documents(found, lambda document: output.occupancy(document, lambda: content_hash(document)))
+
+    if dry_run:
+        return _dry_run(documents(), options, output)
+    with stoppable(), output:
+        code = _run(documents(), options, output, log_options)
+    if options.output.html:
+        log.log(NOTICE, "the report is %s", Path(options.output.output, HTML))
+    return code
+
+
+def _run(documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions) -> ExitCode:
+    from rtprune_cli.commands.display import showing, tell_end
+    from rtprune_cli.model import locate
+    from rtprune_cli.outputs import FolderOutput
+    from rtprune_cli.pipeline import ocr as read_and_write
+
+    code = None
+    with showing(len(documents), log_options, f"finding {options.model.model}") as display:
+        try:
+            read_and_write(documents, locate(options.model), options, output, display)
+        except KeyboardInterrupt as stop:
+            display.totals.stopped, code = "interrupted", code_of(stop)
+    same = "The same command without --force" if options.run.force else "The same command"
+    tell_end(display, log_options, goes_on=same if isinstance(output, FolderOutput) else "")
+    return exit_code(display.totals) if code is None else code
+
+
+def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> ExitCode:
+    from rtprune_cli.commands.display import print_plan
+    from rtprune_cli.model import locate
+    from rtprune_cli.pipeline import make_plan
+
+    try:
+        checkpoint = locate(replace(options.model, offline=True))
+    except EnvironmentFault as error:
+        log.warning("%s; what is done already is not known without it", error)
+        checkpoint = None
+    plans = (make_plan(document, checkpoint, options, output) for document in documents)
+    return exit_code(print_plan(plans, output))
+
+
+def exit_code(totals: Totals) -> ExitCode:
+    """0 when every page was read; 8 or 2 when each failure is an encrypted file or a page range; else 4."""
+    failures = {failure["error"]["code"] for failure in totals.failures}
+    if not failures:
+        return ExitCode.OK
+    return {("encrypted",): ExitCode.ENCRYPTED, ("page_range",): ExitCode.USAGE}.get(tuple(failures), ExitCode.PARTIAL)
