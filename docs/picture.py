@@ -10,10 +10,9 @@ from pathlib import Path
 import pymupdf
 from rich.console import Console
 
-from rtprune_cli.inputs import find_documents
 from rtprune_cli.model import load
 from rtprune_cli.options import ModelOptions, OcrOptions, OutputOptions, RunOptions
-from rtprune_cli.outputs import open_output
+from rtprune_cli.outputs import find_documents, open_output
 from rtprune_cli.pipeline import ocr
 from rtprune_cli.report import print_table
 

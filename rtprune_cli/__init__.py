@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtprune_cli.errors import ExitCode, RtpruneError
-    from rtprune_cli.inputs import find_documents
     from rtprune_cli.model import load, locate
     from rtprune_cli.options import (
         DecodeOptions,
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
         PruneOptions,
         RunOptions,
     )
-    from rtprune_cli.outputs import open_output
+    from rtprune_cli.outputs import find_documents, open_output
     from rtprune_cli.pipeline import ocr, run
 
 __version__ = "0.1.0"
@@ -45,7 +44,7 @@ __all__ = [
 _HOME = {
     "ExitCode": "errors",
     "RtpruneError": "errors",
-    "find_documents": "inputs",
+    "find_documents": "outputs",
     "load": "model",
     "locate": "model",
     "ocr": "pipeline",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rtprune_cli.outputs.layout import IMAGES, crop_name
 from rtprune_cli.records import Box, Markdown
 
 MAX_LABEL = 64
@@ -47,8 +48,8 @@ def to_markdown(raw: str, *, size: tuple[int, int], page: int, tables: str) -> M
         boxes += [Box(label, box) for box in valid]
         if label.lower() == "image":
             # A model in a loop names one box hundreds of times: one box, one file.
-            names = [crops.setdefault(box, f"page-{page:04d}-{len(crops) + 1}.png") for box in valid]
-            parts.append("\n".join(f"![](images/{name})" for name in names))
+            names = [crops.setdefault(box, crop_name(page, len(crops) + 1)) for box in valid]
+            parts.append("\n".join(f"![]({IMAGES}/{name})" for name in names))
     text = "".join(parts).replace("\\coloneqq", ":=").replace("\\eqqcolon", "=:")
     if tables == "markdown":
         text = _rewrite_tables(text)

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FinishReason = Literal["eos", "length", "loop"]
-CROP_NAME = r"page-\d{4,12}-\d{1,9}\.png"  # of the files that markdown.py names: page, and number on the page
-# Of a document's place in the output folder: its own from an earlier run, or something else's
-Occupancy = Literal["free", "own", "other"]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from test_html_report import HTML, seen, tokens
 from test_outputs import begin, page
 
-from rtprune_cli.htmlreport import Shown, page_view, render
 from rtprune_cli.outputs import FolderOutput
+from rtprune_cli.outputs.htmlreport import Shown, page_view, render
 from rtprune_cli.records import Document, Markdown, PageResult
 from rtprune_cli.report import Totals
 

@@ -23,10 +23,11 @@ from test_outputs import PAPER, begin, cut_short, finish, page, write
 
 import rtprune_cli.outputs.html as html
 from rtprune_cli.errors import OutputError, UsageError
-from rtprune_cli.htmlreport import Shown, page_view, render
-from rtprune_cli.htmlreport.text import to_html
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput
+from rtprune_cli.outputs.htmlreport import Shown, page_view, render
+from rtprune_cli.outputs.htmlreport.text import to_html
+from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.records import Box, Document, PageResult
 from rtprune_cli.report import Totals
 from rtprune_cli.views.grid import NEWLINE, TokenGrid
@@ -276,3 +277,22 @@ def test_the_command_says_where_the_report_is(rtprune: Any, make_pdf: Any, tmp_p
     place = tmp_path / "out" / "report.html"
     result = rtprune("ocr", make_pdf("Hello"), "-o", place.parent, "--model", "tiny", "--html")
     assert result.exit_code == 0 and f"the report is {place}" in result.stderr and place.is_file()
+
+
+# --- Names in its way
+
+
+def test_a_document_of_the_reports_name_is_read_and_found_again(rtprune: Any, make_pdf: Any, tmp_path: Path) -> None:
+    paths = [make_pdf("one", name="report.html.pdf"), make_pdf("two", name="other.pdf")]
+    command = ["ocr", *paths, "-o", tmp_path / "out", "--html", "--model", "tiny", "--device", "cpu"]
+    assert rtprune(*command).exit_code == 0
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert (tmp_path / "out" / "report.html_2" / "report.html_2.md").is_file()
+    assert "2 documents done before" in rtprune(*command).stderr
+
+
+def test_a_folder_in_the_reports_place_is_told_before_pages_are_read(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OutputError, match="A folder stands where a file is needed"), FolderOutput(tmp_path, HTML):
+        pytest.fail("the folder was taken")
+    assert FolderLock(tmp_path / ".rtprune", wait=False).acquire(tmp_path) is None  # and is free again

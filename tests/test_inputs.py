@@ -30,20 +30,19 @@ from rtprune_cli.errors import (
     UsageError,
 )
 from rtprune_cli.inputs import (
-    Found,
     check_pages,
     content_hash,
-    find_documents,
     find_files,
-    name_documents,
     parse_pages,
     read_pages,
     select_pages,
 )
-from rtprune_cli.inputs import documents as documents_module
 from rtprune_cli.inputs import pdf as pdf_pages
 from rtprune_cli.options import InputOptions
-from rtprune_cli.records import Document, Occupancy, PageFault, PageImage
+from rtprune_cli.outputs import find_documents, name_documents, naming
+from rtprune_cli.outputs.layout import is_written
+from rtprune_cli.outputs.naming import Occupancy
+from rtprune_cli.records import Document, PageFault, PageImage
 
 
 def make_pdf(path: Path, pages: int = 1, **save: Any) -> Path:
@@ -89,9 +88,9 @@ def folders(documents: list[Document]) -> list[str]:
     return [str(found.folder) for found in documents]
 
 
-def wanting(*places: str) -> list[Found]:
+def wanting(*places: str) -> list[Document]:
     """A file for each place in the output folder."""
-    return [Found(Path(f"/{number}.pdf"), f"{number}.pdf", PurePosixPath(p)) for number, p in enumerate(places)]
+    return [Document(Path(f"/{number}.pdf"), f"{number}.pdf", PurePosixPath(p)) for number, p in enumerate(places)]
 
 
 def fails(kind: type[RtpruneError], path: Path, **options: Any) -> RtpruneError:
@@ -192,12 +191,30 @@ def test_crops_beside_the_inputs_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "a" / "images").mkdir(parents=True)
     for name in ("a.pdf", "a/images/page-0001-1.png", "a/images/mine.png"):
         (tmp_path / name).touch()
-    found = find_files([str(tmp_path)], recursive=True, exclude=[tmp_path])
+    found = find_documents([str(tmp_path)], recursive=True, exclude=[tmp_path])
     assert [item.name for item in found] == [str(tmp_path / "a.pdf"), str(tmp_path / "a/images/mine.png")]
 
 
-def test_state_of_the_tool_is_no_place_for_a_document() -> None:
-    assert folders(name_documents(wanting(".rtprune", ".RTprune/x"))) == [".rtprune_2", ".RTprune_2/x"]
+def test_pictures_for_the_reports_are_not_read_and_scans_of_such_names_are(tmp_path: Path) -> None:
+    written = ["a/report/page-0001.jpg", "a/report/page-0001.thumb.jpg", "a/page-0002.kept.png"]
+    scans = ["b/report/page-0001.jpg", "b/page-0002.kept.png"]
+    for name in [*written, *scans, "a/report/page-0001.json", "a/page-0002.json"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [name for name in written + scans if is_written(str(tmp_path / name))] == written
+
+
+@pytest.mark.parametrize("name", [".rtprune", "report.jsonl", "report.html"])
+def test_what_the_run_writes_is_no_place_for_a_document(name: str) -> None:
+    named = name_documents(wanting(name, f"{name.upper()}/x"))
+    assert folders(named) == [f"{name}_2", f"{name.upper()}_2/x"]
+
+
+@pytest.mark.parametrize("name", ["images/page-0001-1.png", "report/page-0001.jpg", "report/page-0001.json"])
+def test_folders_that_are_crops_or_views_of_a_document_are_numbered(name: str) -> None:
+    assert folders(name_documents(wanting("a", f"a/{name}"))) == ["a", f"a/{name}_2"]
+    assert folders(name_documents(wanting(f"a/{name}", "a"))) == [f"a/{name}", "a_2"]
+    assert folders(name_documents(wanting("a", f"a/{name}/x", f"b/{name}"))) == ["a", f"a/{name}_2/x", f"b/{name}"]
 
 
 def test_folders_that_are_files_of_a_document_are_numbered() -> None:
@@ -227,8 +244,8 @@ def test_documents_find_their_places_again_in_another_order_without_a_warning(ca
 
 def test_numbers_given_away_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
-    original = documents_module._Namer._free
-    monkeypatch.setattr(documents_module._Namer, "_free", lambda self, key: tried.append(key) or original(self, key))
+    original = naming._Namer._free
+    monkeypatch.setattr(naming._Namer, "_free", lambda self, key: tried.append(key) or original(self, key))
     assert folders(name_documents(wanting(*["0001"] * 500)))[-1] == "0001_500"
     assert len(tried) < 3 * 500
 
@@ -241,8 +258,8 @@ def test_files_are_found_as_they_were_given_before_they_are_named(
         (tmp_path / name).write_bytes(b"x")
     found = find_files(["a.pdf", "a.png"], recursive=False)
     assert found == [
-        Found(Path("a.pdf"), "a.pdf", PurePosixPath("a")),
-        Found(Path("a.png"), "a.png", PurePosixPath("a")),
+        Document(Path("a.pdf"), "a.pdf", PurePosixPath("a")),
+        Document(Path("a.png"), "a.png", PurePosixPath("a")),
     ]
     assert not caplog.text
     assert [(named.path, str(named.folder)) for named in name_documents(found)] == [
@@ -276,7 +293,7 @@ def test_name_that_is_not_utf8_can_be_shown_and_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["...pdf", "..", "a/../b.pdf", "/etc/x.pdf", "..\\x.pdf"])
 def test_folder_never_climbs(tmp_path: Path, name: str) -> None:
-    (claimed,) = name_documents([Found(Path(name), name, PurePosixPath(name).with_suffix(""))])
+    (claimed,) = name_documents([Document(Path(name), name, PurePosixPath(name).with_suffix(""))])
     assert ".." not in claimed.folder.parts
     assert not claimed.folder.is_absolute()
     assert "\\" not in str(claimed.folder)

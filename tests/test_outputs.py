@@ -520,7 +520,7 @@ def test_rows_of_a_killed_run_reach_the_report_with_the_next_one(tmp_path: Path)
     killed = FolderOutput(tmp_path, OPTIONS)
     killed.__enter__()
     finish(killed, page(1))
-    with open(killed._rows_path, "ab") as file:
+    with open(killed._layout.rows, "ab") as file:
         file.write(b'{"folder": "torn')
     killed._lock.release()
     other = Document(Path("b.pdf"), "b.pdf", PurePosixPath("b"))

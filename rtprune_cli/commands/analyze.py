@@ -85,13 +85,14 @@ def _share(text: str) -> float | None:
 def _analyze(
     inputs: list[str], folder: Path, facts: dict[str, Any], settings: OcrOptions, log_options: LogOptions
 ) -> ExitCode:
-    from rtprune_cli.inputs import check_pages, find_files, name_documents
+    from rtprune_cli.inputs import check_pages
+    from rtprune_cli.outputs import find_documents
 
     # What can be wrong with the command is found before the model, which takes longest, is loaded.
     if find_spec("matplotlib") is None:
         raise EnvironmentFault("the analysis needs matplotlib", "Install the extra: pip install 'rtprune[bench]'")
     check_pages(settings.input.pages)
-    documents = name_documents(find_files(inputs, recursive=settings.input.recursive, exclude=[folder]))
+    documents = find_documents(inputs, recursive=settings.input.recursive, exclude=[folder])
 
     from rtprune_cli.analysis.report import print_summary
     from rtprune_cli.analysis.run import RESULT, Analysis, AnalysisPlan, group_names

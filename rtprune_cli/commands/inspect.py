@@ -56,8 +56,9 @@ def inspect_command(
 
 
 def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions) -> ExitCode:
-    from rtprune_cli.inputs import check_pages, find_documents
+    from rtprune_cli.inputs import check_pages
     from rtprune_cli.model import locate
+    from rtprune_cli.outputs import find_documents
     from rtprune_cli.storage import make_folder
 
     if str(folder) == "-":

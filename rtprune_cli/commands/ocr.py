@@ -72,14 +72,22 @@ def _ocr(
     log_options: LogOptions,
     dry_run: bool,
 ) -> ExitCode:
-    from rtprune_cli.inputs import check_pages, content_hash, find_files, name_documents
-    from rtprune_cli.outputs import HTML, STDOUT, open_output
+    from rtprune_cli.inputs import check_pages, content_hash, find_files
+    from rtprune_cli.outputs import STDOUT, name_documents, open_output
+    from rtprune_cli.outputs.layout import Layout, is_written
 
     # What can be wrong with the command is found before the model, which takes longest, is loaded.
     check_pages(options.input.pages)
     # The output folder may lie in an input folder: its crops are no input of the next run.
     written = [] if options.output.output == STDOUT else [Path(options.output.output)]
-    found = find_files(paths, recursive=options.input.recursive, files_from=files_from, null=null, exclude=written)
+    found = find_files(
+        paths,
+        recursive=options.input.recursive,
+        files_from=files_from,
+        null=null,
+        exclude=written,
+        is_written=is_written,
+    )
     output = open_output(options.output, wait=options.run.wait)
 
     def documents() -> list[Document]:
@@ -91,7 +99,7 @@ def _ocr(
     with stoppable(), output:
         code = _run(documents(), options, output, log_options)
     if options.output.html:
-        log.log(NOTICE, "the report is %s", Path(options.output.output, HTML))
+        log.log(NOTICE, "the report is %s", Layout(Path(options.output.output)).html)
     return code
 
 

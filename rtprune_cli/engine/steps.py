@@ -27,10 +27,10 @@ from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.timing import Span, Stopwatch
 from rtprune_cli.errors import LoopError, RtpruneError
 from rtprune_cli.failures import PageFailure, page_name
-from rtprune_cli.htmlreport import page_view
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import Mode, PruneOptions, ResolvedOptions
+from rtprune_cli.outputs.htmlreport import page_view
 from rtprune_cli.pruning import PendingPrune, Pruner, untouched
 from rtprune_cli.records import (
     Decoded,

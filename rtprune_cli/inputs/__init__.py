@@ -1,17 +1,14 @@
 """Owns the way in: paths and list files to documents, documents to upright RGB pages, one at a time."""
 
 from rtprune_cli.inputs.content import content_hash
-from rtprune_cli.inputs.documents import Found, find_documents, find_files, name_documents
+from rtprune_cli.inputs.documents import find_files
 from rtprune_cli.inputs.pages import read_pages, select_pages
 from rtprune_cli.inputs.ranges import check_pages, parse_pages
 
 __all__ = [
-    "Found",
     "check_pages",
     "content_hash",
-    "find_documents",
     "find_files",
-    "name_documents",
     "parse_pages",
     "read_pages",
     "select_pages",

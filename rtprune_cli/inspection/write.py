@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtprune_cli.inspection.overlays import draw_density, draw_kept, draw_norms, draw_transport
+from rtprune_cli.outputs.layout import numbers_name, picture_name
 from rtprune_cli.storage import atomic_write, make_folder, remove, to_json
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def write_page(folder: Path, page: PageImage, found: Inspection, run: dict[str, 
     if found.grid is not None:
         pictures["kept-tiles"] = draw_kept(page.image, found, "tile")
     else:
-        remove(folder / f"page-{page.page:04}.kept-tiles.png")  # an earlier run in mode gundam had one
-    remove(folder / f"page-{page.page:04}.json")
+        remove(folder / picture_name(page.page, "kept-tiles"))  # an earlier run in mode gundam had one
+    remove(folder / numbers_name(page.page))
     for name, picture in pictures.items():
-        atomic_write(folder / f"page-{page.page:04}.{name}.png", _png(picture))
+        atomic_write(folder / picture_name(page.page, name), _png(picture))
     record = {
         "schema_version": SCHEMA_VERSION,
         "document": page.document.name,
@@ -49,7 +50,7 @@ def write_page(folder: Path, page: PageImage, found: Inspection, run: dict[str, 
         **found.record(),
         **run,
     }
-    atomic_write(folder / f"page-{page.page:04}.json", to_json(record))
+    atomic_write(folder / numbers_name(page.page), to_json(record))
 
 
 def _png(picture: Image) -> bytes:

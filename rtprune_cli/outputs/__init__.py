@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs.folder import FolderOutput
-from rtprune_cli.outputs.html import HTML
+from rtprune_cli.outputs.naming import find_documents, name_documents
 from rtprune_cli.outputs.stream import STDOUT, StreamOutput
 
-__all__ = ["HTML", "STDOUT", "FolderOutput", "Output", "StreamOutput", "open_output"]
+__all__ = ["STDOUT", "FolderOutput", "Output", "StreamOutput", "find_documents", "name_documents", "open_output"]
 
 Output = FolderOutput | StreamOutput
 

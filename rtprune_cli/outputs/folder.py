@@ -1,37 +1,30 @@
-"""The output folder: its layout, what earlier runs left in it, and how documents get there page by page.
-
-OUTPUT/report.jsonl          one record a page, of every document in the folder
-OUTPUT/report.html           the same to look at, with --html
-OUTPUT/NAME/NAME.md, NAME.report.json, NAME.raw.txt, images/, report/ (pages for report.html)
-OUTPUT/.rtprune/             the tool's own: a journal a document, the lock, temporary files
-"""
+"""The output folder: what earlier runs left in it, and how documents get there page by page. Its names: layout.py."""
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Any
 
-from rtprune_cli import journal
 from rtprune_cli.errors import OutputError, RtpruneError
-from rtprune_cli.journal import Entry, Header, Journal
 from rtprune_cli.options import OutputOptions
-from rtprune_cli.outputs.html import VIEWS, ReportFile, remove_other_views, save_view
+from rtprune_cli.outputs import journal
+from rtprune_cli.outputs.html import ReportFile, remove_other_views, save_view
+from rtprune_cli.outputs.journal import Entry, Header, Journal
+from rtprune_cli.outputs.layout import DocumentFiles, Layout, crop_page
 from rtprune_cli.outputs.lock import FolderLock
+from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import join, page_text, without_crops
-from rtprune_cli.records import CROP_NAME, Document, Earlier, Occupancy, PageResult
+from rtprune_cli.records import Document, Earlier, PageResult
 from rtprune_cli.report import SCHEMA_VERSION, Record, summarise
 from rtprune_cli.storage import atomic_write, make_folder, output_error, read_start, remove, temporary_path, to_json
 
-REPORT = "report.jsonl"
-STATE = ".rtprune"
 LOST = "<!-- document failed"
 
 
@@ -46,11 +39,12 @@ class FolderOutput:
     def __init__(self, root: Path, options: OutputOptions, *, wait: bool = False) -> None:
         self.root = root
         self._options = options
+        self._layout = Layout(root, options.md_only)
         self._journals: dict[PurePosixPath, Journal] = {}
         self._lost: dict[PurePosixPath, Record] = {}  # documents that failed as a whole
         self._rows: IO[bytes] | None = None
         self._written: set[str] = set()  # folders of the documents in the rows
-        self._lock = FolderLock(self._state, wait=wait)
+        self._lock = FolderLock(self._layout.state, wait=wait)
 
     # --- Taking and leaving the folder
 
@@ -59,13 +53,16 @@ class FolderOutput:
         Raises:
             OutputError: the folder cannot be created or written, or another run has it.
         """
-        make_folder(self._state)
+        make_folder(self._layout.state)
         self._lock.acquire(self.root)
         try:
+            for path in [self._layout.report, *([self._layout.html] if self._options.html else [])]:
+                if path.is_dir():  # found before pages are read for it
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self._recover_rows()
-            shutil.rmtree(self._scratch, ignore_errors=True)  # what a killed run left
-            self._scratch.mkdir()
-            self._rows = open(self._rows_path, "wb")
+            shutil.rmtree(self._layout.scratch, ignore_errors=True)  # what a killed run left
+            self._layout.scratch.mkdir()
+            self._rows = open(self._layout.rows, "wb")
         except OSError as error:
             self._lock.release()
             raise output_error(self.root, error) from None
@@ -74,11 +71,11 @@ class FolderOutput:
     def _recover_rows(self) -> None:
         """Bring the rows of a run that was killed to the report."""
         try:
-            lines = self._rows_path.read_bytes().splitlines(keepends=True)
+            lines = self._layout.rows.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return
         whole = {line: folder for line in lines if (folder := _folder_of(line))}
-        self._rows_path.write_bytes(b"".join(whole))
+        self._layout.rows.write_bytes(b"".join(whole))
         self._written = set(whole.values())
         self._write_report()
         self._written = set()
@@ -95,12 +92,12 @@ class FolderOutput:
             self._write_report()
             try:
                 if self._options.html:  # when all else is safe
-                    ReportFile(self.root, REPORT, self._journal_of).write(self._scratch)
+                    ReportFile(self._layout).write()
             finally:
-                shutil.rmtree(self._scratch, ignore_errors=True)  # else the rows wait for the next run
+                shutil.rmtree(self._layout.scratch, ignore_errors=True)  # else the rows wait for the next run
         except OSError as problem:
             if kind is None:  # else the exception under way is the one to report
-                raise output_error(self.root / REPORT, problem) from None
+                raise output_error(self._layout.report, problem) from None
         except OutputError:
             if kind is None:
                 raise
@@ -120,23 +117,23 @@ class FolderOutput:
         """Records of the documents that were not in this run, as they were, then those of this run in its order."""
         if not self._written:
             return
-        temporary = temporary_path(self.root / REPORT, self._scratch)
+        temporary = temporary_path(self._layout.report, self._layout.scratch)
         try:
             with open(temporary, "xb") as report:
                 for line in self._other_rows():
                     report.write(line)
-                with open(self._rows_path, "rb") as rows:
+                with open(self._layout.rows, "rb") as rows:
                     shutil.copyfileobj(rows, report)
                 report.flush()
                 os.fsync(report.fileno())
-            os.replace(temporary, self.root / REPORT)
+            os.replace(temporary, self._layout.report)
         except BaseException:
             remove(temporary)
             raise
 
     def _other_rows(self) -> Iterator[bytes]:
         try:
-            old = open(self.root / REPORT, "rb")  # noqa: SIM115
+            old = open(self._layout.report, "rb")  # noqa: SIM115
         except FileNotFoundError:
             return
         with old:
@@ -155,9 +152,9 @@ class FolderOutput:
         ``content``, a SHA-256, is the recorded one.
         """
         path = _absolute(document)
-        header = journal.owner(self._journal_path(document))
+        header = journal.owner(self._files(document).journal)
         if header is None:
-            if not any(file.exists() for file in self._own_files(document).values()):
+            if not self._files(document).any_exists():
                 return "free"
             return "own" if path is not None and self._reported_path(document) == path else "other"
         if path is not None and header.path == path:
@@ -171,28 +168,28 @@ class FolderOutput:
     def _reported_path(self, document: Document) -> str | None:
         """Whose text lies there according to its report, where the journal was deleted."""
         try:
-            report = json.loads(self._own_files(document)[".report.json"].read_bytes())
+            report = json.loads(self._files(document).records.read_bytes())
             return str(report["document"]["path"])
         except (OSError, ValueError, LookupError, TypeError):
             return None
 
     def earlier(self, document: Document, fingerprint: str) -> Earlier:
         """What is left of an earlier run under the same content, settings, model and version. Nothing is written."""
-        past = journal.read(self._journal_path(document))
+        past = journal.read(self._files(document).journal)
         if past is None or past.header.fingerprint != fingerprint:
             return Earlier()
-        images = self._images(document)
+        images = self._files(document).images
         there = frozenset(page for page, crops in past.crops.items() if all((images / name).exists() for name in crops))
         if not past.finished:
             return Earlier(pages=there)
-        wanted = {".md": True, ".report.json": not self._options.md_only, ".raw.txt": self._options.raw}
-        files = self._own_files(document)
-        whole = len(there) == len(past.records) and all(files[name].exists() for name, on in wanted.items() if on)
+        files = self._files(document)
+        wanted = {files.markdown: True, files.records: not self._options.md_only, files.raw: self._options.raw}
+        whole = len(there) == len(past.records) and all(path.exists() for path, on in wanted.items() if on)
         return Earlier(True, there, tuple(past.records)) if whole else Earlier()
 
     def place(self, document: Document) -> str:
         """Where the document's markdown goes."""
-        return str(self._markdown(document))
+        return str(self._files(document).markdown)
 
     # --- A document
 
@@ -203,7 +200,9 @@ class FolderOutput:
             OutputError: it cannot be written.
         """
         header = Header(_absolute(document), content, fingerprint)
-        self._journals[document.folder] = Journal(self._journal_path(document), header, keep or None, self._scratch)
+        self._journals[document.folder] = Journal(
+            self._files(document).journal, header, keep or None, self._layout.scratch
+        )
 
     def add(self, result: PageResult) -> None:
         """Save the crops and the view of a page, then its text and record: from then on it is done.
@@ -220,7 +219,7 @@ class FolderOutput:
         else:
             raw = result.raw if self._options.raw else None
             entry = Entry(result.record, result.markdown.text, raw, tuple(self._save_crops(result)))
-            save_view(self._views(document), result.record["page"], result.view, self._scratch)
+            save_view(self._files(document).views, result.record["page"], result.view, self._layout.scratch)
         self._journals[document.folder].append(entry)
 
     def finish(self, document: Document, pages: Sequence[int], settings: Mapping[str, Any]) -> None:
@@ -248,10 +247,10 @@ class FolderOutput:
 
     def _finish_lost(self, document: Document, record: Record, settings: Mapping[str, Any]) -> None:
         """A document that could not be opened: a comment takes its place, unless there is text of an earlier run."""
-        markdown = self._markdown(document)
+        markdown = self._files(document).markdown
         if not markdown.exists() or read_start(markdown).startswith(LOST):
             self._write_document(document, [Entry(record, "", "")], settings)
-            if journal.owner(self._journal_path(document)) is None:  # whose comment it is
+            if journal.owner(self._files(document).journal) is None:  # whose comment it is
                 self.start(document, "", "", frozenset())
                 self._journals.pop(document.folder).close()
         self._append_rows([record])
@@ -262,26 +261,28 @@ class FolderOutput:
         Raises:
             OutputError: something cannot be written.
         """
-        path, place = _absolute(document), self._journal_path(document)
+        path, place = _absolute(document), self._files(document).journal
         header = journal.owner(place)
         if header is not None and path is not None and header.path != path:  # it was moved since
-            journal.rename_owner(place, path, self._scratch)
+            journal.rename_owner(place, path, self._layout.scratch)
         self._append_rows(records)
 
     def _write_document(self, document: Document, entries: Sequence[Entry], settings: Mapping[str, Any]) -> None:
-        markdown = self._markdown(document)
+        markdown = self._files(document).markdown
         make_folder(markdown.parent)
-        atomic_write(markdown, join([page_text(entry.record, entry.text) for entry in entries]), self._scratch)
+        atomic_write(markdown, join([page_text(entry.record, entry.text) for entry in entries]), self._layout.scratch)
         if self._options.md_only:
             return
-        raw = self._own_files(document)[".raw.txt"]
+        raw = self._files(document).raw
         if self._options.raw:
-            atomic_write(raw, join([page_text(entry.record, entry.raw or "") for entry in entries]), self._scratch)
+            atomic_write(
+                raw, join([page_text(entry.record, entry.raw or "") for entry in entries]), self._layout.scratch
+            )
         else:
             remove(raw)  # of an earlier run, and no longer the source of this markdown
         self._remove_other_crops(document, {name for entry in entries for name in entry.crops})
         records = [entry.record for entry in entries]
-        remove_other_views(self._views(document), {record["page"] for record in records})
+        remove_other_views(self._files(document).views, {record["page"] for record in records})
         about = {
             "name": document.name,
             "path": _absolute(document),
@@ -294,7 +295,7 @@ class FolderOutput:
             "summary": summarise(records),
             "settings": settings,
         }
-        atomic_write(self._own_files(document)[".report.json"], to_json(report, indent=2), self._scratch)
+        atomic_write(self._files(document).records, to_json(report, indent=2), self._layout.scratch)
 
     def _append_rows(self, records: Sequence[Record]) -> None:
         if self._rows is None:
@@ -305,55 +306,13 @@ class FolderOutput:
             self._rows.write(b"".join(map(to_json, records)))
             self._rows.flush()
         except OSError as error:
-            raise output_error(self.root / REPORT, error) from None
+            raise output_error(self._layout.report, error) from None
         self._written.update(record["folder"] for record in records)
 
     # --- Places
 
-    @property
-    def _state(self) -> Path:
-        return self.root / STATE
-
-    @property
-    def _scratch(self) -> Path:
-        return self._state / "tmp"
-
-    @property
-    def _rows_path(self) -> Path:
-        """The records of this run's documents until it ends."""
-        return self._scratch / "rows.jsonl"
-
-    def _journal_path(self, document: Document) -> Path:
-        """Named after the markdown file, so that whoever owns that, with --md-only or without, is found; as a hash, so
-        that no name is too long or in the way of another."""
-        return self._journal_of(str(self._markdown(document).relative_to(self.root)))
-
-    def _journal_of(self, name: str) -> Path:
-        """The journal of the document whose markdown has this path in the output folder."""
-        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:40]
-        return self._state / "journal" / digest[:2] / f"{digest}.jsonl"
-
-    def _markdown(self, document: Document) -> Path:
-        folder = self._inside(document)
-        name = f"{document.stem}.md"
-        return self.root / (folder.with_name(name) if self._options.md_only else folder / name)
-
-    def _images(self, document: Document) -> Path:
-        return self._markdown(document).with_name("images")
-
-    def _views(self, document: Document) -> Path:
-        return self._markdown(document).with_name(VIEWS)
-
-    def _own_files(self, document: Document) -> dict[str, Path]:
-        """What a document can have beside its crops, by ending."""
-        markdown = self._markdown(document)
-        endings = (".md",) if self._options.md_only else (".md", ".report.json", ".raw.txt")
-        return {ending: markdown.with_name(document.stem + ending) for ending in endings}
-
-    def _inside(self, document: Document) -> PurePosixPath:
-        if document.folder.is_absolute() or ".." in document.folder.parts or not document.folder.parts:
-            raise OutputError(f"{str(document.folder)!r} is not a place inside the output folder", "Report this bug")
-        return document.folder
+    def _files(self, document: Document) -> DocumentFiles:
+        return self._layout.of(document.folder)
 
     # --- Crops
 
@@ -362,7 +321,7 @@ class FolderOutput:
             return []
         from PIL import Image
 
-        folder = self._images(result.document)
+        folder = self._files(result.document).images
         make_folder(folder)
         names = []
         for name, box in result.markdown.crops.items():
@@ -372,15 +331,15 @@ class FolderOutput:
             buffer = io.BytesIO()
             crop.save(buffer, "PNG")
             names.append(PurePosixPath(name).name)
-            atomic_write(folder / names[-1], buffer.getvalue(), self._scratch)
+            atomic_write(folder / names[-1], buffer.getvalue(), self._layout.scratch)
         return names
 
     def _remove_other_crops(self, document: Document, names: set[str]) -> None:
         """Crops of an earlier run that this one did not make; files with other names are not ours."""
-        folder = self._images(document)
+        folder = self._files(document).images
         if folder.is_dir():
             for path in folder.iterdir():
-                if re.fullmatch(CROP_NAME, path.name) and path.name not in names:
+                if crop_page(path.name) is not None and path.name not in names:
                     remove(path)
 
 

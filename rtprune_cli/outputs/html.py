@@ -1,25 +1,23 @@
-"""report.html in the output folder, and the files in it that it shows: OUTPUT/NAME/report/page-0001.jpg and others."""
+"""report.html in the output folder, and the files that it shows of pages."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rtprune_cli import journal
-from rtprune_cli.htmlreport import TOKENS_VERSION, Shown, render
+from rtprune_cli.outputs import journal
+from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, Shown, render
+from rtprune_cli.outputs.layout import VIEWS, DocumentFiles, Layout, view_names, view_page
 from rtprune_cli.records import PageView
 from rtprune_cli.report import FIELDS, Record, Totals
 from rtprune_cli.storage import atomic_write, make_folder, output_error, remove, temporary_path
 
-HTML = "report.html"
-VIEWS = "report"
-_VIEW_NAME = re.compile(r"page-(\d{4,12})(?:\.thumb\.jpg|\.jpg|\.json)")
 _MARKER = re.compile(r"<!-- (?:page (\d{1,12})|document)( failed: .*)? -->\n")
 
 
@@ -33,11 +31,11 @@ def save_view(folder: Path, page: int, view: PageView | None, scratch: Path) -> 
         OutputError: a file cannot be written.
     """
     if view is None:
-        for name in _names(page):
+        for name in view_names(page):
             remove(folder / name)
         return
     make_folder(folder)
-    for name, data in zip(_names(page), (view.picture, view.thumbnail, view.tokens), strict=True):
+    for name, data in zip(view_names(page), (view.picture, view.thumbnail, view.tokens), strict=True):
         atomic_write(folder / name, data, scratch)
 
 
@@ -45,42 +43,35 @@ def remove_other_views(folder: Path, pages: Collection[int | None]) -> None:
     """Remove the files of pages that are not among ``pages``; files with other names are not ours."""
     if folder.is_dir():
         for path in folder.iterdir():
-            own = _VIEW_NAME.fullmatch(path.name)
-            if own and int(own[1]) not in pages:
+            page = view_page(path.name)
+            if page is not None and page not in pages:
                 remove(path)
         with suppress(OSError):  # not empty
             folder.rmdir()
-
-
-def _names(page: int) -> tuple[str, str, str]:
-    return f"page-{page:04d}.jpg", f"page-{page:04d}.thumb.jpg", f"page-{page:04d}.json"
 
 
 # --- The report
 
 
 class ReportFile:
-    """OUTPUT/report.html, made of the records ``root / report`` and of what lies beside them.
+    """OUTPUT/report.html, made of the records of OUTPUT/report.jsonl and of what lies beside them.
 
-    ``journal_of`` gives the journal of the document whose markdown has a path in the folder. Records are read twice,
-    and no more than the texts of one document are held at a time.
+    Records are read twice, and no more than the texts of one document are held at a time.
     """
 
-    def __init__(self, root: Path, report: str, journal_of: Callable[[str], Path]) -> None:
-        self._root = root
-        self._records = root / report
-        self._journal_of = journal_of
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
 
-    def write(self, scratch: Path) -> None:
+    def write(self) -> None:
         """Write the report anew; without records there is nothing to show, and nothing is written.
 
         Raises:
             OutputError: it cannot be written; the old one stays.
         """
-        if not self._records.exists():
+        if not self._layout.report.exists():
             return
-        place = self._root / HTML
-        temporary = temporary_path(place, scratch)
+        place = self._layout.html
+        temporary = temporary_path(place, self._layout.scratch)
         try:
             totals, settings = self._sums()
             with open(temporary, "xb") as file:
@@ -96,7 +87,7 @@ class ReportFile:
             raise
 
     def _rows(self) -> Iterator[Record]:
-        with open(self._records, "rb") as file:
+        with open(self._layout.report, "rb") as file:
             yield from filter(None, map(_record, file))
 
     def _sums(self) -> tuple[Record, Record | None]:
@@ -107,33 +98,33 @@ class ReportFile:
             folders[record["folder"]] = None
         for folder in reversed(folders):
             with suppress(OSError, ValueError, LookupError, TypeError):
-                place = self._root / folder
-                settings = json.loads((place / f"{place.name}.report.json").read_bytes())["settings"]
+                records = self._layout.of(PurePosixPath(folder)).records
+                settings = json.loads(records.read_bytes())["settings"]
                 if isinstance(settings, dict) and settings:
                     return totals.summary(), settings
         return totals.summary(), None
 
     def _pages(self) -> Iterator[Shown]:
         for folder, records in groupby(self._rows(), key=lambda record: str(record["folder"])):
-            place = self._root / folder
-            texts = self._texts(folder, place)
+            files = self._layout.of(PurePosixPath(folder))
+            texts = _texts(files)
             for record in records:
                 page = record["page"]
-                tokens = None if page is None else _tokens(place / VIEWS / _names(page)[2])
-                picture, thumbnail, _ = (f"{folder}/{VIEWS}/{name}" for name in _names(page or 0))
+                tokens = None if page is None else _tokens(files.views / view_names(page)[2])
+                picture, thumbnail, _ = (f"{folder}/{VIEWS}/{name}" for name in view_names(page or 0))
                 yield Shown(record, texts.get(page), tokens, (picture, thumbnail) if tokens else None)
 
-    def _texts(self, folder: str, place: Path) -> dict[int, str]:
-        """Page -> markdown: from the journal of a document that is not finished, else from its markdown file."""
-        name = f"{place.name}.md"
-        entries = journal.kept(self._journal_of(str(PurePosixPath(folder) / name)))
-        if entries is not None:
-            return {entry.record["page"]: entry.text for entry in entries}
-        try:
-            parts = _MARKER.split((place / name).read_text("utf-8", "replace"))
-        except OSError:
-            return {}
-        return {int(parts[at]): parts[at + 2].strip() for at in range(1, len(parts), 3) if not parts[at + 1]}
+
+def _texts(files: DocumentFiles) -> dict[int, str]:
+    """Page -> markdown: from the journal of a document that is not finished, else from its markdown file."""
+    entries = journal.kept(files.journal)
+    if entries is not None:
+        return {entry.record["page"]: entry.text for entry in entries}
+    try:
+        parts = _MARKER.split(files.markdown.read_text("utf-8", "replace"))
+    except OSError:
+        return {}
+    return {int(parts[at]): parts[at + 2].strip() for at in range(1, len(parts), 3) if not parts[at + 1]}
 
 
 def _record(line: bytes) -> Record | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from rtprune_cli.records import CROP_NAME, PageResult
+from rtprune_cli.outputs.layout import CROP_NAME, IMAGES
+from rtprune_cli.records import PageResult
 
 MAX_ERROR_TEXT = 200
-_CROP_LINK = re.compile(rf"!\[\]\(images/({CROP_NAME})\)")
+_CROP_LINK = re.compile(rf"!\[\]\({IMAGES}/({CROP_NAME})\)")
 
 
 def page_text(record: Mapping[str, object], text: str) -> str:

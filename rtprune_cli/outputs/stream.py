@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
+from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import join, page_text, without_crops
-from rtprune_cli.records import Document, Earlier, Occupancy, PageResult
+from rtprune_cli.records import Document, Earlier, PageResult
 from rtprune_cli.report import Record
 from rtprune_cli.storage import output_error
 

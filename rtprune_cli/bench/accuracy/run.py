@@ -30,6 +30,7 @@ from rtprune_cli.inputs import read_pages
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import InputOptions, LogOptions, OcrOptions
+from rtprune_cli.outputs.layout import STATE
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.pipeline import run_settings
 from rtprune_cli.records import Document, PageImage
@@ -39,7 +40,6 @@ from rtprune_cli.storage import atomic_write, make_folder, to_json
 log = logging.getLogger("rtprune")
 
 RESULTS, SUMMARY, REPORT = "results.jsonl", "summary.json", "report.html"
-STATE = ".rtprune"  # for the lock
 
 Summary = dict[str, Any]
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from rtprune_cli.records import CROP_NAME
+from rtprune_cli.outputs.layout import CROP_NAME, IMAGES
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -24,7 +24,7 @@ _ALLOWED = _WRITTEN | {
 }  # fmt: skip
 _ATTRIBUTES = {"td": {"rowspan", "colspan"}, "th": {"rowspan", "colspan"}, "img": {"src"}, "ol": {"start"}}
 _TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]{0,15})(?:\s[^<>]{0,400})?/?>")
-_CROP = re.compile(rf"images/({CROP_NAME})")
+_CROP = re.compile(rf"{IMAGES}/({CROP_NAME})")
 # Nothing of a page is a link or its definition; headings by underline and code by indent are formulas and columns.
 _OFF = ["link", "autolink", "reference", "lheading", "code"]
 _MATHS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
@@ -50,7 +50,7 @@ def _attribute_filter(folder: str) -> Callable[[str, str, str], str | None]:
     def check(tag: str, name: str, value: str) -> str | None:
         if tag == "img":
             crop = _CROP.fullmatch(value)
-            return f"{place}/images/{crop[1]}" if crop else None
+            return f"{place}/{IMAGES}/{crop[1]}" if crop else None
         return value if re.fullmatch(r"\d{1,3}", value, re.ASCII) else None  # spans of millions stall browsers
 
     return check

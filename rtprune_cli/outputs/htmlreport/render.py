@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from rtprune_cli.htmlreport.text import to_html
+from rtprune_cli.outputs.htmlreport.text import to_html
 from rtprune_cli.report import FIELDS
 from rtprune_cli.webpage import Templates, policy_hash
 
