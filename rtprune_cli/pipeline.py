@@ -16,7 +16,6 @@ import torch
 
 from rtprune_cli import __version__
 from rtprune_cli.engine import PageReader
-from rtprune_cli.engine.steps import failed
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.failures import tell
 from rtprune_cli.inputs import content_hash, select_pages
@@ -24,7 +23,7 @@ from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions, affecting
 from rtprune_cli.outputs import Output
 from rtprune_cli.prepare import DocumentFault, Job, Preparer, available_cores, worker_count
-from rtprune_cli.records import Document, Earlier, PageFault, PageResult, PreparedPage
+from rtprune_cli.records import Document, Earlier, PageFault, PageResult, PreparedPage, failed
 from rtprune_cli.report import Totals
 
 MIN_PAGES_FOR_RATE = 20  # before that, one bad page in the first three would stop a run of thousands
@@ -145,7 +144,7 @@ def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOpt
             if not options.run.force:
                 plan = replace(plan, earlier=output.earlier(document, plan.fingerprint))
         if plan.earlier.finished:
-            return replace(plan, pages=tuple(record["page"] for record in plan.earlier.records))
+            return replace(plan, pages=tuple(record.page for record in plan.earlier.records if record.page is not None))
         return replace(plan, pages=tuple(select_pages(document, options.input)))
     except RtpruneError as error:
         return replace(plan, error=error)
@@ -241,7 +240,7 @@ def _jobs(plans: Iterable[Plan], options: OcrOptions) -> Iterator[Job | Document
 def _tell_failure(result: PageResult) -> None:
     """When its turn comes: the page may have failed long before."""
     if result.error is not None:
-        tell(result.document, result.record["page"], result.error)
+        tell(result.document, result.record.page, result.error)
 
 
 def _reason_to_stop(totals: Totals, options: OcrOptions) -> str | None:

@@ -143,14 +143,19 @@ def make_pdf(tmp_path: Path) -> Any:
     return make
 
 
-@pytest.fixture(scope="session")
-def make_benchmarks() -> ModuleType:
-    """docs/make_benchmarks.py, which is no part of a package."""
-    spec = importlib.util.spec_from_file_location("make_benchmarks", DOCS / "make_benchmarks.py")
+def load_script(name: str) -> ModuleType:
+    """A script of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def make_benchmarks() -> ModuleType:
+    """docs/make_benchmarks.py."""
+    return load_script("make_benchmarks")
 
 
 @contextmanager

@@ -28,4 +28,4 @@ def test_pages_are_read_from_python(make_pdf: Callable[..., Path]) -> None:
     options = OcrOptions(ModelOptions("tiny"), decode=DecodeOptions(max_new_tokens=3), input=InputOptions(dpi=92))
     documents = find_documents([str(make_pdf("seven", "eleven"))], recursive=False)
     pages = list(run(documents, load(options.model), options))
-    assert [page.record["output_tokens"] for page in pages] == [3, 3]
+    assert [page.record.output_tokens for page in pages] == [3, 3]

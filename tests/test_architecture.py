@@ -11,9 +11,10 @@ PACKAGE = Path(rtprune_cli.__file__).parent
 # Higher may import lower; modules of one level do not import each other.
 LEVELS = [
     {"errors", "webpage"},
+    {"options", "storage"},
     {"records"},
     {"failures"},
-    {"options", "storage", "device"},
+    {"device"},
     {"settings", "logs", "hub", "inputs"},
     {"views", "decoding", "report", "scoring"},
     {"model", "pruning", "outputs"},

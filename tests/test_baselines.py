@@ -152,7 +152,7 @@ def test_the_tool_reads_pages_with_every_method(
     )
     for page in run([document], tiny, options):
         assert page.error is None
-        assert page.record["kept"] == page.record["prunable"] // 2
+        assert page.record.kept == page.record.prunable // 2
 
 
 # --- random ------------------------------------------------------------------------------------------------------

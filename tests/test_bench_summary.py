@@ -17,7 +17,7 @@ from rtprune_cli.bench.accuracy.rows import Row, Status
 from rtprune_cli.bench.accuracy.summary import Gate, parse_gate, summarise
 from rtprune_cli.bench.accuracy.table import print_groups, print_summary
 from rtprune_cli.errors import UsageError
-from rtprune_cli.report import FIELDS
+from rtprune_cli.records import TIMES, PageRecord
 from rtprune_cli.scoring.records import Marks, Metric, Part
 from rtprune_cli.storage import to_json
 
@@ -27,12 +27,11 @@ FACTS = {"command": "rtprune bench", "versions": {"torch": "2"}}
 Groups = Mapping[str, str | Sequence[str]]
 
 
-def page(after: int = 100, **values: Any) -> dict[str, Any]:
+def page(after: int = 100, **values: Any) -> PageRecord:
     """The record of a page that was read."""
-    milliseconds = {name: 1.0 for name in FIELDS if name.endswith("_ms")}
-    known = {"status": "ok", "visual_tokens_before": 100, "visual_tokens_after": after, "output_tokens": 7,
-             "finish_reason": "eos", "flops_speedup": 2.0}  # fmt: skip
-    return {**dict.fromkeys(FIELDS), **milliseconds, **known, **values}
+    known = {"visual_tokens_before": 100, "visual_tokens_after": after, "output_tokens": 7, "finish_reason": "eos",
+             "flops_speedup": 2.0, **dict.fromkeys(TIMES, 1.0)}  # fmt: skip
+    return PageRecord(document="a", folder="a", page=1, status="ok", **{**known, **values})
 
 
 def row(
@@ -42,11 +41,11 @@ def row(
     *,
     groups: Groups | None = None,
     status: Status = "ok",
-    record: Mapping[str, Any] | None = None,
+    record: PageRecord | None = None,
     teds: float | None = None,
 ) -> Row:
     scores = {"cer": [Part(errors, 10)], **({"teds": [Part(teds)]} if teds is not None else {})}
-    return Row(configuration.name, sample, groups or {}, status, Marks(scores, {"unmatched": 2.0}), record or {})
+    return Row(configuration.name, sample, groups or {}, status, Marks(scores, {"unmatched": 2.0}), record)
 
 
 def make(

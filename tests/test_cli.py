@@ -15,6 +15,7 @@ from PIL import Image
 from rtprune_cli import __version__
 from rtprune_cli.commands.ocr import exit_code
 from rtprune_cli.errors import ExitCode
+from rtprune_cli.records import ErrorRecord, PageRecord
 from rtprune_cli.report import Totals
 
 TINY = ("--model", "tiny", "--max-new-tokens", "4")
@@ -229,5 +230,7 @@ def test_info_says_what_is_here_and_what_is_missing(rtprune: Any) -> None:
 )
 def test_exit_code_follows_the_failures(codes: list[str], expected: ExitCode) -> None:
     totals = Totals()
-    totals.failures = [{"error": {"code": code}} for code in codes]
+    totals.failures = [
+        PageRecord(document="a", folder="a", page=1, status="failed", error=ErrorRecord(code, "")) for code in codes
+    ]
     assert exit_code(totals) == expected

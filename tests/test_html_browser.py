@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -41,9 +42,9 @@ def with_tiles(number: int) -> PageResult:
     image = Image.new("RGB", (1280, 1920), "white")
     ImageDraw.Draw(image).rectangle((100, 100, 700, 300), fill="black")
     result = page(number, document=DOCUMENT)
-    result.record.update(retention=0.25, output_tokens=9)
+    record = replace(result.record, retention=0.25, output_tokens=9)
     view = page_view(image, tokens("gundam", (2, 3), image.size), [])
-    return PageResult(DOCUMENT, result.record, Markdown(TABLE), view=view)
+    return PageResult(DOCUMENT, record, Markdown(TABLE), view=view)
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +230,7 @@ def thousand_pages(folder: Path) -> Path:
     for _ in range(1000):
         totals.add(record)
     files = "a/report/page-0001.jpg", "a/report/page-0001.thumb.jpg"
-    pages = (Shown({**record, "page": number + 1}, text, made, files) for number in range(1000))
+    pages = (Shown(replace(record, page=number + 1), text, made, files) for number in range(1000))
     place = folder / "report.html"
     place.write_text("".join(render(totals.summary(), {"mode": "gundam"}, pages)), encoding="utf-8")
     return place

@@ -30,12 +30,13 @@ from rtprune_cli.outputs.htmlreport.text import to_html
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.records import Box, Document, PageResult
 from rtprune_cli.report import Totals
+from rtprune_cli.storage import to_json
 from rtprune_cli.views.grid import NEWLINE, TokenGrid
 from rtprune_cli.views.tokenmap import TokenMap
 
 HTML = OutputOptions(html=True)
 HOSTILE = "<script>alert(1)</script>"
-OUTSIDE = json.dumps(page(1, document=Document(None, "x", PurePosixPath("../x"))).record).encode() + b"\n"
+OUTSIDE = to_json(page(1, document=Document(None, "x", PurePosixPath("../x"))).record.to_json())
 DATA = re.compile(r'<tr id="([^"]*)".*?<script type="application/json">(.*?)</script>', re.DOTALL)
 
 
@@ -61,7 +62,7 @@ def pages_of(root: Path) -> dict[str, dict[str, Any]]:
 def rendered(*pages: Shown) -> str:
     totals = Totals()
     for each in pages:
-        totals.add(dict(each.record))
+        totals.add(each.record)
     return "".join(render(totals.summary(), {"model": {"name": HOSTILE}}, pages))
 
 

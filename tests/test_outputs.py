@@ -10,7 +10,6 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,8 +17,7 @@ from PIL import Image
 from rtprune_cli.errors import ExitCode, InputError, OutputError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput, StreamOutput, open_output
-from rtprune_cli.records import Document, Earlier, Markdown, PageResult
-from rtprune_cli.report import FIELDS
+from rtprune_cli.records import FIELDS, Document, Earlier, Markdown, PageRecord, PageResult, failed
 from rtprune_cli.storage import append, atomic_write
 
 PAPER = Document(Path("in/paper.pdf"), "in/paper.pdf", PurePosixPath("paper"))
@@ -28,11 +26,10 @@ NUMBERS = {name: 1 for name in FIELDS if name.startswith(("visual", "output", "f
 
 
 def page(number: int | None, text: str = "text", *, document: Document = PAPER, error: str = "") -> PageResult:
-    record: dict[str, Any] = dict.fromkeys(FIELDS) | NUMBERS | {"status": "ok", "finish_reason": "eos"}
-    record |= {"document": document.name, "folder": str(document.folder), "page": number}
     if error:
-        record |= {"status": "failed", "error": {"code": "unreadable", "message": error}}
-        text = ""
+        return failed(document, number, InputError(error))
+    place = {"document": document.name, "folder": str(document.folder), "page": number}
+    record = PageRecord(**place, status="ok", finish_reason="eos", **NUMBERS)
     return PageResult(document, record, Markdown(text), raw=f"<|det|>{text}")
 
 
@@ -53,7 +50,7 @@ def finish(output: FolderOutput, *results: PageResult, document: Document = PAPE
     begin(output, document, fingerprint)
     for result in results:
         output.add(result)
-    output.finish(document, [r.record["page"] for r in results if r.record["page"]], {"ratio": float("nan")})
+    output.finish(document, [r.record.page for r in results if r.record.page], {"ratio": float("nan")})
 
 
 def write(root: Path, *results: PageResult, options: OutputOptions = OPTIONS, fingerprint: str = "f") -> Path:
@@ -205,12 +202,12 @@ def test_report_of_a_document(tmp_path: Path) -> None:
 
 def test_run_report_has_one_line_a_page(tmp_path: Path) -> None:
     result = page(1)
-    result.record.update(note="é 😀\nline", score=float("inf"), parts=(1.5, float("nan")))
-    write(tmp_path, result, page(2))
+    record = replace(result.record, document="é 😀\nline", ratio=float("inf"), retention=float("nan"))
+    write(tmp_path, replace(result, record=record), page(2))
     lines = (tmp_path / "report.jsonl").read_text("utf-8").splitlines()
     assert len(lines) == 2
-    assert '"note":"é 😀\\nline"' in lines[0]
-    assert json.loads(lines[0])["parts"] == [1.5, None]
+    assert '"document":"é 😀\\nline"' in lines[0]
+    assert (json.loads(lines[0])["ratio"], json.loads(lines[0])["retention"]) == (None, None)
 
 
 def test_run_report_holds_what_was_finished_before_an_interrupt(tmp_path: Path) -> None:
@@ -255,10 +252,10 @@ def test_raw_text_is_written_when_asked(tmp_path: Path) -> None:
 
 def test_lone_surrogates_do_not_stop_a_document(tmp_path: Path) -> None:
     result = page(1, "a\ud800b")
-    result.record["note"] = "\ud800"
+    result = replace(result, record=replace(result.record, document="\ud800"))
     folder = write(tmp_path, result, options=OutputOptions(raw=True))
     assert "a?b" in (folder / "paper.md").read_text("utf-8")
-    assert json.loads((tmp_path / "report.jsonl").read_text("utf-8"))["note"] == "?"
+    assert json.loads((tmp_path / "report.jsonl").read_text("utf-8"))["document"] == "?"
 
 
 def test_crops_are_saved_with_the_page(tmp_path: Path) -> None:

@@ -32,28 +32,28 @@ def test_a_batch_of_pages_reads_like_single_pages(make_pdf: Callable[..., Path],
     alone = read(path, tiny)
     together = read(path, tiny, decode=DecodeOptions(max_new_tokens=6, batch_size=2))
     assert [page.raw for page in together] == [page.raw for page in alone]
-    assert [page.record["page"] for page in together] == [1, 2, 3]
+    assert [page.record.page for page in together] == [1, 2, 3]
 
 
 def test_ratio_one_compares_equal_to_unpruned(make_pdf: Callable[..., Path], tiny: OcrModel) -> None:
     page = read(make_pdf("one"), tiny, prune=PruneOptions(ratio=1.0), compare=True)[0]
-    assert page.record["edit_distance_to_unpruned"] == 0
-    assert page.record["flops_speedup"] == 1
-    assert page.record["merged"] == 0
+    assert page.record.edit_distance_to_unpruned == 0
+    assert page.record.flops_speedup == 1
+    assert page.record.merged == 0
 
 
 def test_counts_of_a_record_add_up(make_pdf: Callable[..., Path], tiny: OcrModel) -> None:
     row = read(make_pdf("one"), tiny, prune=PruneOptions(ratio=0.25))[0].record
-    assert (row["prunable"], row["kept"], row["merged"]) == (64, 16, 48)
-    assert row["visual_tokens_before"] == 73
-    assert row["visual_tokens_after"] == 16 + 9 - row["newlines_dropped"]
-    assert row["flops_speedup"] > 1
+    assert (row.prunable, row.kept, row.merged) == (64, 16, 48)
+    assert row.visual_tokens_before == 73
+    assert row.visual_tokens_after == 16 + 9 - row.newlines_dropped
+    assert row.flops_speedup > 1
 
 
 @pytest.mark.parametrize("mode", ["small", "base", "large", "gundam"])
 def test_every_mode_runs(make_pdf: Callable[..., Path], tiny: OcrModel, mode: str) -> None:
     row = read(make_pdf("one"), tiny, mode=mode, input=InputOptions(dpi=144))[0].record
-    assert (row["status"], row["mode"]) == ("ok", mode)
+    assert (row.status, row.mode) == ("ok", mode)
 
 
 def test_a_failing_page_keeps_its_place_in_a_batch(
@@ -76,15 +76,15 @@ def test_a_failing_page_keeps_its_place_in_a_batch(
         pdf[1].draw_rect(pdf[1].rect, fill=(1, 0, 0))
         pdf.saveIncr()
     pages = read(path, tiny, decode=DecodeOptions(max_new_tokens=3, batch_size=3))
-    assert [page.record["status"] for page in pages] == ["ok", "failed", "ok"]
-    assert pages[1].record["error"]["code"] == "page_failed"
-    assert "secret" not in pages[1].record["error"]["message"]
+    assert [page.record.status for page in pages] == ["ok", "failed", "ok"]
+    assert pages[1].record.error.code == "page_failed"
+    assert "secret" not in pages[1].record.error.message
 
 
 def test_a_document_that_cannot_be_opened_yields_one_failure(tiny: OcrModel, tmp_path: Path) -> None:
     (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.4 nothing")
     (page,) = read(tmp_path / "bad.pdf", tiny)
-    assert (page.record["status"], page.record["page"]) == ("failed", None)
+    assert (page.record.status, page.record.page) == ("failed", None)
 
 
 def test_settings_name_the_model_and_keep_the_password_out(tiny: OcrModel) -> None:

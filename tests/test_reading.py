@@ -60,8 +60,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_small(
     network = ScriptedNetwork(tiny.network, lambda _: Act(endless=True), most_rows=2)
     reader = PageReader(replace(tiny, network=network), OPTIONS)  # type: ignore[arg-type]
     results = list(reader.read([make_page(i) for i in range(1, 5)]))
-    assert [result.record["status"] for result in results] == ["ok"] * 4
-    assert [result.record["page"] for result in results] == [1, 2, 3, 4]
+    assert [result.record.status for result in results] == ["ok"] * 4
+    assert [result.record.page for result in results] == [1, 2, 3, 4]
     assert reader.batch_size == 2
     assert "going on with 2 pages together" in caplog.text
 
@@ -72,15 +72,15 @@ def test_a_page_that_does_not_fit_alone_is_marked_and_the_batch_stays_large(tiny
 
     reader = make_reader(tiny, dark_pages_are_too_large, **batch(4))
     results = list(reader.read([make_page(1), make_page(2, "black"), make_page(3), make_page(4)]))
-    assert [result.record["status"] for result in results] == ["ok", "failed", "ok", "ok"]
-    assert results[1].record["error"]["code"] == "out_of_memory"
-    assert "secret" not in results[1].record["error"]["message"]
+    assert [result.record.status for result in results] == ["ok", "failed", "ok", "ok"]
+    assert results[1].record.error.code == "out_of_memory"
+    assert "secret" not in results[1].record.error.message
     assert reader.batch_size == 4
 
 
 def test_memory_of_the_cpu_counts_too(tiny: OcrModel) -> None:
     fault = Act(fault=RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
-    assert read_one(tiny, lambda _: fault).record["error"]["code"] == "out_of_memory"
+    assert read_one(tiny, lambda _: fault).record.error.code == "out_of_memory"
 
 
 def test_a_broken_gpu_ends_the_run_instead_of_failing_every_page(tiny: OcrModel) -> None:
@@ -92,7 +92,7 @@ def test_a_broken_gpu_ends_the_run_instead_of_failing_every_page(tiny: OcrModel)
 def test_any_other_failure_costs_its_page_only(tiny: OcrModel) -> None:
     reader = make_reader(tiny, lambda p: Act(fault=ValueError()) if p.view and p.view.brightness < 0.5 else None)
     results = list(reader.read([make_page(1), make_page(2, "black"), make_page(3)]))
-    assert [(result.record["error"] or {}).get("code") for result in results] == [None, "page_failed", None]
+    assert [result.record.error and result.record.error.code for result in results] == [None, "page_failed", None]
 
 
 # --- What is said
@@ -109,7 +109,7 @@ def test_a_mode_that_does_not_fit_is_warned_of(
 ) -> None:
     real = engine.plan
     monkeypatch.setattr(engine, "plan", lambda *args: replace(real(*args), lacking=1_500_000_000))
-    assert read_one(tiny, lambda _: None, **batch(1)).record["status"] == "ok"
+    assert read_one(tiny, lambda _: None, **batch(1)).record.status == "ok"
     assert "cpu lacks 1.5 GB for one page in mode tiny" in caplog.text
 
 
@@ -129,7 +129,7 @@ def test_pages_come_out_in_order_whatever_they_take(tiny: OcrModel) -> None:
     network = ScriptedNetwork(tiny.network, lambda prompt: Act(endless=True) if prompt.ordinal % 3 == 0 else None)
     reader = PageReader(replace(tiny, network=network), OPTIONS)  # type: ignore[arg-type]
     items = ["first", make_page(1), make_page(2), "between", make_page(3), make_page(4), "last"]
-    found = [item if isinstance(item, str) else item.record["page"] for item in reader.read(items)]
+    found = [item if isinstance(item, str) else item.record.page for item in reader.read(items)]
     assert found == ["first", 1, 2, "between", 3, 4, "last"]
 
 
@@ -183,7 +183,7 @@ def test_a_page_that_fails_among_images_encoded_together_costs_itself_only(
     network = ScriptedNetwork(tiny.network, lambda _: None, dark_pages_fail)
     reader = PageReader(replace(tiny, network=network), OPTIONS)  # type: ignore[arg-type]
     pages = [make_page(1), make_page(2), make_page(3, "black"), make_page(4)]
-    assert [r.record["status"] for r in reader.read(pages)] == ["ok", "ok", "failed", "ok"]
+    assert [r.record.status for r in reader.read(pages)] == ["ok", "ok", "failed", "ok"]
     assert encoded == [4, 2, 2, 1, 1]
 
 
@@ -200,13 +200,13 @@ def test_short_memory_after_the_pruning_halves_the_encodings(tiny: OcrModel, mon
     monkeypatch.setattr(PendingPrune, "result", short)
     network = ScriptedNetwork(tiny.network, lambda _: None, lambda views: encoded.append(len(views)))
     reader = PageReader(replace(tiny, network=network), OPTIONS)  # type: ignore[arg-type]
-    assert [r.record["status"] for r in reader.read([make_page(n) for n in range(1, 7)])] == ["ok"] * 6
+    assert [r.record.status for r in reader.read([make_page(n) for n in range(1, 7)])] == ["ok"] * 6
     assert encoded == [4, 2, 2, 2]
 
 
 def test_a_comparison_that_fails_keeps_the_text(tiny: OcrModel, caplog: pytest.LogCaptureFixture) -> None:
     result = read_one(tiny, lambda prompt: None if prompt.pruned else OUT_OF_MEMORY, compare=True)
-    assert (result.record["status"], result.record["edit_distance_to_unpruned"]) == ("ok", None)
+    assert (result.record.status, result.record.edit_distance_to_unpruned) == ("ok", None)
     assert "could not be read unpruned to compare" in caplog.text
 
 
@@ -215,58 +215,58 @@ def test_a_comparison_that_fails_keeps_the_text(tiny: OcrModel, caplog: pytest.L
 
 def test_a_loop_is_read_again_unpruned(tiny: OcrModel) -> None:
     row = read_one(tiny, lambda prompt: LOOP if prompt.pruned else None).record
-    assert [(a["mode"], a["finish_reason"]) for a in row["attempts"]] == [("tiny", "loop"), ("tiny", "eos")]
-    assert (row["status"], row["finish_reason"], row["retention"], row["loop_tokens_cut"]) == ("ok", "eos", 1, 0)
-    assert row["retry_ms"] > 0
+    assert [(a.mode, a.finish_reason) for a in row.attempts] == [("tiny", "loop"), ("tiny", "eos")]
+    assert (row.status, row.finish_reason, row.retention, row.loop_tokens_cut) == ("ok", "eos", 1, 0)
+    assert row.retry_ms > 0
 
 
 def test_a_loop_without_pruning_too_is_read_in_another_mode(tiny: OcrModel) -> None:
     row = read_one(tiny, lambda prompt: LOOP if prompt.view and prompt.view.side == 512 else None).record
-    assert [a["finish_reason"] for a in row["attempts"][:2]] == ["loop", "loop"]
-    assert row["attempts"][2]["mode"] == row["mode"] == "small"
-    assert row["finish_reason"] != "loop"
+    assert [a.finish_reason for a in row.attempts[:2]] == ["loop", "loop"]
+    assert row.attempts[2].mode == row.mode == "small"
+    assert row.finish_reason != "loop"
 
 
 def test_a_page_that_was_not_pruned_goes_to_another_mode_at_once(tiny: OcrModel) -> None:
     row = read_one(tiny, lambda _: LOOP, prune=PruneOptions(ratio=1.0)).record
-    assert [a["mode"] for a in row["attempts"]] == ["tiny", "small"]
+    assert [a.mode for a in row.attempts] == ["tiny", "small"]
 
 
 def test_a_page_that_always_loops_is_kept_without_the_repetition(tiny: OcrModel) -> None:
     result = read_one(tiny, lambda _: LOOP)
     row = result.record
-    assert (row["status"], row["finish_reason"], len(row["attempts"])) == ("ok", "loop", 3)
-    assert row["output_tokens"] == 10 < row["loop_tokens_cut"]
+    assert (row.status, row.finish_reason, len(row.attempts)) == ("ok", "loop", 3)
+    assert row.output_tokens == 10 < row.loop_tokens_cut
     assert result.markdown.text
 
 
 def test_of_readings_that_all_loop_the_one_that_got_furthest_is_kept(tiny: OcrModel) -> None:
     longer = Act(cycle=tuple(range(20, 45)))
     row = read_one(tiny, lambda prompt: LOOP if prompt.pruned or prompt.view.side == 640 else longer).record
-    assert [attempt["output_tokens"] for attempt in row["attempts"]] == [10, 25, 10]
-    assert row["output_tokens"] == 25
+    assert [attempt.output_tokens for attempt in row.attempts] == [10, 25, 10]
+    assert row.output_tokens == 25
 
 
 def test_mark_reads_a_looping_page_once(tiny: OcrModel) -> None:
     row = read_one(tiny, lambda _: LOOP, on_loop="mark").record
-    assert (row["status"], row["finish_reason"], row["attempts"]) == ("ok", "loop", None)
+    assert (row.status, row.finish_reason, row.attempts) == ("ok", "loop", None)
 
 
 def test_fail_makes_a_looping_page_a_failed_one(tiny: OcrModel) -> None:
     row = read_one(tiny, lambda _: LOOP, on_loop="fail").record
-    assert (row["status"], row["error"]["code"]) == ("failed", "loop")
+    assert (row.status, row.error.code) == ("failed", "loop")
 
 
 def test_a_retry_that_fails_keeps_the_text_that_is_there(tiny: OcrModel) -> None:
     result = read_one(tiny, lambda prompt: LOOP if prompt.pruned else OUT_OF_MEMORY)
-    assert (result.record["status"], result.record["finish_reason"]) == ("ok", "loop")
+    assert (result.record.status, result.record.finish_reason) == ("ok", "loop")
     assert result.markdown.text
 
 
 def test_a_page_without_an_end_is_kept_and_marked(tiny: OcrModel) -> None:
     endless = Act(endless=True)
     row = read_one(tiny, lambda _: endless, decode=DecodeOptions(max_new_tokens=12)).record
-    assert (row["status"], row["finish_reason"], row["output_tokens"]) == ("ok", "length", 12)
+    assert (row.status, row.finish_reason, row.output_tokens) == ("ok", "length", 12)
 
 
 def test_only_the_looping_page_of_a_batch_is_read_again(tiny: OcrModel) -> None:
@@ -274,7 +274,7 @@ def test_only_the_looping_page_of_a_batch_is_read_again(tiny: OcrModel) -> None:
         return LOOP if prompt.pruned and prompt.view and prompt.view.brightness < 0.5 else None
 
     rows = [r.record for r in make_reader(tiny, dark_pages_loop).read([make_page(1), make_page(2, "black")])]
-    assert [row["attempts"] and len(row["attempts"]) for row in rows] == [None, 2]
+    assert [row.attempts and len(row.attempts) for row in rows] == [None, 2]
 
 
 def test_edit_distance_is_normalised() -> None:

@@ -5,41 +5,41 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jsonschema
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, load_script
 from rich.console import Console
 
 import rtprune_cli
+from rtprune_cli.errors import EncryptedError
 from rtprune_cli.model.adapters import build_config
-from rtprune_cli.report import FIELDS, Totals, prefill_flops, print_table, summarise
+from rtprune_cli.records import TIMES, AttemptRecord, Document, ErrorRecord, PageRecord, failed, from_json
+from rtprune_cli.report import Totals, prefill_flops, print_table, summarise
+from rtprune_cli.storage import to_json
 
-SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report.schema.json").read_text())
+SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report" / "report.schema.json").read_text())
 
 
-def record(**values: Any) -> dict[str, Any]:
+def record(**values: Any) -> PageRecord:
     """A page that was read, with plausible numbers."""
-    row: dict[str, Any] = dict.fromkeys(FIELDS)
-    row.update(
-        schema_version=1, document="a.pdf", folder="a", page=1, status="ok", mode="tiny", prompt="free", image_width=9,
-        image_height=9, visual_tokens_before=100, visual_tokens_after=80, prunable=64, kept=44, merged=20,
-        newlines_dropped=0, r_similarity=0.5, r_density=0.5, ratio=0.75, retention=0.8, output_tokens=10,
-        finish_reason="eos", loop_tokens_cut=0, flops_speedup=1.25,
+    known = dict(
+        document="a.pdf", folder="a", page=1, status="ok", mode="tiny", prompt="free", image_width=9, image_height=9,
+        visual_tokens_before=100, visual_tokens_after=80, prunable=64, kept=44, merged=20, newlines_dropped=0,
+        r_similarity=0.5, r_density=0.5, ratio=0.75, retention=0.8, output_tokens=10, finish_reason="eos",
+        loop_tokens_cut=0, flops_speedup=1.25, **dict.fromkeys(TIMES, 1.0),
     )  # fmt: skip
-    row.update({name: 1.0 for name in FIELDS if name.endswith("_ms")})
-    return {**row, **values}
+    return PageRecord(**{**known, **values})
 
 
-def failed(**values: Any) -> dict[str, Any]:
-    error = {"code": "encrypted", "message": "no"}
-    place = {"document": "[b].pdf", "folder": "b"}
-    return {**dict.fromkeys(FIELDS), **place, "schema_version": 1, "status": "failed", "error": error}
+def lost() -> PageRecord:
+    return failed(Document(None, "[b].pdf", PurePosixPath("b")), None, EncryptedError("no")).record
 
 
-def table(records: list[dict[str, Any]]) -> str:
+def table(records: list[PageRecord]) -> str:
     console = Console(file=io.StringIO(), width=160)
     totals = Totals()
     for row in records:
@@ -48,13 +48,32 @@ def table(records: list[dict[str, Any]]) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_schema_lists_every_field() -> None:
-    assert list(SCHEMA["properties"]) == list(FIELDS) == SCHEMA["required"]
+def test_the_schema_and_its_table_are_fresh() -> None:
+    made = load_script("make_report_format").made()
+    assert all(path.read_text(encoding="utf-8") == text for path, text in made.items()), (
+        "renew them: python docs/make_report_format.py"
+    )
 
 
-def test_docs_describe_every_field() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "report-format.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in text for name in FIELDS)
+@pytest.mark.parametrize("code", ["out_of_memory", "loop", "page_range", "encrypted", "unreadable"])
+def test_every_error_of_a_page_fits_the_schema(code: str) -> None:
+    jsonschema.validate(replace(lost(), error=ErrorRecord(code, "no")).to_json(), SCHEMA)
+
+
+ATTEMPT = AttemptRecord(mode="tiny", retention=0.5, finish_reason="loop", output_tokens=1, loop_tokens_cut=2)
+
+
+@pytest.mark.parametrize("given", [record(), lost(), record(attempts=(ATTEMPT, ATTEMPT), flops_speedup=1, page=7)])
+def test_a_record_comes_back_as_it_was_written(given: PageRecord) -> None:
+    assert from_json(json.loads(to_json(given.to_json()))) == given
+
+
+@pytest.mark.parametrize("change", [{"page": "1"}, {"document": None}, {"kept": "x"}, {"error": {}}, {"attempts": [1]}])
+def test_what_is_no_record_is_told(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no page record"):
+        from_json({**record().to_json(), **change})
+    with pytest.raises(ValueError, match="no page record"):
+        from_json([])
 
 
 def test_records_of_a_real_run_fit_the_schema(make_pdf: Callable[..., Path], rtprune: Any, tmp_path: Path) -> None:
@@ -72,18 +91,19 @@ def test_records_of_a_real_run_fit_the_schema(make_pdf: Callable[..., Path], rtp
 
 @pytest.mark.parametrize("change", [{"kept": None}, {"ratio": 1.5}, {"surplus": 1}, {"finish_reason": "tired"}])
 def test_schema_refuses_a_wrong_record(change: dict[str, Any]) -> None:
-    jsonschema.validate(record(), SCHEMA)
+    good = json.loads(to_json(record().to_json()))
+    jsonschema.validate(good, SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(record(**change), SCHEMA)
+        jsonschema.validate({**good, **change}, SCHEMA)
 
 
 def test_retention_of_a_run_counts_tokens_not_pages() -> None:
-    total = summarise([record(), record(visual_tokens_before=300, visual_tokens_after=120), failed()])
+    total = summarise([record(), record(visual_tokens_before=300, visual_tokens_after=120), lost()])
     assert (total["pages"], total["failed"], total["retention"]) == (2, 1, 0.5)
 
 
 def test_summary_of_nothing_has_no_means() -> None:
-    total = summarise([failed()])
+    total = summarise([lost()])
     assert total["retention"] is None
     assert total["flops_speedup"] is None
 
@@ -99,7 +119,7 @@ def test_flops_count_the_real_decoder() -> None:
 
 
 def test_table_shows_a_page_a_failure_and_the_totals() -> None:
-    text = table([record(), failed()])
+    text = table([record(), lost()])
     assert "100 → 80" in text
     assert "80.0 %" in text
     assert "[b].pdf" in text

@@ -54,10 +54,10 @@ def pages_of(name: str, model: OcrModel, options: OcrOptions) -> list[PageResult
 @pytest.mark.parametrize(("name", "texts"), [("notice", NOTICE), ("leaflet", LEAFLET)])
 def test_sample_pdfs_are_read_as_they_stand_on_the_page(tiny: OcrModel, name: str, texts: list[str]) -> None:
     results = pages_of(name, tiny, OcrOptions())
-    assert [r.record["finish_reason"] for r in results] == ["eos"] * len(texts)
+    assert [r.record.finish_reason for r in results] == ["eos"] * len(texts)
     for truth, result in zip(texts, results, strict=True):
         assert normalised_edit_distance(truth, result.markdown.text) <= SAMPLE_CER
-        assert result.record["merged"] > 0
+        assert result.record.merged > 0
 
 
 @pytest.mark.parametrize(("name", "texts"), [("notice", NOTICE), ("leaflet", LEAFLET)])

@@ -16,12 +16,11 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from rtprune_cli.engine.steps import failed
 from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.options import LogOptions
 from rtprune_cli.outputs import Output
 from rtprune_cli.pipeline import Plan, Watcher
-from rtprune_cli.records import PageResult
+from rtprune_cli.records import PageResult, failed
 from rtprune_cli.report import Totals, print_table
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ class ProgressDisplay(Display):
 
     def page(self, result: PageResult) -> None:
         self._read += 1
-        self._recent.append((time.monotonic(), result.record["output_tokens"] or 0))
+        self._recent.append((time.monotonic(), result.record.output_tokens or 0))
         self._show(result.document.name)
 
     def _tell(self, plan: Plan, totals: Totals) -> None:
@@ -196,8 +195,8 @@ def _print_end(display: Display, console: Console) -> None:
     if totals.failed and totals.failed + totals.pages > 1:
         console.print(f"{totals.failed} failed:", style="red", highlight=False)
         for failure in totals.failures[:MAX_FAILURES]:
-            page = "" if failure["page"] is None else f", page {failure['page']}"
-            line = f"  {failure['document']}{page}: {failure['error']['code']}"
+            page = "" if failure.page is None else f", page {failure.page}"
+            line = f"  {failure.document}{page}: {failure.error.code if failure.error else ''}"
             console.print(Text(line.replace("\n", "\\n")), soft_wrap=True)
         if totals.failed > MAX_FAILURES:
             console.print(f"  … {totals.failed - MAX_FAILURES} more in the report", highlight=False)

@@ -136,7 +136,9 @@ def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> 
 
 def exit_code(totals: Totals) -> ExitCode:
     """0 when every page was read; 8 or 2 when each failure is an encrypted file or a page range; else 4."""
-    failures = {failure["error"]["code"] for failure in totals.failures}
+    failures = {failure.error.code for failure in totals.failures if failure.error}
     if not failures:
         return ExitCode.OK
-    return {("encrypted",): ExitCode.ENCRYPTED, ("page_range",): ExitCode.USAGE}.get(tuple(failures), ExitCode.PARTIAL)
+    if len(failures) > 1:
+        return ExitCode.PARTIAL
+    return {"encrypted": ExitCode.ENCRYPTED, "page_range": ExitCode.USAGE}.get(failures.pop(), ExitCode.PARTIAL)

@@ -15,13 +15,13 @@ from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device import hardware
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.engine.memory import ENCODE_GRAPHS, PRUNE_GRAPHS, plan
-from rtprune_cli.engine.steps import EncodedBatch, PageReading, PageSteps, Request, Steps, encode_and_prune, failed
+from rtprune_cli.engine.steps import EncodedBatch, PageReading, PageSteps, Request, Steps, encode_and_prune
 from rtprune_cli.errors import PageFailedError
 from rtprune_cli.failures import Failure, PageFailure, at_page, failure_of, free_memory, gpu_watched, page_name
 from rtprune_cli.model import OcrModel, experts
 from rtprune_cli.options import PruneOptions, ResolvedOptions
 from rtprune_cli.pruning import Pruner
-from rtprune_cli.records import Decoded, DecoderInput, PageImage, PageResult, PreparedPage
+from rtprune_cli.records import Decoded, DecoderInput, PageImage, PageResult, PreparedPage, failed
 
 log = logging.getLogger("rtprune")
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from rtprune_cli.decoding import prefill
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.timing import Span, Stopwatch
-from rtprune_cli.errors import LoopError, RtpruneError
+from rtprune_cli.errors import LoopError
 from rtprune_cli.failures import PageFailure, page_name
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import OcrModel
@@ -35,16 +35,15 @@ from rtprune_cli.pruning import PendingPrune, Pruner, untouched
 from rtprune_cli.records import (
     Decoded,
     DecoderInput,
-    Document,
-    Markdown,
     PageImage,
     PageResult,
     PreparedPage,
     PrunedTokens,
     Views,
     VisualTokens,
+    failed,
 )
-from rtprune_cli.report import attempt, failure_record, page_record, prefill_flops
+from rtprune_cli.report import attempt, page_record, prefill_flops
 from rtprune_cli.views import make_views
 from rtprune_cli.views.tokenmap import token_map
 
@@ -177,7 +176,9 @@ class PageSteps:
             prompt=self._options.prompt,
             milliseconds=best.milliseconds,
             flops_speedup=prefill_flops(model.text_config, unpruned_length) / prefill_flops(model.text_config, length),
-            attempts=[attempt(a.views.mode, a.retention, a.decoded) for a in attempts] if len(attempts) > 1 else None,
+            attempts=tuple(attempt(a.views.mode, a.retention, a.decoded) for a in attempts)
+            if len(attempts) > 1
+            else None,
             retry_ms=sum(a.total_ms for a in attempts if a is not best),
             prefill_speedup=speedup,
             edit_distance=distance,
@@ -222,11 +223,6 @@ class PageSteps:
                 except PageFailure:  # the comparison must not cost the text that is there
                     log.warning("%s could not be read unpruned to compare", page_name(page.document, page.page))
         return speedup, distance
-
-
-def failed(document: Document, page: int | None, error: RtpruneError) -> PageResult:
-    """The result of a page, or with ``page`` None of a document, that cannot be read."""
-    return PageResult(document, failure_record(document, page, error), Markdown(""), error=error)
 
 
 @torch.inference_mode()

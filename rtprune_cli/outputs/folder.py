@@ -21,8 +21,8 @@ from rtprune_cli.outputs.layout import DocumentFiles, Layout, crop_page
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import join, page_text, without_crops
-from rtprune_cli.records import Document, Earlier, PageResult
-from rtprune_cli.report import SCHEMA_VERSION, Record, summarise
+from rtprune_cli.records import SCHEMA_VERSION, Document, Earlier, PageRecord, PageResult
+from rtprune_cli.report import summarise
 from rtprune_cli.storage import atomic_write, make_folder, output_error, read_start, remove, temporary_path, to_json
 
 LOST = "<!-- document failed"
@@ -41,7 +41,7 @@ class FolderOutput:
         self._options = options
         self._layout = Layout(root, options.md_only)
         self._journals: dict[PurePosixPath, Journal] = {}
-        self._lost: dict[PurePosixPath, Record] = {}  # documents that failed as a whole
+        self._lost: dict[PurePosixPath, PageRecord] = {}  # documents that failed as a whole
         self._rows: IO[bytes] | None = None
         self._written: set[str] = set()  # folders of the documents in the rows
         self._lock = FolderLock(self._layout.state, wait=wait)
@@ -211,7 +211,7 @@ class FolderOutput:
             OutputError: something cannot be written.
         """
         document = result.document
-        if result.record["page"] is None:
+        if result.record.page is None:
             self._lost[document.folder] = result.record
             return
         if self._options.md_only:
@@ -219,7 +219,7 @@ class FolderOutput:
         else:
             raw = result.raw if self._options.raw else None
             entry = Entry(result.record, result.markdown.text, raw, tuple(self._save_crops(result)))
-            save_view(self._files(document).views, result.record["page"], result.view, self._layout.scratch)
+            save_view(self._files(document).views, result.record.page, result.view, self._layout.scratch)
         self._journals[document.folder].append(entry)
 
     def finish(self, document: Document, pages: Sequence[int], settings: Mapping[str, Any]) -> None:
@@ -242,10 +242,10 @@ class FolderOutput:
         self._append_rows([entry.record for entry in entries])
         if own:
             own.close()
-            if len(entries) == len(pages) and all(entry.record["status"] == "ok" for entry in entries):
+            if len(entries) == len(pages) and not any(entry.record.failed for entry in entries):
                 own.finish(entries)
 
-    def _finish_lost(self, document: Document, record: Record, settings: Mapping[str, Any]) -> None:
+    def _finish_lost(self, document: Document, record: PageRecord, settings: Mapping[str, Any]) -> None:
         """A document that could not be opened: a comment takes its place, unless there is text of an earlier run."""
         markdown = self._files(document).markdown
         if not markdown.exists() or read_start(markdown).startswith(LOST):
@@ -255,7 +255,7 @@ class FolderOutput:
                 self._journals.pop(document.folder).close()
         self._append_rows([record])
 
-    def skip(self, document: Document, records: Sequence[Record]) -> None:
+    def skip(self, document: Document, records: Sequence[PageRecord]) -> None:
         """A document that an earlier run finished: its records go to the report of this run too.
 
         Raises:
@@ -282,7 +282,7 @@ class FolderOutput:
             remove(raw)  # of an earlier run, and no longer the source of this markdown
         self._remove_other_crops(document, {name for entry in entries for name in entry.crops})
         records = [entry.record for entry in entries]
-        remove_other_views(self._files(document).views, {record["page"] for record in records})
+        remove_other_views(self._files(document).views, {record.page for record in records})
         about = {
             "name": document.name,
             "path": _absolute(document),
@@ -291,23 +291,23 @@ class FolderOutput:
         report = {
             "schema_version": SCHEMA_VERSION,
             "document": about,
-            "pages": records,
+            "pages": [record.to_json() for record in records],
             "summary": summarise(records),
             "settings": settings,
         }
         atomic_write(self._files(document).records, to_json(report, indent=2), self._layout.scratch)
 
-    def _append_rows(self, records: Sequence[Record]) -> None:
+    def _append_rows(self, records: Sequence[PageRecord]) -> None:
         if self._rows is None:
             raise RuntimeError("FolderOutput was not entered")
         if self._options.md_only:
             return
         try:
-            self._rows.write(b"".join(map(to_json, records)))
+            self._rows.write(b"".join(to_json(record.to_json()) for record in records))
             self._rows.flush()
         except OSError as error:
             raise output_error(self._layout.report, error) from None
-        self._written.update(record["folder"] for record in records)
+        self._written.update(record.folder for record in records)
 
     # --- Places
 

@@ -14,8 +14,8 @@ from typing import Any
 from rtprune_cli.outputs import journal
 from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, Shown, render
 from rtprune_cli.outputs.layout import VIEWS, DocumentFiles, Layout, view_names, view_page
-from rtprune_cli.records import PageView
-from rtprune_cli.report import FIELDS, Record, Totals
+from rtprune_cli.records import PageRecord, PageView, from_json
+from rtprune_cli.report import Summary, Totals
 from rtprune_cli.storage import atomic_write, make_folder, output_error, remove, temporary_path
 
 _MARKER = re.compile(r"<!-- (?:page (\d{1,12})|document)( failed: .*)? -->\n")
@@ -86,16 +86,16 @@ class ReportFile:
                 raise output_error(place, error) from None
             raise
 
-    def _rows(self) -> Iterator[Record]:
+    def _rows(self) -> Iterator[PageRecord]:
         with open(self._layout.report, "rb") as file:
             yield from filter(None, map(_record, file))
 
-    def _sums(self) -> tuple[Record, Record | None]:
+    def _sums(self) -> tuple[Summary, dict[str, Any] | None]:
         """The totals of all pages, and the settings of the last document that has a report."""
         totals, folders = Totals(), dict[str, None]()
         for record in self._rows():
             totals.add(record)
-            folders[record["folder"]] = None
+            folders[record.folder] = None
         for folder in reversed(folders):
             with suppress(OSError, ValueError, LookupError, TypeError):
                 records = self._layout.of(PurePosixPath(folder)).records
@@ -105,21 +105,21 @@ class ReportFile:
         return totals.summary(), None
 
     def _pages(self) -> Iterator[Shown]:
-        for folder, records in groupby(self._rows(), key=lambda record: str(record["folder"])):
+        for folder, records in groupby(self._rows(), key=lambda record: record.folder):
             files = self._layout.of(PurePosixPath(folder))
             texts = _texts(files)
             for record in records:
-                page = record["page"]
+                page = record.page
                 tokens = None if page is None else _tokens(files.views / view_names(page)[2])
                 picture, thumbnail, _ = (f"{folder}/{VIEWS}/{name}" for name in view_names(page or 0))
-                yield Shown(record, texts.get(page), tokens, (picture, thumbnail) if tokens else None)
+                yield Shown(record, texts.get(page or 0), tokens, (picture, thumbnail) if tokens else None)
 
 
 def _texts(files: DocumentFiles) -> dict[int, str]:
     """Page -> markdown: from the journal of a document that is not finished, else from its markdown file."""
     entries = journal.kept(files.journal)
     if entries is not None:
-        return {entry.record["page"]: entry.text for entry in entries}
+        return {entry.record.page or 0: entry.text for entry in entries}
     try:
         parts = _MARKER.split(files.markdown.read_text("utf-8", "replace"))
     except OSError:
@@ -127,15 +127,14 @@ def _texts(files: DocumentFiles) -> dict[int, str]:
     return {int(parts[at]): parts[at + 2].strip() for at in range(1, len(parts), 3) if not parts[at + 1]}
 
 
-def _record(line: bytes) -> Record | None:
+def _record(line: bytes) -> PageRecord | None:
     """A line of the report; None for one that is no record, or of no place in the folder."""
     try:
-        record = json.loads(line)
-        path = PurePosixPath(record["folder"])
-        whole = record.keys() >= set(FIELDS)
-    except (ValueError, LookupError, TypeError, AttributeError):
+        record = from_json(json.loads(line))
+    except ValueError:
         return None
-    return record if whole and path.parts and not path.is_absolute() and ".." not in path.parts else None
+    path = PurePosixPath(record.folder)
+    return record if path.parts and not path.is_absolute() and ".." not in path.parts else None
 
 
 def _tokens(path: Path) -> dict[str, Any] | None:

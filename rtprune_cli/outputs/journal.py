@@ -15,6 +15,7 @@ from pathlib import Path
 from types import NoneType
 from typing import IO, Any
 
+from rtprune_cli.records import PageRecord, from_json
 from rtprune_cli.storage import append, atomic_write, make_folder, output_error, to_json
 
 VERSION = 1
@@ -37,7 +38,7 @@ class Header:
 class Entry:
     """One page: its report record, its markdown, the raw model text if it is kept, the names of its crops."""
 
-    record: dict[str, Any]
+    record: PageRecord
     text: str
     raw: str | None = None
     crops: tuple[str, ...] = ()
@@ -79,7 +80,8 @@ class Journal:
         """
         place = os.lseek(self._descriptor, 0, os.SEEK_END)
         append(self._descriptor, to_json(asdict(entry)), self._path)
-        self._places[entry.record["page"]] = place
+        if entry.record.page is not None:
+            self._places[entry.record.page] = place
 
     @property
     def pages(self) -> frozenset[int]:
@@ -97,7 +99,7 @@ class Journal:
         Raises:
             OutputError: it cannot be written; the document counts as unfinished.
         """
-        pages = ({"record": entry.record, "crops": entry.crops} for entry in entries)
+        pages = ({"record": entry.record.to_json(), "crops": entry.crops} for entry in entries)
         lines = [{**_header_line(self._header), "finished": True}, *pages]
         atomic_write(self._path, b"".join(map(to_json, lines)), self._scratch)
 
@@ -112,7 +114,7 @@ class Past:
 
     header: Header
     finished: bool
-    records: list[dict[str, Any]]
+    records: list[PageRecord]
     crops: dict[int, tuple[str, ...]]
     places: dict[int, int]
     end: int
@@ -134,13 +136,14 @@ def read(path: Path) -> Past | None:
         place = file.tell()
         for raw in file:
             line = _line(raw)
-            record = None if line is None else line.get("record")
-            if line is None or not isinstance(record, dict) or not isinstance(record.get("page"), int):
+            try:
+                record = from_json((line or {}).get("record"))
+            except ValueError:
                 break  # torn; nothing whole can follow it
-            if record.get("status") == "ok":
+            if record.page is not None and not record.failed:
                 records.append(record)
-                places[record["page"]] = place
-                crops[record["page"]] = tuple(line.get("crops", ()))
+                places[record.page] = place
+                crops[record.page] = tuple((line or {}).get("crops", ()))
             place += len(raw)
         return Past(header, bool(first and first.get("finished")), records, crops, places, place)
 
@@ -207,4 +210,4 @@ def _header(line: Mapping[str, Any] | None) -> Header | None:
 
 
 def _entry(line: Mapping[str, Any]) -> Entry:
-    return Entry(line["record"], line["text"], line["raw"], tuple(line["crops"]))
+    return Entry(from_json(line["record"]), line["text"], line["raw"], tuple(line["crops"]))

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rtprune_cli.outputs.layout import CROP_NAME, IMAGES
-from rtprune_cli.records import PageResult
+from rtprune_cli.records import PageRecord, PageResult
 
 MAX_ERROR_TEXT = 200
 _CROP_LINK = re.compile(rf"!\[\]\({IMAGES}/({CROP_NAME})\)")
 
 
-def page_text(record: Mapping[str, object], text: str) -> str:
+def page_text(record: PageRecord, text: str) -> str:
     """One page with its marker; a failed page (or document) is a comment in its place."""
-    page = record.get("page")
-    place = "document" if page is None else f"page {page}"
-    if record.get("status") != "failed":
+    place = "document" if record.page is None else f"page {record.page}"
+    if record.error is None:
         return f"<!-- {place} -->\n\n{text}".rstrip()
-    error = record.get("error")
-    error = error if isinstance(error, Mapping) else {}
-    code, message = (_harmless(error.get(key, default)) for key, default in (("code", "failure"), ("message", "")))
+    code, message = _harmless(record.error.code), _harmless(record.error.message)
     return f"<!-- {place} failed: {code}: {message}".rstrip(" :") + " -->"
 
 
-def _harmless(value: object) -> str:
+def _harmless(value: str) -> str:
     """Text that cannot end the comment it stands in, on one line."""
-    text = " ".join(str(value).split())[:MAX_ERROR_TEXT]
+    text = " ".join(value.split())[:MAX_ERROR_TEXT]
     return re.sub("-{2,}", "-", text).replace(">", "&gt;").strip("-")
 
 

@@ -9,8 +9,7 @@ from typing import Any, TextIO
 
 from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import join, page_text, without_crops
-from rtprune_cli.records import Document, Earlier, PageResult
-from rtprune_cli.report import Record
+from rtprune_cli.records import Document, Earlier, PageRecord, PageResult
 from rtprune_cli.storage import output_error
 
 STDOUT = "-"
@@ -60,7 +59,7 @@ class StreamOutput:
     def finish(self, document: Document, pages: Sequence[int], settings: Mapping[str, Any]) -> None:
         """Nothing is left to write: pages went out as they came."""
 
-    def skip(self, document: Document, records: Sequence[Record]) -> None:
+    def skip(self, document: Document, records: Sequence[PageRecord]) -> None:
         """Never called: nothing is finished earlier."""
 
     def _write(self, *chunks: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rtprune_cli.errors import PageFailedError, RtpruneError
 from rtprune_cli.failures import at_page
 from rtprune_cli.inputs.pages import OpenDocument, open_document
-from rtprune_cli.options import InputOptions
+from rtprune_cli.options import InputOptions, Mode
 from rtprune_cli.records import Document, PageFault, PageImage, PreparedPage
 from rtprune_cli.views import make_views
 
@@ -36,7 +36,7 @@ class Made(NamedTuple):
 class Desk:
     """Makes pages one at a time. Keeps the last one's document open: a damaged one is repaired at each opening."""
 
-    def __init__(self, options: InputOptions, mode: str) -> None:
+    def __init__(self, options: InputOptions, mode: Mode) -> None:
         self._options = options
         self._mode = mode
         self._stack = ExitStack()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rtprune_cli.options import InputOptions
+from rtprune_cli.options import InputOptions, Mode
 from rtprune_cli.prepare import worker
 from rtprune_cli.prepare.desk import Made
 from rtprune_cli.records import Document
@@ -63,7 +63,7 @@ class Pool:
     time; through memory it costs 4 ms.
     """
 
-    def __init__(self, options: InputOptions, mode: str, places: int) -> None:
+    def __init__(self, options: InputOptions, mode: Mode, places: int) -> None:
         self._options = options
         self._mode = mode
         self._free = list(range(places))

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from rtprune_cli.errors import InputError
 from rtprune_cli.failures import page_name
-from rtprune_cli.options import InputOptions
+from rtprune_cli.options import InputOptions, Mode
 from rtprune_cli.prepare.desk import Desk, DocumentFault, Made, Outcome
 from rtprune_cli.prepare.pool import Call, Job, Pool
 from rtprune_cli.records import PageFault
@@ -51,7 +51,7 @@ class Preparer:
     def __init__(
         self,
         options: InputOptions,
-        mode: str,
+        mode: Mode,
         *,
         workers: int = 0,
         batch_size: int | None = None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from rtprune_cli.options import InputOptions
+from rtprune_cli.options import InputOptions, Mode
 from rtprune_cli.prepare.desk import Desk, Made
 from rtprune_cli.records import Document
 
@@ -47,7 +47,7 @@ class _Worker(NamedTuple):
 _worker: _Worker  # set by begin
 
 
-def begin(options: InputOptions, mode: str, level: int, parent: Connection, memory: Sequence[Connection]) -> None:
+def begin(options: InputOptions, mode: Mode, level: int, parent: Connection, memory: Sequence[Connection]) -> None:
     """Begin a worker. Its options come through a pipe, so that a password is in no list of processes."""
     global _worker
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

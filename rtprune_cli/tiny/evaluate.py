@@ -24,7 +24,7 @@ from rtprune_cli.decoding import decode
 from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import OcrModel, load
-from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions, parse_ratio
+from rtprune_cli.options import DecodeOptions, Mode, ModelOptions, PruneOptions, parse_ratio
 from rtprune_cli.pruning import Pruner
 from rtprune_cli.records import Box, PrunedTokens, Views
 from rtprune_cli.tiny import CHECKPOINT
@@ -43,7 +43,7 @@ BATCH = 20
 CANVAS = (1000, 1000)  # to which boxes are scaled before they are compared
 
 
-def held_out(seed: int, count: int, mix: Mix = HELD_OUT_MIX, mode: str = "tiny") -> list[Page]:
+def held_out(seed: int, count: int, mix: Mix = HELD_OUT_MIX, mode: Mode = "tiny") -> list[Page]:
     """The pages of ``count`` seeds from ``seed`` on."""
     return [make_page(seed + i, mix, mode) for i in range(count)]
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rtprune_cli.model.adapters import PROMPTS
+from rtprune_cli.options import Mode
 from rtprune_cli.tiny.charset import EOS, NEWLINE, PAD, encode, encode_tagged
 from rtprune_cli.tiny.drawing import Point, on_view, quick_view
 from rtprune_cli.tiny.pages import RANGES, Mix, Page
@@ -142,7 +143,7 @@ class Recipe:
     seed: int
     mixes: dict[str, Mix]
     zooms: tuple[float, ...]
-    modes: dict[str, float]
+    modes: dict[Mode, float]
     prompts: dict[str, float]
 
 

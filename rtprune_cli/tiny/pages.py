@@ -11,6 +11,8 @@ from functools import cache
 
 import pymupdf
 
+from rtprune_cli.options import Mode
+
 FONTS = {  # cuts built into PyMuPDF, by its short names
     "helv": "Helvetica",
     "hebo": "Helvetica bold",
@@ -124,7 +126,7 @@ class Page:
     """One page: its blocks in reading order, and its looks; sizes in pt, gray levels from 0, black."""
 
     seed: int
-    mode: str
+    mode: Mode
     layout: str
     width: float
     height: float

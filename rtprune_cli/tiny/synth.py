@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rtprune_cli.options import Mode
 from rtprune_cli.tiny import writing
 from rtprune_cli.tiny.pages import (
     ASCENT,
@@ -33,7 +34,7 @@ from rtprune_cli.tiny.pages import (
 )
 
 
-def make_page(seed: int, mix: Mix | None = None, mode: str = "tiny") -> Page:
+def make_page(seed: int, mix: Mix | None = None, mode: Mode = "tiny") -> Page:
     """The page of a seed. Equal seeds, mixes and modes give equal pages."""
     return _Setter(random.Random(seed), mix or Mix(), mode).page(seed)
 
@@ -50,7 +51,7 @@ class _Stack:
 class _Setter:
     """Sets one page. Blocks are stacked from the top; what does not fit is left out from the end."""
 
-    def __init__(self, rng: random.Random, mix: Mix, mode: str) -> None:
+    def __init__(self, rng: random.Random, mix: Mix, mode: Mode) -> None:
         self._rng, self._mix, self._range, self._mode = rng, mix, RANGES[mode], mode
         spec = self._range
         weights = mix.lines or (1,) * spec.lines

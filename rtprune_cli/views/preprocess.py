@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from rtprune_cli.errors import UsageError
+from rtprune_cli.options import Mode
 from rtprune_cli.records import Views
 from rtprune_cli.views.grid import MAX_TILES, MIN_TILES, SIDES, STRETCHED, TILE
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 GRAY = (127, 127, 127)
 
 
-def make_views(image: Image.Image, mode: str) -> Views:
+def make_views(image: Image.Image, mode: Mode) -> Views:
     """Views of an upright RGB page in one of the five modes.
 
     Raises:

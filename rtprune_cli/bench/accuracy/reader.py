@@ -7,19 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import PurePosixPath
-from typing import Any
 
 from rtprune_cli.bench.accuracy.datasets.base import Sample
 from rtprune_cli.bench.accuracy.plan import Configuration
 from rtprune_cli.bench.accuracy.progress import Tell
-from rtprune_cli.bench.accuracy.readings import Reading, Readings
+from rtprune_cli.bench.accuracy.readings import Readings, StoredReading
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.inputs import content_hash
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions
 from rtprune_cli.pipeline import Plan, fingerprint, read
-from rtprune_cli.records import Document
-from rtprune_cli.report import failure_record
+from rtprune_cli.records import Document, PageRecord
 
 log = logging.getLogger("rtprune")
 
@@ -30,8 +28,8 @@ class Outcome:
 
     configuration: Configuration
     sample: Sample
-    reading: Reading | None
-    failure: dict[str, Any] | None = None
+    reading: StoredReading | None
+    failure: PageRecord | None = None
 
 
 class Reader:
@@ -98,7 +96,7 @@ class Reader:
         for sample in samples:
             waiting.setdefault((self._documents[sample.source].folder, sample.page), []).append(sample)
         for result in read(self._plans(samples), model, self._with(configuration)):
-            folder, page = result.document.folder, result.record["page"]
+            folder, page = result.document.folder, result.record.page
             # A document that cannot be opened is one result, for all of its pages.
             keys = [key for key in waiting if key[0] == folder and page in (None, key[1])]
             for sample in [sample for key in keys for sample in waiting.pop(key)]:
@@ -107,7 +105,7 @@ class Reader:
                     reading = self._readings.add(key, configuration, sample.id, text, result.record)
                     yield Outcome(configuration, sample, reading)
                 else:
-                    yield Outcome(configuration, sample, None, failure_record(result.document, page, result.error))
+                    yield Outcome(configuration, sample, None, result.record)
                 tell(configuration.name, 1)
 
     def _plans(self, samples: Iterable[Sample]) -> Iterator[Plan]:

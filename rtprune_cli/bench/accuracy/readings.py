@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rtprune_cli.bench.accuracy.plan import Configuration
+from rtprune_cli.records import PageRecord, from_json
 from rtprune_cli.storage import append, atomic_write, make_folder, output_error, to_json
 
 JOURNAL = "readings.jsonl"
@@ -17,13 +18,13 @@ PREDICTIONS = "predictions"
 
 
 @dataclass(frozen=True)
-class Reading:
+class StoredReading:
     """A page that was read. ``key`` stands for everything that its text depends on, ``text`` for the text's bytes."""
 
     key: str
     path: str
     text: str
-    page: dict[str, Any]
+    page: PageRecord
 
 
 class Readings:
@@ -46,7 +47,7 @@ class Readings:
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
-    def find(self, key: str, configuration: Configuration, sample: str) -> Reading | None:
+    def find(self, key: str, configuration: Configuration, sample: str) -> StoredReading | None:
         """The reading of a sample with this key, if its prediction still is what was read."""
         known = self._known.get((key, _path(configuration, sample)))
         if known is None:
@@ -56,14 +57,14 @@ class Readings:
         except OSError:
             return None
 
-    def add(self, key: str, configuration: Configuration, sample: str, text: str, page: dict[str, Any]) -> Reading:
+    def add(self, key: str, configuration: Configuration, sample: str, text: str, page: PageRecord) -> StoredReading:
         """Keep a page's text and record.
 
         Raises:
             OutputError: they cannot be written.
         """
         data = text.encode("utf-8", "replace")
-        reading = Reading(key, _path(configuration, sample), _digest(data), page)
+        reading = StoredReading(key, _path(configuration, sample), _digest(data), page)
         file = self._folder / reading.path
         make_folder(file.parent)
         atomic_write(file, data)
@@ -80,16 +81,20 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _load(path: Path) -> tuple[dict[tuple[str, str], Reading], int]:
+def _from_json(line: dict[str, Any]) -> StoredReading:
+    return StoredReading(**{**line, "page": from_json(line["page"])})
+
+
+def _load(path: Path) -> tuple[dict[tuple[str, str], StoredReading], int]:
     """What a journal holds, and where its last whole line ends."""
-    known: dict[tuple[str, str], Reading] = {}
+    known: dict[tuple[str, str], StoredReading] = {}
     end = 0
     try:
         with open(path, "rb") as file:
             for line in file:
                 try:
-                    reading = Reading(**json.loads(line)) if line.endswith(b"\n") else None
-                except (ValueError, TypeError):
+                    reading = _from_json(json.loads(line)) if line.endswith(b"\n") else None
+                except (ValueError, LookupError, TypeError):
                     reading = None
                 if reading is None:
                     break

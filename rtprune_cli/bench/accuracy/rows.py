@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rtprune_cli.records import PageRecord
 from rtprune_cli.scoring.records import Marks, Part
 from rtprune_cli.storage import atomic_write, to_json
 
@@ -19,7 +20,7 @@ Status = Literal["ok", "failed", "missing"]
 class Row:
     """``status``: ``failed`` when the model was asked and no text came, ``missing`` when there is no prediction.
 
-    ``page`` is the page's record as `rtprune ocr` reports it, empty where no model was run. ``prediction`` is the file
+    ``page`` is the page's record as `rtprune ocr` reports it, None where no model was run. ``prediction`` is the file
     with the text, as a path below the output folder or as it was given.
     """
 
@@ -28,7 +29,7 @@ class Row:
     groups: Mapping[str, str | Sequence[str]]
     status: Status
     marks: Marks
-    page: Mapping[str, Any] = field(default_factory=dict)
+    page: PageRecord | None = None
     prediction: str | None = None
 
 
@@ -49,7 +50,7 @@ def write_rows(path: Path, rows: Iterable[Row], common: Mapping[str, Mapping[str
             "prediction": row.prediction,
             "scores": {name: _score(parts) for name, parts in row.marks.scores.items()},
             "notes": row.marks.notes,
-            "page": row.page,
+            "page": {} if row.page is None else row.page.to_json(),
         }
         for row in rows
     ]

@@ -33,7 +33,7 @@ from rtprune_cli.options import InputOptions, LogOptions, OcrOptions
 from rtprune_cli.outputs.layout import STATE
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.pipeline import run_settings
-from rtprune_cli.records import Document, PageImage
+from rtprune_cli.records import Document, PageImage, PageRecord
 from rtprune_cli.scoring.records import Marks
 from rtprune_cli.storage import atomic_write, make_folder, to_json
 
@@ -53,7 +53,7 @@ class Prediction:
     status: Status
     path: Path | None = None
     shown: str | None = None
-    page: Mapping[str, Any] | None = None
+    page: PageRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _compare(
             marks.append(each)
             tell("scoring", 1)
     rows = [
-        Row(p.configuration.name, p.sample.id, p.sample.groups, p.status, m, p.page or {}, p.shown)
+        Row(p.configuration.name, p.sample.id, p.sample.groups, p.status, m, p.page, p.shown)
         for p, m in zip(predictions, marks, strict=True)
     ]
     facts = {

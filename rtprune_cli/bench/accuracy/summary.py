@@ -129,7 +129,7 @@ def _totals(configuration: Configuration, rows: Sequence[Row]) -> Record:
     for row in rows:
         for note, number in row.marks.notes.items():
             notes.setdefault(note, []).append(number)
-    total = summarise_pages(dict(row.page) for row in rows if row.status == "ok" and row.page)
+    total = summarise_pages(row.page for row in rows if row.status == "ok" and row.page)
     read = total["pages"]
     return {
         "name": configuration.name,

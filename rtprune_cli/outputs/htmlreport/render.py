@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from rtprune_cli.outputs.htmlreport.text import to_html
-from rtprune_cli.report import FIELDS
+from rtprune_cli.records import FIELDS, TIMES, PageRecord
+from rtprune_cli.report import Summary
 from rtprune_cli.webpage import Templates, policy_hash
 
 NOTHING = "–"
-TIMES = tuple(name for name in FIELDS if name.endswith("_ms"))
 COLUMNS = ("document", "page", "retention", "visual tokens", "ratio", "text tokens", "finish", "seconds")
 
-Record = Mapping[str, Any]
+Settings = Mapping[str, Any]
 
 
 class Shown(NamedTuple):
@@ -31,9 +31,9 @@ class Shown(NamedTuple):
     and thumbnail, relative to the report: both None where it was read without --html.
     """
 
-    record: Record
+    record: PageRecord
     text: str | None
-    tokens: Record | None
+    tokens: Mapping[str, Any] | None
     files: tuple[str, str] | None
 
 
@@ -57,7 +57,7 @@ class Row(NamedTuple):
     data: str
 
 
-def render(summary: Record, settings: Record | None, pages: Iterable[Shown]) -> Iterator[str]:
+def render(summary: Summary, settings: Settings | None, pages: Iterable[Shown]) -> Iterator[str]:
     """The report in pieces; ``pages`` are taken one at a time.
 
     Args:
@@ -98,34 +98,32 @@ def _json(value: Any) -> str:
 
 
 def _row(page: Shown) -> Row:
-    record, failed = page.record, page.record["status"] == "failed"
-    folder, number = str(record["folder"]), record["page"]
-    seconds = sum(record[name] or 0 for name in TIMES) / 1000
-    before, after = record["visual_tokens_before"], record["visual_tokens_after"]
-    finish = f"failed: {(record['error'] or {}).get('code', '')}" if failed else str(record["finish_reason"])
-    state = "failed" if failed else f"{record['finish_reason']}{'' if page.tokens else ' unseen'}"
+    record, number = page.record, page.record.page
+    before, after = record.visual_tokens_before, record.visual_tokens_after
+    seconds = sum(record.milliseconds.values()) / 1000
+    finish = str(record.finish_reason) if record.error is None else f"failed: {record.error.code}"
+    state = "failed" if record.failed else f"{record.finish_reason}{'' if page.tokens else ' unseen'}"
     cells = [
-        Cell(_share(record["retention"]), _value(record["retention"])),
+        Cell(_share(record.retention), _value(record.retention)),
         Cell(NOTHING if before is None else f"{before:,} → {after:,}", _value(before)),
-        Cell(_fixed(record["ratio"], 3), _value(record["ratio"])),
-        Cell(NOTHING if record["output_tokens"] is None else f"{record['output_tokens']:,}",
-             _value(record["output_tokens"])),
+        Cell(_fixed(record.ratio, 3), _value(record.ratio)),
+        Cell(NOTHING if record.output_tokens is None else f"{record.output_tokens:,}", _value(record.output_tokens)),
         Cell(finish),
-        Cell(NOTHING, "") if failed else Cell(f"{seconds:.2f}", seconds),
-    ]  # fmt: skip
+        Cell(NOTHING, "") if record.failed else Cell(f"{seconds:.2f}", seconds),
+    ]
     picture, thumbnail = (quote(name, errors="replace") for name in page.files) if page.files else (None, None)
     data = {
-        "values": [record[name] for name in FIELDS],
+        "values": list(record.to_json().values()),
         "tokens": page.tokens,
         "picture": picture,
-        "html": None if page.text is None or failed else to_html(page.text, folder),
+        "html": None if page.text is None or record.failed else to_html(page.text, record.folder),
     }
     place = Cell("all", -1) if number is None else Cell(str(number), number)
-    key = f"{folder}/{'document' if number is None else number}"
-    return Row(key, str(record["document"]), place, cells, state, picture, thumbnail, _json(data))
+    key = f"{record.folder}/{'document' if number is None else number}"
+    return Row(key, record.document, place, cells, state, picture, thumbnail, _json(data))
 
 
-def _figures(summary: Record) -> list[tuple[str, str]]:
+def _figures(summary: Summary) -> list[tuple[str, str]]:
     """What a run is told by, largest matters first."""
     before, after = summary["visual_tokens_before"], summary["visual_tokens_after"]
     found = [
@@ -143,7 +141,7 @@ def _figures(summary: Record) -> list[tuple[str, str]]:
     return [(name, text) for name, text in found if text not in (NOTHING, "")]
 
 
-def _facts(settings: Record | None) -> list[tuple[str, str]]:
+def _facts(settings: Settings | None) -> list[tuple[str, str]]:
     """Settings by name: those of a group in a line."""
     if settings is None:
         return []

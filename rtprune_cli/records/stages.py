@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from rtprune_cli.errors import RtpruneError
+from rtprune_cli.options import Mode
+from rtprune_cli.records.page_record import FinishReason, PageRecord, failure_record
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
     from torch import Tensor
-
-FinishReason = Literal["eos", "length", "loop"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Earlier:
 
     finished: bool = False
     pages: frozenset[int] = frozenset()
-    records: tuple[dict[str, Any], ...] = ()
+    records: tuple[PageRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Views:
     (1, 1) without tiles.
     """
 
-    mode: str
+    mode: Mode
     global_view: NDArray[np.uint8]
     tiles: NDArray[np.uint8] | None
     grid: tuple[int, int]
@@ -198,13 +198,19 @@ class PageResult:
 
     ``image`` is needed only until the crops are saved; without crops it is None. ``view`` is there when an HTML report
     was asked for. A page (or a whole document: ``page`` None in the record) that failed has an ``error``, empty text
-    and ``record['status'] == 'failed'``.
+    and a record of its failure.
     """
 
     document: Document
-    record: dict[str, Any]
+    record: PageRecord
     markdown: Markdown
     raw: str = ""
     image: Image | None = None
     error: RtpruneError | None = None
     view: PageView | None = None
+
+
+def failed(document: Document, page: int | None, error: RtpruneError) -> PageResult:
+    """The result of a page, or with ``page`` None of a document, that cannot be read."""
+    record = failure_record(document.name, str(document.folder), page, error)
+    return PageResult(document, record, Markdown(""), error=error)

@@ -1,0 +1,190 @@
+"""What the reports say of a page. The JSON schema and the table in docs/report-format.md are made from these fields."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from rtprune_cli.errors import RtpruneError
+from rtprune_cli.options import Mode, Prompt
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "failed"]
+FinishReason = Literal["eos", "length", "loop"]
+
+
+def described(doc: str, *, default: Any = MISSING, always: bool = False, **limits: Any) -> Any:
+    """A field with its description and, as JSON schema names them, the ``limits`` of its numbers.
+
+    ``always``: it is there for every page that was read. Without a ``default`` it is there for failures too.
+    """
+    return field(default=default, metadata={"doc": doc, "always": always, "limits": limits})
+
+
+def _read(doc: str, **limits: Any) -> Any:
+    """A number, zero or more, of every page that was read; None of one that failed."""
+    return described(doc, default=None, always=True, **{"minimum": 0, **limits})
+
+
+def _share(doc: str) -> Any:
+    return _read(doc, maximum=1)
+
+
+def _optional(doc: str, **limits: Any) -> Any:
+    """A number that not every page has that was read."""
+    return described(doc, default=None, **{"minimum": 0, **limits})
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """Why a page or document failed."""
+
+    code: str = described("Short and machine-readable.")
+    message: str = described("For people.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRecord:
+    """One reading of a page that was read more than once."""
+
+    mode: str = described("The mode of this reading.")
+    retention: float = described("Visual tokens after over before.", exclusiveMinimum=0, maximum=1)
+    finish_reason: FinishReason = described("As below.")
+    output_tokens: int = described("Text tokens written.", minimum=0)
+    loop_tokens_cut: int = described("As below.", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRecord:
+    """A page, or with ``page`` None a document that could not be opened, as the reports have it, in their order.
+
+    What a failed page lacks is None. Times are milliseconds; pages that shared a stage have equal parts of its time.
+    """
+
+    schema_version: int = described("1", default=SCHEMA_VERSION)
+    document: str = described("The input as named on the command line, found in its folder, or - for standard input.")
+    folder: str = described("The document's place in the output folder: `NAME`, or `sub/NAME_2`.")
+    page: int | None = described("From 1; null when the document as a whole failed.", minimum=1)
+    status: Status = described("`ok` or `failed`.")
+    error: ErrorRecord | None = described("Null, or `code` and `message`.", default=None)
+    mode: Mode | None = described("The mode that was used.", default=None, always=True)
+    prompt: Prompt | None = described("The prompt that was used.", default=None, always=True)
+    image_width: int | None = _read("Pixels of the page.")
+    image_height: int | None = _read("Pixels of the page.")
+    dpi: int | None = _optional("Resolution of a rasterised PDF page; null for images.")
+    tile_columns: int | None = _optional("Tiles beside one another; null without tiles.")
+    tile_rows: int | None = _optional("Tiles below one another; null without tiles.")
+    visual_tokens_before: int | None = _read("Visual tokens of the page, newlines and separator included.")
+    visual_tokens_after: int | None = _read("Of these, how many enter the decoder.")
+    prunable: int | None = _read("Visual tokens less newlines and separator.")
+    kept: int | None = _read("Prunable tokens that stay.")
+    merged: int | None = _read("Prunable tokens merged into them: `prunable - kept`.")
+    newlines_dropped: int | None = _read("Newline tokens of cell rows that are wholly gone.")
+    r_similarity: float | None = _share(
+        "A measure of the dynamic ratio (computed for a fixed ratio too): 1 less the mean squared cosine between "
+        "tokens."
+    )
+    r_density: float | None = _share("The other measure: the share of edge pixels of the global view.")
+    ratio: float | None = _share(
+        "Share of prunable tokens asked for; `kept` is the whole part of `prunable * ratio`, at least 1."
+    )
+    retention: float | None = _share("`visual_tokens_after / visual_tokens_before`.")
+    output_tokens: int | None = _read("Text tokens written, without eos.")
+    finish_reason: FinishReason | None = described(
+        "`eos`: the model ended the page; `length`: cut at the token limit; `loop`: stopped because the text repeated "
+        "itself.",
+        default=None,
+        always=True,
+    )
+    loop_tokens_cut: int | None = _read(
+        "Tokens of repetition that were cut off; one copy of the repeated passage stays. 0 without a loop."
+    )
+    attempts: tuple[AttemptRecord, ...] | None = described(
+        "Null, or the readings of a page whose text ran into a loop, in order: `mode`, `retention`, `finish_reason`, "
+        "`output_tokens`, `loop_tokens_cut` of each. The other fields are of the reading that was kept: the first "
+        "without a loop, else the one with most text before its loop.",
+        default=None,
+        minItems=2,
+    )
+    rasterise_ms: float | None = _read("Milliseconds for opening and rendering the page.")
+    preprocess_ms: float | None = _read("Milliseconds for resizing and tiling.")
+    encode_ms: float | None = _read("Milliseconds of the vision encoder.")
+    prune_ms: float | None = _read("Milliseconds for measuring, choosing and merging.")
+    prefill_ms: float | None = _read("Milliseconds of the decoder over the prompt.")
+    decode_ms: float | None = _read("Milliseconds for writing the text.")
+    retry_ms: float | None = _read("Milliseconds of the readings that were not kept.")
+    flops_speedup: float | None = _read(
+        "Decoder prefill operations without pruning over those with it, counted from the model's sizes "
+        "(`prefill_flops` in `rtprune_cli/report/flops.py`)."
+    )
+    prefill_speedup: float | None = _optional(
+        "With `--measure-baseline`: this page alone prefilled 3 times with and without pruning in turns, median over "
+        "median."
+    )
+    edit_distance_to_unpruned: float | None = _optional(
+        "With `--compare`: Levenshtein distance between the raw texts with and without pruning, over the longer "
+        "length.",
+        maximum=1,
+    )
+
+    @property
+    def failed(self) -> bool:
+        return self.status == "failed"
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """By the names of the fields; what a failed page lacks is 0."""
+        return {name: getattr(self, name) or 0.0 for name in TIMES}
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, in their order."""
+        return asdict(self)
+
+
+FIELDS = tuple(each.name for each in fields(PageRecord))
+TIMES = tuple(name for name in FIELDS if name.endswith("_ms"))
+
+
+def failure_record(document: str, folder: str, page: int | None, error: RtpruneError) -> PageRecord:
+    """The record of a page that failed, or with ``page`` None of a document that could not be opened."""
+    reason = ErrorRecord(error.code, error.message)
+    return PageRecord(document=document, folder=folder, page=page, status="failed", error=reason)
+
+
+def from_json(value: Any) -> PageRecord:
+    """A record as it was written.
+
+    Raises:
+        ValueError: it is none: a field is missing, or of another type.
+    """
+    try:
+        known = {name: value[name] for name in FIELDS}
+        if known["error"] is not None:
+            known["error"] = ErrorRecord(**known["error"])
+        if known["attempts"] is not None:
+            known["attempts"] = tuple(AttemptRecord(**each) for each in known["attempts"])
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"no page record: {error!r}") from None
+    wrong = [name for name, kinds in _kinds().items() if not isinstance(known[name], kinds)]
+    if wrong:
+        raise ValueError(f"no page record: {wrong[0]} is {known[wrong[0]]!r}")
+    return PageRecord(**known)
+
+
+@cache
+def _kinds() -> dict[str, tuple[type, ...]]:
+    """Of each field the types that its values can have; a whole number does for a fraction."""
+
+    def kinds(hint: Any) -> tuple[type, ...]:
+        origin = get_origin(hint)
+        if origin is Literal:
+            return tuple({type(each) for each in get_args(hint)})
+        if origin is tuple:
+            return (tuple,)
+        if origin is None:
+            return (int, float) if hint is float else (hint,)
+        return tuple(kind for part in get_args(hint) for kind in kinds(part))
+
+    return {name: kinds(hint) for name, hint in get_type_hints(PageRecord).items()}

@@ -1,0 +1,77 @@
+"""The record of a page that was read."""
+
+from __future__ import annotations
+
+from rtprune_cli.options import Prompt
+from rtprune_cli.records import AttemptRecord, Decoded, PageImage, PageRecord, PrunedTokens, Views
+from rtprune_cli.report.totals import rounded
+
+
+def page_record(
+    page: PageImage,
+    views: Views,
+    pruned: PrunedTokens,
+    decoded: Decoded,
+    *,
+    prompt: Prompt,
+    milliseconds: dict[str, float],
+    flops_speedup: float,
+    attempts: tuple[AttemptRecord, ...] | None = None,
+    retry_ms: float = 0.0,
+    prefill_speedup: float | None = None,
+    edit_distance: float | None = None,
+) -> PageRecord:
+    """The report record of a page that was read. ``milliseconds`` holds preprocess, encode and prune.
+
+    ``attempts`` are the :func:`attempt` records of a page that was read more than once, ``retry_ms`` the time of those
+    that were not kept.
+    """
+    width, height = page.image.size
+    return PageRecord(
+        document=page.document.name,
+        folder=str(page.document.folder),
+        page=page.page,
+        status="ok",
+        mode=views.mode,
+        prompt=prompt,
+        image_width=width,
+        image_height=height,
+        dpi=page.dpi,
+        tile_columns=views.grid[0] if views.tiles is not None else None,
+        tile_rows=views.grid[1] if views.tiles is not None else None,
+        visual_tokens_before=pruned.total,
+        visual_tokens_after=len(pruned.keep),
+        prunable=pruned.prunable,
+        kept=pruned.kept,
+        merged=pruned.merged,
+        newlines_dropped=pruned.newlines_dropped,
+        r_similarity=rounded(pruned.r_similarity, 6),
+        r_density=rounded(pruned.r_density, 6),
+        ratio=rounded(pruned.ratio, 6),
+        retention=rounded(len(pruned.keep) / pruned.total, 6),
+        output_tokens=len(decoded.token_ids),
+        finish_reason=decoded.finish_reason,
+        loop_tokens_cut=decoded.loop_tokens_cut,
+        attempts=attempts,
+        rasterise_ms=rounded(page.rasterise_ms, 3),
+        preprocess_ms=rounded(milliseconds["preprocess"], 3),
+        encode_ms=rounded(milliseconds["encode"], 3),
+        prune_ms=rounded(milliseconds["prune"], 3),
+        prefill_ms=rounded(decoded.prefill_ms, 3),
+        decode_ms=rounded(decoded.decode_ms, 3),
+        retry_ms=rounded(retry_ms, 3),
+        flops_speedup=rounded(flops_speedup, 4),
+        prefill_speedup=rounded(prefill_speedup, 4),
+        edit_distance_to_unpruned=rounded(edit_distance, 6),
+    )
+
+
+def attempt(mode: str, retention: float, decoded: Decoded) -> AttemptRecord:
+    """One reading of a page that was read more than once."""
+    return AttemptRecord(
+        mode=mode,
+        retention=round(retention, 6),
+        finish_reason=decoded.finish_reason,
+        output_tokens=len(decoded.token_ids),
+        loop_tokens_cut=decoded.loop_tokens_cut,
+    )
