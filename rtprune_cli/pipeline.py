@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ import torch
 from rtprune_cli import __version__
 from rtprune_cli.engine import PageReader
 from rtprune_cli.errors import RtpruneError
+from rtprune_cli.facts import model_facts, versions
 from rtprune_cli.failures import tell
 from rtprune_cli.inputs import content_hash, select_pages
 from rtprune_cli.model import Checkpoint, OcrModel
@@ -257,26 +256,12 @@ def _reason_to_stop(totals: Totals, options: OcrOptions) -> str | None:
 
 def run_settings(checkpoint: Checkpoint, options: OcrOptions) -> dict[str, Any]:
     """What a reader of the report needs to run this again: settings, model, device and versions."""
-    on_gpu = checkpoint.device.type == "cuda"
     settings = asdict(checkpoint.resolve(options))
     settings["input"].pop("password")  # a report is shared; a password is not
     settings["output"].pop("output")  # folders can be moved
     settings.pop("run")  # how often the run was begun is no property of its result
     return {
         **settings,
-        "model": {
-            "name": checkpoint.name,
-            "revision": checkpoint.revision,
-            "dtype": str(checkpoint.dtype).removeprefix("torch."),
-            "device": str(checkpoint.device),
-            "device_name": torch.cuda.get_device_name(checkpoint.device) if on_gpu else platform.machine(),
-            "attention": checkpoint.attention,
-            "experts": checkpoint.experts,
-        },
-        "versions": {
-            "rtprune": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": version("transformers"),
-        },
+        "model": model_facts(checkpoint),
+        "versions": versions(),
     }

@@ -12,14 +12,14 @@ import pytest
 import torch
 from conftest import DOCS, GOLDEN, golden_cases
 
-from rtprune_cli.bench import arch, authors, floors, machine
-from rtprune_cli.bench.clock import spread, take_turns
-from rtprune_cli.bench.floors import Cost, Rates
-from rtprune_cli.bench.machine import PeakMemory
-from rtprune_cli.bench.pages import make_page
-from rtprune_cli.bench.plan import SpeedPlan
-from rtprune_cli.bench.speed import run
-from rtprune_cli.bench.stages import Stages
+from rtprune_cli.bench.speed import arch, authors, floors, machine
+from rtprune_cli.bench.speed.clock import spread, take_turns
+from rtprune_cli.bench.speed.floors import Cost, Rates
+from rtprune_cli.bench.speed.machine import PeakMemory
+from rtprune_cli.bench.speed.pages import make_page
+from rtprune_cli.bench.speed.plan import SpeedPlan
+from rtprune_cli.bench.speed.run import run
+from rtprune_cli.bench.speed.stages import Stages
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.adapters import build_config
 from rtprune_cli.options import PruneOptions

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtprune_cli.bench.accuracy.statistics import Estimate, Result, Scores, compare, page_accuracy, value
-from rtprune_cli.scoring.records import Metric, Part
+from rtprune_cli.bench.scoring.records import Metric, Part
 
 CER = Metric("cer", "CER", lower=True)
 TEDS = Metric("teds", "TEDS", lower=False)

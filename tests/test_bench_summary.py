@@ -16,9 +16,9 @@ from rtprune_cli.bench.accuracy.plan import Configuration
 from rtprune_cli.bench.accuracy.rows import Row, Status
 from rtprune_cli.bench.accuracy.summary import Gate, parse_gate, summarise
 from rtprune_cli.bench.accuracy.table import print_groups, print_summary
+from rtprune_cli.bench.scoring.records import Marks, Metric, Part
 from rtprune_cli.errors import UsageError
 from rtprune_cli.records import TIMES, PageRecord
-from rtprune_cli.scoring.records import Marks, Metric, Part
 from rtprune_cli.storage import to_json
 
 METRICS = (Metric("cer", "CER", lower=True), Metric("teds", "TEDS", lower=False))

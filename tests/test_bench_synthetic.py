@@ -17,8 +17,8 @@ from rtprune_cli.bench.accuracy.synthetic import LAYOUTS, SHEETS, make_pages, op
 from rtprune_cli.bench.accuracy.synthetic import card as card_layouts
 from rtprune_cli.bench.accuracy.synthetic.drawing import Drawing, document, to_png
 from rtprune_cli.bench.accuracy.synthetic.write import RECIPE, known_layouts, make_page
+from rtprune_cli.bench.scoring.flatten import plain
 from rtprune_cli.errors import UsageError
-from rtprune_cli.scoring.flatten import plain
 from rtprune_cli.tiny import pages, writing
 
 PAGES = 6  # of each layout and sheet

@@ -15,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rtprune_cli.bench.arch import read_arch, skeleton
+from rtprune_cli.bench.speed.arch import read_arch, skeleton
 from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.decoding.forward import run_decoder
 from rtprune_cli.decoding.repeats import RepeatRule

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import UnlimitedOcrForConditionalGeneration
 
-from rtprune_cli.bench.arch import read_arch, skeleton
+from rtprune_cli.bench.speed.arch import read_arch, skeleton
 from rtprune_cli.commands import info
 from rtprune_cli.commands.info import PARAMETERS, good_for
 from rtprune_cli.device import hardware

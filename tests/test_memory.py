@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rtprune_cli.bench.arch import read_arch
+from rtprune_cli.bench.speed.arch import read_arch
 from rtprune_cli.decoding.cache import bytes_per_token
 from rtprune_cli.engine import memory
 from rtprune_cli.engine.memory import CONTEXT_BYTES, FIXED_SLOT, LONGEST_PAGE, Plan, fit, needed_bytes

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rtprune_cli.bench.accuracy.datasets.ocean_ocr import open_ocean_ocr
+from rtprune_cli.bench.scoring.ocean_ocr import ImageTruth, comparable, edit, has_meteor, score_image
 from rtprune_cli.errors import InputError, UsageError
-from rtprune_cli.scoring.ocean_ocr import ImageTruth, comparable, edit, has_meteor, score_image
 
 pytest.importorskip("nltk", reason="the extra [bench] is not installed")
 pytest.importorskip("jieba", reason="the extra [bench] is not installed")

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from rtprune_cli.bench.accuracy.datasets.olmocr_bench import open_olmocr_bench
+from rtprune_cli.bench.scoring.olmocr.baseline import trailing_repeats
+from rtprune_cli.bench.scoring.olmocr.cases import read_case
+from rtprune_cli.bench.scoring.olmocr.formula import canonical
+from rtprune_cli.bench.scoring.olmocr.normalise import normalised
 from rtprune_cli.errors import InputError, UsageError
-from rtprune_cli.scoring.olmocr.baseline import trailing_repeats
-from rtprune_cli.scoring.olmocr.cases import read_case
-from rtprune_cli.scoring.olmocr.formula import canonical
-from rtprune_cli.scoring.olmocr.normalise import normalised
 
 pytest.importorskip("fuzzysearch", reason="the extra [bench] is not installed")
 pytest.importorskip("bs4", reason="the extra [bench] is not installed")

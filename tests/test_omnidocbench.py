@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
 from rtprune_cli.bench.accuracy.datasets.omnidocbench import find_prediction, official_totals, open_omnidocbench
+from rtprune_cli.bench.scoring.omnidocbench import OFFICIAL, normalise, page_labels, read_page, score_page, totals
+from rtprune_cli.bench.scoring.omnidocbench.adjacency import has_window
+from rtprune_cli.bench.scoring.omnidocbench.prediction import read_markdown
+from rtprune_cli.bench.scoring.omnidocbench.spans import between, delimited
+from rtprune_cli.bench.scoring.omnidocbench.tables import normal_table
+from rtprune_cli.bench.scoring.omnidocbench.teds import teds
+from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.errors import InputError, UsageError
-from rtprune_cli.scoring.omnidocbench import OFFICIAL, normalise, page_labels, read_page, score_page, totals
-from rtprune_cli.scoring.omnidocbench.adjacency import has_window
-from rtprune_cli.scoring.omnidocbench.prediction import read_markdown
-from rtprune_cli.scoring.omnidocbench.spans import between, delimited
-from rtprune_cli.scoring.omnidocbench.tables import normal_table
-from rtprune_cli.scoring.omnidocbench.teds import teds
-from rtprune_cli.scoring.records import Marks
 
 DEMO = Path(__file__).parents[2] / "shared" / "omnidocbench_demo"
 ATTRIBUTES = {"data_source": "book", "language": "english", "layout": "single_column", "special_issue": ["fuzzy_scan"]}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtprune_cli.scoring.flatten import plain
-from rtprune_cli.scoring.text import character_edits, normalised, score_text, word_edits, words
+from rtprune_cli.bench.scoring.flatten import plain
+from rtprune_cli.bench.scoring.text import character_edits, normalised, score_text, word_edits, words
 
 
 @pytest.mark.parametrize(

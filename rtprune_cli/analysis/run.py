@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
-import shlex
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,9 @@ from rtprune_cli.analysis.plots import pictures
 from rtprune_cli.analysis.report import SCHEMA_VERSION, Analysed, failure_record, page_record, summarise
 from rtprune_cli.analysis.trajectory import draws, measure
 from rtprune_cli.bench.accuracy.progress import Tell, showing
-from rtprune_cli.bench.machine import versions
 from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
+from rtprune_cli.facts import TIMED, command_line, model_facts, now, versions
 from rtprune_cli.failures import at_page, page_name, tell
 from rtprune_cli.inputs import read_pages, select_pages
 from rtprune_cli.inputs.formats import printable
@@ -58,7 +55,7 @@ class Analysis:
         self._groups = groups
         self._lines: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
-        self._started = datetime.now(timezone.utc)
+        self._started = now()
 
     def read(self, documents: Sequence[Document], checkpoint: Checkpoint, log_options: LogOptions) -> None:
         """Read pages one by one.
@@ -124,11 +121,11 @@ class Analysis:
         Raises:
             OutputError: it cannot be written.
         """
-        options = self.options
+        options, model = self.options, model_facts(checkpoint)
         result: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
-            "command": shlex.join(["rtprune", *sys.argv[1:]]),
-            "started": self._started.isoformat(timespec="seconds"),
+            "command": command_line(),
+            "started": self._started,
             "settings": {
                 **asdict(self.plan),
                 "high": "dynamic" if self.plan.high is None else self.plan.high,
@@ -139,13 +136,8 @@ class Analysis:
                 "no_repeat_window": options.decode.no_repeat_window,
                 "loop_window": options.decode.loop_window,
             },
-            "model": {
-                "name": checkpoint.name,
-                "revision": checkpoint.revision,
-                "device": str(checkpoint.device),
-                "dtype": str(checkpoint.dtype).removeprefix("torch."),
-            },
-            "versions": versions(),
+            "model": {name: model[name] for name in ("name", "revision", "device", "dtype")},
+            "versions": versions(TIMED),
             "pages": len(self.pages),
             "failed": len(self.failures),
             **summarise(self.pages, self.plan.seed),

@@ -1,1 +1,1 @@
-"""Measuring rtprune on the machine at hand. Nothing of a run imports this."""
+"""Measuring rtprune on the machine at hand: its speed, and its accuracy by the benchmarks' scoring. No run needs it."""

@@ -12,8 +12,7 @@ import typer
 
 from rtprune_cli.bench.accuracy.datasets import DATASETS, SYNTHETIC, choose_samples, open_dataset
 from rtprune_cli.bench.accuracy.plan import METHODS, AccuracyPlan, values
-from rtprune_cli.bench.plan import words
-from rtprune_cli.commands.flags import Config, Given, flag, with_settings
+from rtprune_cli.commands.flags import Config, Given, flag, with_settings, words
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import ExitCode, UsageError
 from rtprune_cli.logs import NOTICE

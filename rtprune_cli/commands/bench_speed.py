@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rtprune_cli.bench.plan import ARCHITECTURES, STAGES, SpeedPlan, numbers, words
-from rtprune_cli.commands.flags import Quiet, Verbose, complete_models
+from rtprune_cli.bench.speed.plan import ARCHITECTURES, STAGES, SpeedPlan
+from rtprune_cli.commands.flags import Quiet, Verbose, complete_models, numbers, words
 from rtprune_cli.commands.frame import reporting
 from rtprune_cli.options import BUNDLED_MODEL, DTYPES, MODES, LogOptions
 
@@ -103,8 +103,8 @@ def speed(
 
 
 def _speed(plan: SpeedPlan, path: Path | None, quiet: bool) -> None:
-    from rtprune_cli.bench.speed import run
-    from rtprune_cli.bench.table import print_result
+    from rtprune_cli.bench.speed.run import run
+    from rtprune_cli.bench.speed.table import print_result
     from rtprune_cli.logs import make_console
     from rtprune_cli.storage import atomic_write, make_folder, to_json
 

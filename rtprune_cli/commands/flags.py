@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from rtprune_cli.errors import UsageError
 from rtprune_cli.options import BUNDLED_MODEL
 from rtprune_cli.settings import FILE, LOG, Setting, all_settings
 
@@ -132,6 +133,23 @@ def option(name: str) -> Any:
 def flag(section: str, *names: str, metavar: str, help: str, **more: Any) -> Any:
     """A flag that is no setting, in its section of the help."""
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=SECTIONS[section], **more)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A list with commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def numbers(name: str, text: str) -> tuple[int, ...]:
+    """A list of whole numbers with commas.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    try:
+        return tuple(int(word) for word in words(text))
+    except ValueError:
+        raise UsageError(f"{name} is {text!r}", "Give whole numbers with commas: 1,4,8") from None
 
 
 def completer(setting: Setting) -> Callable[[], list[str]] | None:

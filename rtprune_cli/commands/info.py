@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtprune_cli import __version__
 from rtprune_cli.commands.flags import Quiet, Verbose
 from rtprune_cli.commands.frame import reporting
+from rtprune_cli.facts import dtype_name, gpu_facts, memory_gib, versions
 from rtprune_cli.hub import cached_models
 from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL, LogOptions
 
@@ -42,18 +41,18 @@ def collect() -> dict[str, Any]:
     """Facts as plain values, ready for JSON. ``missing`` lists what keeps the default model from running well."""
     import torch
 
+    found = versions(PACKAGES)
     gpus = [_gpu(index) for index in range(torch.cuda.device_count())]
     models: list[dict[str, Any]] = [
         {"name": m.name, "revision": m.revision, "size_mib": round(m.size / 2**20, 1), "folder": str(m.folder)}
         for m in cached_models()
     ]
     return {
-        "rtprune": __version__,
-        "python": platform.python_version(),
+        **{name: found.pop(name) for name in ("rtprune", "python")},
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": found,
         "cpu_cores": os.cpu_count(),
-        "memory_gib": _memory_gib(),
+        "memory_gib": memory_gib(),
         "cuda": torch.version.cuda,
         "gpus": gpus,
         "models": models,
@@ -73,10 +72,9 @@ def _gpu(index: int) -> dict[str, Any]:
     pages, words = good_for(properties.total_memory, dtype)
     return {
         "device": f"cuda:{index}",
-        "name": properties.name,
-        "memory_gib": round(properties.total_memory / 2**30, 1),
+        **gpu_facts(device),
         "capability": None if found is None else f"{found[0]}.{found[1]}",
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": dtype_name(dtype),
         "experts": describe(device, dtype),
         "pages_together": pages,
         "good_for": words,
@@ -88,7 +86,7 @@ def good_for(memory: int, dtype: torch.dtype) -> tuple[dict[Mode, int], str]:
 
     An estimate: it counts what rtprune plans, on a card that nothing else uses.
     """
-    from rtprune_cli.bench.arch import read_arch
+    from rtprune_cli.bench.speed.arch import read_arch
     from rtprune_cli.engine.memory import CONTEXT_BYTES, fit, needed_bytes
     from rtprune_cli.model.adapters import build_config
     from rtprune_cli.options import MODES, DecodeOptions
@@ -107,7 +105,7 @@ def good_for(memory: int, dtype: torch.dtype) -> tuple[dict[Mode, int], str]:
         )
     words = ", ".join(f"{rows} in {mode}" for mode, rows in pages.items())
     without = "".join(f"; too small for mode {mode}" for mode in MODES if mode not in pages)
-    return pages, f"{name} in {str(dtype).removeprefix('torch.')}, pages together: {words}{without}"
+    return pages, f"{name} in {dtype_name(dtype)}, pages together: {words}{without}"
 
 
 def _missing(gpus: list[dict[str, Any]], models: list[str], cuda: str | None) -> list[str]:
@@ -137,17 +135,3 @@ def render(facts: dict[str, Any]) -> str:
     lines += [("model", f"{m['name']} ({m['revision']}, {m['size_mib']} MiB)") for m in facts["models"]]
     lines += [("missing", lack) for lack in facts["missing"]]
     return "\n".join(f"{name:<16} {value}" for name, value in lines)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError, AttributeError):  # not on every platform
-        return None

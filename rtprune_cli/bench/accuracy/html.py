@@ -17,7 +17,7 @@ from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.bench.accuracy.plots import pictures
 from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.worst import SHOWN, Loss, Span, differences, largest_losses
-from rtprune_cli.scoring.records import Metric
+from rtprune_cli.bench.scoring.records import Metric
 from rtprune_cli.webpage import Templates, policy_hash
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def render(
     from markupsafe import Markup
 
     templates = Templates(__package__)
-    script = templates.read("bench.js")
+    script = templates.script("bench.js")
     page = (
         templates.environment()
         .get_template("bench.html.jinja")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rtprune_cli.bench.scoring.records import Marks, Part
 from rtprune_cli.records import PageRecord
-from rtprune_cli.scoring.records import Marks, Part
 from rtprune_cli.storage import atomic_write, to_json
 
 SCHEMA_VERSION = 1

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
 
-from rtprune_cli.bench import machine
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample
 from rtprune_cli.bench.accuracy.datasets.files import read_text
 from rtprune_cli.bench.accuracy.html import render
@@ -25,7 +21,9 @@ from rtprune_cli.bench.accuracy.readings import Readings
 from rtprune_cli.bench.accuracy.rows import Row, Status, write_rows
 from rtprune_cli.bench.accuracy.scorer import Task, score
 from rtprune_cli.bench.accuracy.summary import Gate, summarise
+from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.errors import RtpruneError, UsageError
+from rtprune_cli.facts import TIMED, command_line, machine_facts, now, versions
 from rtprune_cli.inputs import read_pages
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.model import Checkpoint
@@ -34,7 +32,6 @@ from rtprune_cli.outputs.layout import STATE
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.pipeline import run_settings
 from rtprune_cli.records import Document, PageImage, PageRecord
-from rtprune_cli.scoring.records import Marks
 from rtprune_cli.storage import atomic_write, make_folder, to_json
 
 log = logging.getLogger("rtprune")
@@ -64,7 +61,7 @@ class Comparison:
     plan: AccuracyPlan
     configurations: Sequence[Configuration]
     gates: Sequence[Gate] = ()
-    started: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    started: str = field(default_factory=now)
 
 
 @contextmanager
@@ -107,7 +104,7 @@ def read_and_compare(
     run = run_settings(checkpoint, options)
     run.pop("output")
     shared = {name: value for name, value in run.items() if name not in ("model", "prune", "versions")}
-    facts = {"machine": machine.facts(checkpoint.device), "model": run["model"], "settings": shared}
+    facts = {"machine": machine_facts(checkpoint.device), "model": run["model"], "settings": shared}
     common = {
         each.name: {
             "dataset": {"name": dataset.name, "version": dataset.version},
@@ -158,7 +155,7 @@ def score_predictions(
             "dataset": {"name": dataset.name, "version": dataset.version},
             "method": each.method,
             "predictions": str(folders[each.name]),
-            "versions": machine.versions(),
+            "versions": versions(TIMED),
         }
         for each in comparison.configurations
     }
@@ -193,9 +190,9 @@ def _compare(
         for p, m in zip(predictions, marks, strict=True)
     ]
     facts = {
-        "command": shlex.join(["rtprune", *sys.argv[1:]]),
+        "command": command_line(),
         "started": comparison.started,
-        "versions": machine.versions(),
+        "versions": versions(TIMED),
         **facts,
     }
     official = _official(dataset, predictions, marks)

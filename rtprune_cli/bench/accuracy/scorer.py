@@ -10,8 +10,8 @@ from typing import Any
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset
 from rtprune_cli.bench.accuracy.datasets.files import read_text
+from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.prepare import available_cores
-from rtprune_cli.scoring.records import Marks
 
 FEW_PAGES = 40  # take less time than it takes to start processes
 CHUNK = 8  # pages that go to a process at once

@@ -1,6 +1,6 @@
 """Owns what can be said of a metric over pages: its value, and intervals of it by a bootstrap paired by page.
 
-Over a set of pages, with the parts of :mod:`rtprune_cli.scoring.records`:
+Over a set of pages, with the parts of :mod:`rtprune_cli.bench.scoring.records`:
 
 - value = mean over strata of (sum of totals / sum of weights); a stratum without weight is left out.
 - accuracy = 1 - value of a metric of which less is better, else value; of a configuration: the mean over headline
@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rtprune_cli.scoring.records import Metric, Part
+from rtprune_cli.bench.scoring.records import Metric, Part
 
 LEVEL = 0.95
 CHUNK = 2**22  # counts that are made or multiplied at once, in 8 bytes each; they are kept in 2

@@ -12,9 +12,9 @@ from rtprune_cli.bench.accuracy.datasets.base import Dataset
 from rtprune_cli.bench.accuracy.plan import BASELINE, Configuration
 from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.statistics import Estimate, MetricResult, Result
+from rtprune_cli.bench.scoring.records import Metric
 from rtprune_cli.errors import UsageError
 from rtprune_cli.report import summarise as summarise_pages
-from rtprune_cli.scoring.records import Metric
 
 SCHEMA_VERSION = 1
 ACCURACY, RELATIVE = "accuracy", "relative_accuracy"  # can be gated as metrics can

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.statistics import page_accuracy
-from rtprune_cli.scoring.records import Metric
+from rtprune_cli.bench.scoring.records import Metric
 
 SMALLEST_LOSS = 1e-9
 SHOWN = 5_000  # letters of a text

@@ -68,7 +68,7 @@ def render(summary: Summary, settings: Settings | None, pages: Iterable[Shown]) 
     from markupsafe import Markup
 
     templates = Templates(__package__)
-    script, style = templates.read("report.js"), templates.read("report.css")
+    script, style = templates.script("report.js"), templates.read("report.css")
     milliseconds = {name: total for name, total in summary["milliseconds"].items() if total}
     yield from (
         templates.environment()

@@ -10,8 +10,8 @@ import torch
 from probe.clock import seconds
 from probe.common import DEVICE, GPU, keep, say
 from probe.material import full_size
-from rtprune_cli.bench import floors
-from rtprune_cli.bench.machine import measure_rates
+from rtprune_cli.bench.speed import floors
+from rtprune_cli.bench.speed.machine import measure_rates
 from rtprune_cli.engine.memory import plan
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, Mode

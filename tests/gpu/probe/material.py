@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from probe.common import DEVICE, GOLDEN, GPU
-from rtprune_cli.bench.arch import build
+from rtprune_cli.bench.speed.arch import build
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.hardware import Capability, set_up

@@ -14,9 +14,9 @@ import torch
 from probe import recordings
 from probe.common import DEVICE, GPU, Parts, give_back, keep, say
 from probe.material import full_size, told
-from rtprune_cli.bench.material import DOCUMENT
-from rtprune_cli.bench.pages import make_page
-from rtprune_cli.bench.stages import TimedModel
+from rtprune_cli.bench.speed.material import DOCUMENT
+from rtprune_cli.bench.speed.pages import make_page
+from rtprune_cli.bench.speed.stages import TimedModel
 from rtprune_cli.engine import PageReader
 from rtprune_cli.engine.engine import Engine
 from rtprune_cli.model import OcrModel

@@ -22,7 +22,7 @@ PACKAGES = (
     "torch", "transformers", "triton", "numpy", "tokenizers", "huggingface_hub", "safetensors", "pymupdf", "pillow",
     "pytest", "hypothesis",
 )  # fmt: skip
-MODULES = ("rtprune_cli.bench.speed", "rtprune_cli.commands.app", "rtprune_cli.pipeline")
+MODULES = ("rtprune_cli.bench.speed.run", "rtprune_cli.commands.app", "rtprune_cli.pipeline")
 
 
 def run() -> None:

@@ -11,8 +11,8 @@ from probe.bench import Bench
 from probe.clock import graph_ms, seconds, syncs, timed
 from probe.common import DEVICE, GPU, keep, say
 from probe.material import cudnn_attention, prompts
-from rtprune_cli.bench import floors
-from rtprune_cli.bench.pages import make_page
+from rtprune_cli.bench.speed import floors
+from rtprune_cli.bench.speed.pages import make_page
 from rtprune_cli.decoding import prefill as run_prefill
 from rtprune_cli.decoding.forward import padded_length, run_decoder
 from rtprune_cli.device.graphs import Graphs

@@ -12,7 +12,7 @@ from probe.bench import Bench, outside_bytes
 from probe.clock import seconds, syncs
 from probe.common import GPU, give_back, keep, say
 from probe.material import cudnn_attention, make_scheduler, prompts, told
-from rtprune_cli.bench import floors
+from rtprune_cli.bench.speed import floors
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.engine.memory import GRAPH_BYTES
 from rtprune_cli.model import OcrModel

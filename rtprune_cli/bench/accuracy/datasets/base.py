@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtprune_cli.scoring.records import Marks, Metric
+from rtprune_cli.bench.scoring.records import Marks, Metric
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample, by_id
 from rtprune_cli.bench.accuracy.datasets.files import existing_folder, fingerprint, read_json, read_text, wrong_schema
+from rtprune_cli.bench.scoring.flatten import plain
+from rtprune_cli.bench.scoring.records import Marks
+from rtprune_cli.bench.scoring.text import METRICS, score_text
 from rtprune_cli.errors import InputError, RtpruneError
 from rtprune_cli.inputs.formats import EXTENSIONS, printable
 from rtprune_cli.inputs.pages import open_document
 from rtprune_cli.options import InputOptions
 from rtprune_cli.records import Document
-from rtprune_cli.scoring.flatten import plain
-from rtprune_cli.scoring.records import Marks
-from rtprune_cli.scoring.text import METRICS, score_text
 
 log = logging.getLogger("rtprune")
 

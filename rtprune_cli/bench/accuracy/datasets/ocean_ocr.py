@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample, by_id
 from rtprune_cli.bench.accuracy.datasets.files import existing_folder, fingerprint, read_json, wrong_schema
+from rtprune_cli.bench.scoring.ocean_ocr import METEOR, METRICS, ImageTruth, has_meteor, score_image
+from rtprune_cli.bench.scoring.text import METRICS as TEXT_METRICS
 from rtprune_cli.errors import InputError
 from rtprune_cli.inputs.formats import printable
-from rtprune_cli.scoring.ocean_ocr import METEOR, METRICS, ImageTruth, has_meteor, score_image
-from rtprune_cli.scoring.text import METRICS as TEXT_METRICS
 
 log = logging.getLogger("rtprune")
 

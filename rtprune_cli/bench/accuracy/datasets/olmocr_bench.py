@@ -11,12 +11,12 @@ from typing import Any
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample, by_id
 from rtprune_cli.bench.accuracy.datasets.files import existing_folder, fingerprint, read_jsonl, wrong_schema
+from rtprune_cli.bench.scoring.olmocr.baseline import Baseline
+from rtprune_cli.bench.scoring.olmocr.cases import Case, describe, read_case
+from rtprune_cli.bench.scoring.olmocr.score import METRICS, score_cases
+from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.errors import InputError
 from rtprune_cli.inputs.formats import printable
-from rtprune_cli.scoring.olmocr.baseline import Baseline
-from rtprune_cli.scoring.olmocr.cases import Case, describe, read_case
-from rtprune_cli.scoring.olmocr.score import METRICS, score_cases
-from rtprune_cli.scoring.records import Marks
 
 log = logging.getLogger("rtprune")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample
 from rtprune_cli.bench.accuracy.datasets.files import existing_folder, read_json, wrong_schema
+from rtprune_cli.bench.scoring.omnidocbench import METRICS, read_page, readable, score_page, totals
+from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.errors import InputError
 from rtprune_cli.inputs.formats import printable
-from rtprune_cli.scoring.omnidocbench import METRICS, read_page, readable, score_page, totals
-from rtprune_cli.scoring.records import Marks
 
 # Pages of the released files; one with other pages is told by its formulas, whose language v1.5 added.
 RELEASES = {981: "v1.0", 1355: "v1.5"}

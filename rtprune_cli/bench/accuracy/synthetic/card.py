@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from rtprune_cli.bench.accuracy.synthetic.drawing import Drawing, Rule
 from rtprune_cli.bench.accuracy.synthetic.setting import Column, Type, field, fitting
 from rtprune_cli.bench.accuracy.synthetic.words import Writer
-from rtprune_cli.scoring.flatten import plain
+from rtprune_cli.bench.scoring.flatten import plain
 from rtprune_cli.tiny import pages, synth
 
 TRAINING_SEEDS = 1_000_000  # the model was trained on pages of this seed and higher ones

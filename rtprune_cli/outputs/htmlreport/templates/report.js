@@ -1,6 +1,5 @@
-"use strict";
 const $ = (id) => document.getElementById(id);
-const table = $("pages"), body = table.tBodies[0], headings = [...table.tHead.rows[0].cells];
+const table = $("pages"), body = table.tBodies[0];
 const rows = new Map([...body.rows].map((row) => [row.id, row]));
 const names = JSON.parse($("names").textContent);
 let shown = [...rows.values()]; // in the order and choice of the list
@@ -27,34 +26,7 @@ function choose() {
   $("none").hidden = shown.length > 0;
 }
 
-headings.forEach((heading, column) => {
-  if (column === 0) return;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.append(...heading.childNodes);
-  heading.append(button);
-  button.addEventListener("click", () => {
-    const down = heading.getAttribute("aria-sort") === "ascending";
-    for (const other of headings) other.removeAttribute("aria-sort");
-    heading.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const keyed = [...body.rows].map((row) => [key(row.cells[column]), row]);
-    keyed.sort((a, b) => compare(a[0], b[0], down ? -1 : 1));
-    body.append(...keyed.map(([, row]) => row));
-    choose();
-  });
-});
-
-function key(cell) {
-  if (!("value" in cell.dataset)) return cell.textContent;
-  return cell.dataset.value === "" ? null : Number(cell.dataset.value);
-}
-
-// What was not measured comes last both ways.
-const words = new Intl.Collator("en", { numeric: true });
-function compare(a, b, sign) {
-  if (a === null || b === null) return (a === null) - (b === null);
-  return sign * (typeof a === "number" ? a - b : words.compare(a, b));
-}
+sortable(table, { first: 1, sorted: choose });
 
 const link = (row) => row.cells[1].querySelector("a");
 
@@ -253,10 +225,6 @@ $("close").addEventListener("click", close);
 $("previous").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 
-// On paper nothing can be opened.
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
-});
 addEventListener("hashchange", follow);
 table.classList.add("live");
 $("tools").hidden = false;

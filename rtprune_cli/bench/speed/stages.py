@@ -1,0 +1,344 @@
+"""Owns how each stage is run for its time: the same calls that a run makes, on pages and prompts made beforehand.
+
+Every function returns rows of the result (docs/benchmarks.md). Letters: B pages of a batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import cached_property
+from statistics import mean, median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtprune_cli.bench.speed import authors, floors
+from rtprune_cli.bench.speed.arch import prompt_ids
+from rtprune_cli.bench.speed.clock import WARM_UP, Times, Work, spread, take_turns
+from rtprune_cli.bench.speed.floors import Cost, Rates
+from rtprune_cli.bench.speed.machine import PeakMemory
+from rtprune_cli.bench.speed.material import UNPRUNED, Material
+from rtprune_cli.bench.speed.plan import SpeedPlan
+from rtprune_cli.decoding import Scheduler, prefill
+from rtprune_cli.decoding.scheduler import STEPS_AHEAD
+from rtprune_cli.device.graphs import Graphs
+from rtprune_cli.device.timing import Stopwatch
+from rtprune_cli.engine import PageReader
+from rtprune_cli.engine.memory import RECORDED_PIXELS
+from rtprune_cli.errors import OutOfMemoryError
+from rtprune_cli.failures import Failure
+from rtprune_cli.model import OcrModel
+from rtprune_cli.options import DecodeOptions, OcrOptions
+from rtprune_cli.pruning import Pruner, untouched
+from rtprune_cli.records import DecoderInput
+from rtprune_cli.views import make_views
+from rtprune_cli.views.grid import TILE
+
+EOS = -1  # no token has this id: every page is as long as it was asked to be
+
+Row = dict[str, Any]
+
+
+class TimedModel(OcrModel):
+    """A model that writes to the limit on every page, and each time after another text (see arch.py); no tokenizer."""
+
+    eos_token_id = EOS  # type: ignore[assignment]
+    ngram_exempt = frozenset()  # type: ignore[assignment]
+
+    def prompt_embeds(self, prompt: str) -> tuple[Tensor, Tensor]:
+        before, after = prompt_ids(next(self._count), self.text_config.vocab_size)
+        return self.embed(before), self.embed(after)
+
+    def decode_text(self, token_ids: Sequence[int]) -> str:
+        return ""
+
+    @cached_property
+    def _count(self) -> Iterator[int]:
+        return itertools.count()
+
+
+class Stages:
+    """The stages of one model in one mode."""
+
+    def __init__(self, material: Material, plan: SpeedPlan, rates: Rates) -> None:
+        self.material, self.plan, self.rates = material, plan, rates
+        self.model, self.mode, self.images = material.model, material.mode, material.images
+        self._item = self.model.dtype.itemsize
+        self._text = self.model.text_config
+        self._steps = STEPS_AHEAD if self.model.device.type == "cuda" else 1
+
+    @property
+    def output_length(self) -> int:
+        """Tokens of a page: enough for a block of steps to be timed, however few were asked for."""
+        return max(self.plan.output_tokens, 4 * self._steps)
+
+    # --- Stages ----------------------------------------------------------------------------------------------------
+
+    def preprocess(self) -> Iterator[Row]:
+        """From a page image to the views, on one core."""
+        (times,) = take_turns([lambda: make_views(self.images[0], self.mode)], torch.device("cpu"), self.plan.repeats)
+        yield self._row("preprocess", None, 1, times)
+
+    def encode(self, batch_size: int) -> Iterator[Row]:
+        """From views in the host's memory to visual tokens."""
+        views = [page.views for page in self.material.encoded(batch_size)]
+        graphs = Graphs() if sum(view.pixels for view in views) <= RECORDED_PIXELS else None
+        (times,) = self._time(lambda: self.model.encode(views, self.model.pixels(views), graphs=graphs))
+        sides = []
+        for view in views:
+            sides += [view.side] + [TILE] * (0 if view.tiles is None else len(view.tiles))
+        cost = floors.encode_cost(self.model.network.config, sides, self._item)
+        yield self._row("encode", None, batch_size, times, cost)
+
+    def prune(self, ratio: str, batch_size: int) -> Iterator[Row]:
+        """Ours over the batch, and in turns with it the authors' formulation page by page."""
+        pages, options = self.material.encoded(batch_size), self.plan.prune[ratio]
+        tokens, pixels = [page.tokens for page in pages], torch.stack([page.pixels for page in pages])
+        pruner = Pruner(options, graphs=Graphs())
+        ours, theirs = self._time(
+            lambda: pruner.start(tokens, pixels).result(),
+            lambda: [authors.prune(*page, options) for page in zip(tokens, pixels, strict=True)],
+        )
+        yield self._row("prune", ratio, batch_size, ours, self._prune_costs(ratio, batch_size))
+        times = pairwise(theirs, ours)
+        yield self._row("prune", ratio, batch_size, theirs, engine="authors", times_rtprune=times)
+
+    def prefill(self, ratio: str, batch_size: int) -> Iterator[Row]:
+        """The decoder over the prompts of a batch. With pruning: in turns without it, and with the prune step."""
+        network, whole_pages = self.model.network, self.material.pruned(UNPRUNED, batch_size)
+
+        def without_pruning() -> None:
+            prefill(network, self.material.assembled(whole_pages))
+
+        unpruned = self.material.prompts(UNPRUNED, batch_size)
+        if ratio == UNPRUNED:
+            (times,) = self._time(without_pruning)
+            yield self._prefill_row(ratio, unpruned, times, Cost())
+            return
+        pages, pruner = self.material.encoded(batch_size), Pruner(self.plan.prune[ratio], graphs=Graphs())
+        tokens, pixels = [page.tokens for page in pages], torch.stack([page.pixels for page in pages])
+        prune_seconds: list[float] = []
+
+        def with_pruning() -> None:
+            watch = Stopwatch(self.model.device)
+            pruned = pruner.start(tokens, pixels).result()
+            prune_seconds.append(watch.stop() / 1000)
+            prefill(network, self.material.assembled(pruned))
+
+        plain, pruned = self._time(without_pruning, with_pruning)
+        prompts, steps = self.material.prompts(ratio, batch_size), prune_seconds[-self.plan.repeats :]
+        shares = [step / (whole - step) for step, whole in zip(steps, pruned.seconds, strict=True)]
+        row = self._prefill_row(ratio, prompts, pruned, self._prune_costs(ratio, batch_size))
+        row |= {
+            "retention": sum(len(p.embeds) for p in prompts) / sum(len(p.embeds) for p in unpruned),
+            "unpruned": {"seconds": plain.seconds, **spread(plain.seconds)},
+            "prune": {"seconds": steps, **spread(steps)},
+            "prune_share_of_prefill": median(shares),
+            "times_unpruned": pairwise(plain, pruned),
+        }
+        yield row
+
+    def step(self, ratio: str, batch_size: int) -> Iterator[Row]:
+        """One token more of each page, the mean over a page's text."""
+        prompts = self.material.prompts(ratio, batch_size)
+        hit = self._experts_hit(prompts)
+        scheduler = self._scheduler(prompts, batch_size)
+        blocks = (self.output_length - 1) // self._steps - 2
+        times = Times()
+        for repeat in range(WARM_UP[self.model.device.type] + self.plan.repeats):
+            for key, prompt in enumerate(prompts):
+                scheduler.add(key, prompt)
+            scheduler.step()  # the prompts, and a first block
+            peak, watch = PeakMemory(self.model.device), Stopwatch(self.model.device)
+            for _ in range(blocks):
+                scheduler.step()
+            seconds = watch.stop() / 1000 / (blocks * self._steps)
+            if repeat >= WARM_UP[self.model.device.type]:
+                times.seconds.append(seconds)
+                times.peak_bytes = max(times.peak_bytes, peak.bytes())
+            if len(scheduler.keys) < batch_size:  # the scheduler tries again in halves
+                raise torch.OutOfMemoryError
+            drain(scheduler)
+        context = mean(len(prompt.embeds) for prompt in prompts) + 1 + self._steps * (1 + blocks / 2)
+        cost = floors.step_cost(self._text, batch_size, context, self._item)
+        even = floors.experts_hit(batch_size, self._text.num_experts_per_tok, self._text.n_routed_experts)
+        yield self._row(
+            "step",
+            ratio,
+            batch_size,
+            times,
+            cost,
+            context=context,
+            experts_hit=hit,
+            experts_hit_if_even=even,
+            tokens_per_second=batch_size / times.median,
+        )
+
+    def whole(self, ratio: str, batch_size: int, baseline: float | None) -> Iterator[Row]:
+        """From page images to tokens in ``batch_size`` rows, by the reader that a run uses.
+
+        ``baseline``: pages/s of :meth:`generate`.
+        """
+        images = self.images[: self.plan.pages or max(self.plan.batch_sizes)]
+        share = DecodeOptions.memory_fraction * (self.plan.memory_fraction or 1)
+        decode = DecodeOptions(
+            max_new_tokens=self.output_length, batch_size=batch_size, loop_window=0, memory_fraction=share
+        )
+        options = OcrOptions(prune=self.plan.prune[ratio], decode=decode, mode=self.mode)
+        model = TimedModel(**{each.name: getattr(self.model, each.name) for each in fields(self.model)})
+        reader = PageReader(model, options)
+
+        def read() -> None:
+            for page in reader.read(self.material.prepared(images)):
+                if page.error is not None:
+                    raise torch.OutOfMemoryError if isinstance(page.error, OutOfMemoryError) else page.error
+            if reader.batch_size < batch_size:  # it went on with half of them
+                raise torch.OutOfMemoryError
+
+        (times,) = self._time(read, repeats=self.plan.whole_repeats)
+        yield self._whole_row("rtprune", ratio, batch_size, len(images), times, baseline)
+
+    def generate(self) -> Iterator[Row]:
+        """What the official script does: page by page, no pruning, transformers' generate with its growing cache.
+
+        Without the script's ban on repeated n-grams, which would cost it more.
+        """
+        images = self.images[: self.plan.baseline_pages]
+        length = self.output_length
+
+        def read() -> None:
+            for number, image in enumerate(images):
+                tokens = self.model.encode([make_views(image, self.mode)])[0]
+                prompt = self.material.prompt(number, untouched(tokens))
+                self.model.network.generate(
+                    inputs_embeds=prompt.embeds[None],
+                    attention_mask=torch.ones(1, len(prompt.embeds), dtype=torch.long, device=self.model.device),
+                    position_ids=prompt.positions[None].to(self.model.device),
+                    max_new_tokens=length,
+                    min_new_tokens=length,
+                    do_sample=False,
+                    pad_token_id=0,
+                )
+
+        (times,) = self._time(read, repeats=self.plan.whole_repeats)
+        yield self._whole_row("generate", UNPRUNED, 1, len(images), times, None)
+
+    # --- Helpers ---------------------------------------------------------------------------------------------------
+
+    def _time(self, *works: Work, repeats: int | None = None) -> list[Times]:
+        with torch.inference_mode():
+            return take_turns(works, self.model.device, repeats or self.plan.repeats)
+
+    def _scheduler(self, prompts: Sequence[DecoderInput], rows: int, cuda_graphs: bool = True) -> Scheduler:
+        """With a cache for as many rows of the longest of these prompts and its text, so that none has to move."""
+        # With random weights every page is a loop.
+        options = DecodeOptions(max_new_tokens=self.output_length, loop_window=0, cuda_graphs=cuda_graphs)
+        longest = max(len(prompt.embeds) for prompt in prompts) + self.output_length
+        return Scheduler(
+            self.model.network,
+            options,
+            eos_token_id=EOS,
+            rows=rows,
+            # On a CPU, what is not touched takes no memory: any page will do.
+            longest=longest if self.model.device.type == "cuda" else None,
+            steps=self._steps,
+        )
+
+    def _experts_hit(self, prompts: Sequence[DecoderInput]) -> float | None:
+        """How many of a layer's experts a step of these pages needs, the mean over layers and some steps."""
+        hits: list[int] = []
+
+        def count(_router: Any, _inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
+            chosen = output[2]  # (tokens, experts of each)
+            if len(chosen) == len(prompts):
+                hits.append(len(chosen.unique()))
+
+        routers = [m for m in self.model.network.modules() if type(m).__name__.endswith("TopkRouter")]
+        hooks = [router.register_forward_hook(count) for router in routers]
+        scheduler = self._scheduler(prompts, len(prompts), cuda_graphs=False)  # a recorded step has no hooks
+        for key, prompt in enumerate(prompts):
+            scheduler.add(key, prompt)
+        for _ in range(4):
+            scheduler.step()
+        for hook in hooks:
+            hook.remove()
+        return mean(hits) if hits else None
+
+    def _prune_costs(self, ratio: str, batch_size: int) -> Cost:
+        hidden, iterations = self._text.hidden_size, self.plan.prune[ratio].iterations
+        cost = Cost()
+        for page in self.material.pruned(ratio, batch_size):
+            side = self.material.encoded(1)[0].views.side
+            cost += floors.prune_cost(hidden, side, page.prunable, page.ratio, iterations, self._item)
+        return cost
+
+    def _prefill_row(self, ratio: str, prompts: Sequence[DecoderInput], times: Times, prune: Cost) -> Row:
+        lengths = [len(prompt.embeds) for prompt in prompts]
+        cost = floors.prefill_cost(self._text, lengths, self._item) + prune
+        row = self._row("prefill", ratio, len(prompts), times, cost, prompt_tokens=mean(lengths))
+        row["tokens_per_second"] = sum(lengths) / times.median
+        return row
+
+    def _whole_row(
+        self, engine: str, ratio: str, batch_size: int, pages: int, times: Times, baseline: float | None
+    ) -> Row:
+        speed = pages / times.median
+        return self._row(
+            "whole",
+            ratio,
+            batch_size,
+            times,
+            engine=engine,
+            pages=pages,
+            pages_per_second=speed,
+            output_tokens_per_second=speed * self.output_length,
+            times_generate=speed / baseline if baseline else None,
+        )
+
+    def _row(
+        self, stage: str, ratio: str | None, batch_size: int, times: Times, cost: Cost | None = None, **more: Any
+    ) -> Row:
+        floor = None if cost is None else cost.seconds(self.rates)
+        return {
+            "stage": stage,
+            "engine": "rtprune",
+            "mode": self.mode,
+            "ratio": ratio,
+            "batch_size": batch_size,
+            "pages": batch_size,
+            "seconds": times.seconds,
+            **spread(times.seconds),
+            "floor": None if cost is None else {"bytes": cost.bytes, "flops": cost.flops, "seconds": floor},
+            "times_floor": times.median / floor if floor else None,
+            "peak_memory_bytes": times.peak_bytes,
+            "error": None,
+            **more,
+        }
+
+
+def pairwise(one: Times, other: Times) -> Row:
+    """How many times as long ``one`` took as ``other`` in the same round."""
+    ratios = [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
+    return {"ratios": ratios, **spread(ratios)}
+
+
+def drain(scheduler: Scheduler) -> None:
+    """Go on until every page is done."""
+    while scheduler.busy:
+        check(scheduler.step())
+
+
+def check(done: Sequence[tuple[Any, Any]]) -> None:
+    """Nothing that failed may count as fast.
+
+    Raises:
+        RuntimeError: a page failed.
+        torch.OutOfMemoryError: for want of memory.
+    """
+    for _, result in done:
+        if isinstance(result, Failure):
+            kind = torch.OutOfMemoryError if result.out_of_memory else RuntimeError
+            raise kind(result.kind)

@@ -1,0 +1,43 @@
+"""What self-contained HTML pages have in common: templates that escape everything, and hashes for a security policy."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+class Templates:
+    """The files in the folder ``templates`` of a package."""
+
+    def __init__(self, package: str) -> None:
+        self._folder = files(package).joinpath("templates")
+
+    def read(self, name: str) -> str:
+        """The text of a file."""
+        return self._folder.joinpath(name).read_text(encoding="utf-8")
+
+    def script(self, name: str) -> str:
+        """A page's script: what all pages share, then the file of its own."""
+        return files(__package__).joinpath("shared.js").read_text(encoding="utf-8") + self.read(name)
+
+    def environment(self) -> Environment:
+        """For its templates; a name that they do not know is an error."""
+        import jinja2
+
+        return jinja2.Environment(
+            loader=jinja2.FunctionLoader(self.read),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+
+def policy_hash(text: str) -> str:
+    """SHA-256 in base64, by which a content security policy lets a script or style of the page through."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
