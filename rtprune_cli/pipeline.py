@@ -21,7 +21,7 @@ from rtprune_cli.inputs import content_hash, select_pages
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions, affecting
 from rtprune_cli.outputs import Output
-from rtprune_cli.prepare import DocumentFault, Job, Preparer, available_cores, worker_count
+from rtprune_cli.prepare import Job, Preparer, available_cores, worker_count
 from rtprune_cli.records import Document, Earlier, PageFault, PageResult, PreparedPage, failed
 from rtprune_cli.report import Totals
 
@@ -210,19 +210,14 @@ def _preparer(checkpoint: Checkpoint, options: OcrOptions) -> Iterator[Preparer]
 def _items(
     plans: Iterable[Plan], preparer: Preparer, options: OcrOptions
 ) -> Iterator[PreparedPage | PageResult | _Opened | _Closed]:
-    items: Iterator[PreparedPage | PageFault | DocumentFault | _Opened | _Closed]
+    items: Iterator[PreparedPage | PageFault | _Opened | _Closed]
     items = preparer.prepare(_jobs(plans, options))
     for item in items:
-        if isinstance(item, PageFault):
-            yield failed(item.document, item.page, item.error)
-        elif isinstance(item, DocumentFault):
-            yield failed(item.document, None, item.error)
-        else:
-            yield item
+        yield failed(item.document, item.page, item.error) if isinstance(item, PageFault) else item
         del item  # its pixels are not needed while the next page is made
 
 
-def _jobs(plans: Iterable[Plan], options: OcrOptions) -> Iterator[Job | DocumentFault | _Opened | _Closed]:
+def _jobs(plans: Iterable[Plan], options: OcrOptions) -> Iterator[Job | PageFault | _Opened | _Closed]:
     for plan in plans:
         yield _Opened(plan)
         try:
@@ -232,7 +227,7 @@ def _jobs(plans: Iterable[Plan], options: OcrOptions) -> Iterator[Job | Document
                 pages = plan.pages or select_pages(plan.document, options.input)
                 yield Job(plan.document, [page for page in pages if page not in plan.earlier.pages])
         except RtpruneError as error:
-            yield DocumentFault(plan.document, error)
+            yield PageFault(plan.document, None, error)
         yield _Closed(plan)
 
 

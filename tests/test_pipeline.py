@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-import rtprune_cli.prepare.desk as desk
+import rtprune_cli.prepare.loader as loader
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, InputOptions, ModelOptions, OcrOptions, PruneOptions
 from rtprune_cli.pipeline import run, run_settings
@@ -59,7 +59,7 @@ def test_every_mode_runs(make_pdf: Callable[..., Path], tiny: OcrModel, mode: st
 def test_a_failing_page_keeps_its_place_in_a_batch(
     make_pdf: Callable[..., Path], tiny: OcrModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = desk.make_views
+    real = loader.make_views
     sizes = []
 
     def fail_on_second(image: Any, mode: str) -> Any:
@@ -68,7 +68,7 @@ def test_a_failing_page_keeps_its_place_in_a_batch(
             raise RuntimeError("secret <text> of the exception")
         return real(image, mode)
 
-    monkeypatch.setattr(desk, "make_views", fail_on_second)
+    monkeypatch.setattr(loader, "make_views", fail_on_second)
     path = make_pdf("one", "two", "three")
     import pymupdf
 

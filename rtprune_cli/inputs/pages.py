@@ -43,14 +43,16 @@ class OpenDocument:
         try:
             image = self._source.raster(page)
         except RtpruneError as error:
-            return PageFault(self._document, page, error)
+            return PageFault(self._document, page, error, self.warning)
         # Decoders fed with hostile bytes raise almost anything; the page fails, the document goes on.
         except Exception as error:
             name = page_name(self._document, page)
             log.debug("%s", name, exc_info=True)
             message = f"{name} cannot be read: {reason(error)}"
-            return PageFault(self._document, page, InputError(message, "Repair the file or scan the page again"))
-        return PageImage(self._document, page, image, self._source.dpi, (time.perf_counter() - start) * 1000)
+            error = InputError(message, "Repair the file or scan the page again")
+            return PageFault(self._document, page, error, self.warning)
+        rasterise_ms = (time.perf_counter() - start) * 1000
+        return PageImage(self._document, page, image, self._source.dpi, rasterise_ms, self.warning)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rtprune_cli.options import InputOptions, Mode
 from rtprune_cli.prepare import worker
-from rtprune_cli.prepare.desk import Made
+from rtprune_cli.prepare.loader import Outcome
 from rtprune_cli.records import Document
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Pool:
         except Exception:
             log.debug("a page cannot be sent to a worker process", exc_info=True)
 
-    def answer(self, call: Call) -> Made:
+    def answer(self, call: Call) -> Outcome:
         """Wait for a page, and say what its worker has for the log. Raises whatever went wrong with the worker."""
         assert call.future is not None
         future, call.future = call.future, None

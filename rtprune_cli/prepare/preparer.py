@@ -12,7 +12,7 @@ from typing import TypeVar
 from rtprune_cli.errors import InputError
 from rtprune_cli.failures import page_name
 from rtprune_cli.options import InputOptions, Mode
-from rtprune_cli.prepare.desk import Desk, DocumentFault, Made, Outcome
+from rtprune_cli.prepare.loader import Outcome, PageLoader
 from rtprune_cli.prepare.pool import Call, Job, Pool
 from rtprune_cli.records import PageFault
 
@@ -61,7 +61,7 @@ class Preparer:
         self._workers = workers
         self._on_start = on_start
         self.ahead = 2 * self._workers + (batch_size or BATCH)
-        self._desk = Desk(options, mode)
+        self._loader = PageLoader(options, mode)
         self._pool = Pool(options, mode, places=self.ahead)
         self._lost: Job | None = None  # the last one whose document could not be opened
         self._told: Job | None = None  # the last one whose document's warning was said
@@ -71,7 +71,7 @@ class Preparer:
 
     def __exit__(self, *_: object) -> None:
         self._pool.close()
-        self._desk.close()
+        self._loader.close()
 
     def prepare(self, items: Iterable[Job | T]) -> Iterator[Outcome | T]:
         """The pages of each job, in order; whatever else is among the items keeps its place.
@@ -93,8 +93,8 @@ class Preparer:
         """The pages of a job, prepared in this process as they are asked for."""
         for page in job.pages:
             if job is not self._lost:
-                yield self._said(job, *self._desk.make(job.document, page))
-        self._desk.close()
+                yield self._said(job, self._loader.load(job.document, page))
+        self._loader.close()
 
     def _ahead(self, items: Iterable[Job | T]) -> Iterator[Outcome | T]:
         self._on_start()
@@ -113,7 +113,7 @@ class Preparer:
                 if item.future:
                     self._made(item, waiting)  # only then its place in memory is free
             else:
-                yield self._said(item.job, *self._made(item, waiting))
+                yield self._said(item.job, self._made(item, waiting))
 
     def _calls(self, items: Iterable[Job | T]) -> Iterator[Call | Job | T]:
         for item in items:
@@ -137,7 +137,7 @@ class Preparer:
                 calls.append(item)
                 self._pool.submit(item, self._workers)
 
-    def _made(self, call: Call, waiting: Iterable[object]) -> Made:
+    def _made(self, call: Call, waiting: Iterable[object]) -> Outcome:
         if call.future:
             try:
                 return self._pool.answer(call)
@@ -149,14 +149,14 @@ class Preparer:
                         self._pool.take_back(other)
         return self._alone(call)
 
-    def _alone(self, call: Call) -> Made:
+    def _alone(self, call: Call) -> Outcome:
         """A page that was in flight when a worker died, with no other: if a worker dies again, it is this page."""
         document, page = call.job.document, call.page
         if self._workers and not self._pool.works_alone():
             log.warning("no worker process can be started: pages are prepared one after the other")
             self._workers = 0
         if not self._workers:
-            return self._desk.make(document, page)
+            return self._loader.load(document, page)
         self._pool.submit(call, 1)
         try:
             return self._pool.answer(call)
@@ -165,13 +165,13 @@ class Preparer:
             self._pool.stop()
         message = f"{page_name(document, page)} cannot be read: it crashed the process that prepared it"
         hint = "Repair the file, or see whether the machine ran out of memory"
-        return Made(PageFault(document, page, InputError(message, hint)))
+        return PageFault(document, page, InputError(message, hint))
 
-    def _said(self, job: Job, outcome: Outcome, warning: str | None) -> Outcome:
+    def _said(self, job: Job, outcome: Outcome) -> Outcome:
         """Say what is wrong with the document, once; remember when it is lost."""
-        if isinstance(outcome, DocumentFault):
+        if isinstance(outcome, PageFault) and outcome.page is None:
             self._lost = job
-        if warning and job is not self._told:
-            log.warning("%s", warning)
+        if outcome.warning and job is not self._told:
+            log.warning("%s", outcome.warning)
             self._told = job
         return outcome

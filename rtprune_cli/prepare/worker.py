@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from rtprune_cli.options import InputOptions, Mode
-from rtprune_cli.prepare.desk import Desk, Made
+from rtprune_cli.prepare.loader import Outcome, PageLoader
 from rtprune_cli.records import Document
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ KEPT_MEMORY = 64 * 2**20  # bytes of shared memory that a place for a page keeps
 
 
 class Answer(NamedTuple):
-    """A pickled :class:`Made`. Its ``buffers`` are in the page's place in memory, or here where that has no room."""
+    """A pickled :class:`Outcome`. Its ``buffers`` are in the page's place in memory, or here where that has no room."""
 
     body: bytes
     sizes: list[int]
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 
 class _Worker(NamedTuple):
-    desk: Desk
+    loader: PageLoader
     memory: Sequence[Connection]
     records: _Records
 
@@ -58,7 +58,7 @@ def begin(options: InputOptions, mode: Mode, level: int, parent: Connection, mem
     records = _Records()
     log.handlers, log.propagate = [records], False
     log.setLevel(level)
-    _worker = _Worker(Desk(options, mode), memory, records)
+    _worker = _Worker(PageLoader(options, mode), memory, records)
 
 
 def _end_with(parent: Connection) -> None:
@@ -75,7 +75,7 @@ def ready() -> None:
 
 def work(document: Document, page: int, place: int) -> Answer:
     """Make a page and put its pixels into that place in the shared memory."""
-    made = _worker.desk.make(document, page)
+    made = _worker.loader.load(document, page)
     buffers: list[pickle.PickleBuffer] = []
     body = io.BytesIO()
     _Pickler(body, protocol=5, buffer_callback=buffers.append).dump(made)
@@ -85,7 +85,7 @@ def work(document: Document, page: int, place: int) -> Answer:
     return Answer(body.getvalue(), sizes, None if in_memory else list(map(bytes, raw)), _worker.records.take())
 
 
-def unpack(answer: Answer, document: Document, memory: Connection | None) -> Made:
+def unpack(answer: Answer, document: Document, memory: Connection | None) -> Outcome:
     """What a worker made, in the parent. ``memory`` is the place that it was told; it may be used again after this."""
     buffers: Sequence[Any] | None = answer.buffers
     if buffers is None:
@@ -95,7 +95,7 @@ def unpack(answer: Answer, document: Document, memory: Connection | None) -> Mad
             raise OSError("a page is not in shared memory")
         if sum(answer.sizes) > KEPT_MEMORY:
             os.ftruncate(memory.fileno(), 0)
-    made: Made = _Unpickler(answer.body, document, buffers).load()
+    made: Outcome = _Unpickler(answer.body, document, buffers).load()
     return made
 
 

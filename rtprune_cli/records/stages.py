@@ -46,22 +46,30 @@ class Earlier:
 
 @dataclass(frozen=True)
 class PageImage:
-    """One rasterised page: RGB, upright. ``page`` is 1-based; ``dpi`` is None when the file was pixels already."""
+    """One rasterised page: RGB, upright. ``page`` is 1-based; ``dpi`` is None when the file was pixels already.
+
+    ``warning`` is what a user should know, once, of the document.
+    """
 
     document: Document
     page: int
     image: Image
     dpi: int | None
     rasterise_ms: float
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
 class PageFault:
-    """A page that could not be rasterised; it keeps its place in the document. ``page`` is 1-based."""
+    """A page that could not be made ready; it keeps its place in the document. ``page`` is 1-based.
+
+    With ``page`` None the document cannot be opened, and none of its pages follow. ``warning`` as in PageImage.
+    """
 
     document: Document
-    page: int
+    page: int | None
     error: RtpruneError
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,10 @@ class PreparedPage:
     page: PageImage
     views: Views
     preprocess_ms: float
+
+    @property
+    def warning(self) -> str | None:
+        return self.page.warning
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from rtprune_cli.errors import PageFailedError, RtpruneError
 from rtprune_cli.failures import at_page
@@ -14,27 +12,11 @@ from rtprune_cli.options import InputOptions, Mode
 from rtprune_cli.records import Document, PageFault, PageImage, PreparedPage
 from rtprune_cli.views import make_views
 
-
-@dataclass(frozen=True)
-class DocumentFault:
-    """A document that cannot be opened; none of its pages follow."""
-
-    document: Document
-    error: RtpruneError
+Outcome = PreparedPage | PageFault
 
 
-Outcome = PreparedPage | PageFault | DocumentFault
-
-
-class Made(NamedTuple):
-    """What became of a page, and what a user should know, once, of its document."""
-
-    outcome: Outcome
-    warning: str | None = None
-
-
-class Desk:
-    """Makes pages one at a time. Keeps the last one's document open: a damaged one is repaired at each opening."""
+class PageLoader:
+    """Makes pages ready, one at a time. Keeps the last document open: a damaged one is repaired at each opening."""
 
     def __init__(self, options: InputOptions, mode: Mode) -> None:
         self._options = options
@@ -43,7 +25,7 @@ class Desk:
         self._document: Document | None = None
         self._opened: OpenDocument | None = None
 
-    def make(self, document: Document, page: int) -> Made:
+    def load(self, document: Document, page: int) -> Outcome:
         """Rasterise and resize a 1-based page. What can be wrong with it or its document is in the answer."""
         try:
             if self._opened is None or document != self._document:
@@ -51,9 +33,9 @@ class Desk:
                 self._opened = self._stack.enter_context(open_document(document, self._options))
                 self._document = document
         except RtpruneError as error:
-            return Made(DocumentFault(document, error))
+            return PageFault(document, None, error)
         image = self._opened.read(page)
-        return Made(image if isinstance(image, PageFault) else self._prepared(image), self._opened.warning)
+        return image if isinstance(image, PageFault) else self._prepared(image)
 
     def close(self) -> None:
         """Close the document that is open."""
@@ -66,5 +48,5 @@ class Desk:
             with at_page(page.document, page.page):
                 views = make_views(page.image, self._mode)
         except PageFailedError as error:
-            return PageFault(page.document, page.page, error)
+            return PageFault(page.document, page.page, error, page.warning)
         return PreparedPage(page, views, (time.perf_counter() - start) * 1000)
