@@ -12,6 +12,7 @@ from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL
 
 # What a run needs of a hub repository: remote code, pictures and papers stay there.
 PATTERNS = ["*.json", "*.safetensors", "LICENSE*"]
+BUNDLED_CHECKPOINT = Path(__file__).with_name("tiny") / "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,7 @@ def checkpoint_folder(model: str, revision: str | None = None, *, offline: bool 
 
 
 def _bundled() -> Origin:
-    from rtprune_cli.tiny import CHECKPOINT
-
-    return Origin(CHECKPOINT, f"bundled-{__version__}")
+    return Origin(BUNDLED_CHECKPOINT, f"bundled-{__version__}")
 
 
 def pull(model: str, revision: str | None = None, *, offline: bool = False) -> Origin:

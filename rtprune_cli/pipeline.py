@@ -15,7 +15,6 @@ import torch
 from rtprune_cli import __version__
 from rtprune_cli.engine import PageReader
 from rtprune_cli.errors import RtpruneError
-from rtprune_cli.facts import model_facts, versions
 from rtprune_cli.failures import tell
 from rtprune_cli.inputs import content_hash, select_pages
 from rtprune_cli.model import Checkpoint, OcrModel
@@ -24,12 +23,13 @@ from rtprune_cli.outputs import Output
 from rtprune_cli.prepare import Job, Preparer, available_cores, worker_count
 from rtprune_cli.records import Document, Earlier, PageFault, PageResult, PreparedPage, failed
 from rtprune_cli.report import Totals
+from rtprune_cli.report.facts import model_facts, versions
 
 MIN_PAGES_FOR_RATE = 20  # before that, one bad page in the first three would stop a run of thousands
 
 
 @dataclass(frozen=True)
-class Plan:
+class DocumentPlan:
     """What is to be done with a document.
 
     ``pages`` are those that were asked for, in order; ``earlier`` what is done already; ``error`` why nothing can be.
@@ -54,13 +54,13 @@ class Watcher:
     def loading(self) -> None:
         """The model's weights are being loaded."""
 
-    def opened(self, plan: Plan) -> None:
+    def opened(self, plan: DocumentPlan) -> None:
         """The pages of this document come next; or it is ``finished`` already."""
 
     def page(self, result: PageResult) -> None:
         """A page was read, or failed."""
 
-    def closed(self, plan: Plan, totals: Totals) -> None:
+    def closed(self, plan: DocumentPlan, totals: Totals) -> None:
         """All pages of this document are written; the totals are of those that were read now."""
 
 
@@ -118,10 +118,10 @@ def run(documents: Iterable[Document], model: OcrModel, options: OcrOptions) -> 
 
     A document that cannot be opened yields one result whose record has no page number. Nothing is written.
     """
-    return read((Plan(document) for document in documents), model, options)
+    return read((DocumentPlan(document) for document in documents), model, options)
 
 
-def read(plans: Iterable[Plan], model: OcrModel, options: OcrOptions) -> Iterator[PageResult]:
+def read(plans: Iterable[DocumentPlan], model: OcrModel, options: OcrOptions) -> Iterator[PageResult]:
     """:func:`run` for some pages of each document; a plan without pages means those of the options."""
     with _preparer(model, options) as preparer:
         for item in PageReader(model, options).read(_items(plans, preparer, options)):
@@ -130,12 +130,12 @@ def read(plans: Iterable[Plan], model: OcrModel, options: OcrOptions) -> Iterato
                 yield item
 
 
-def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> Plan:
+def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> DocumentPlan:
     """What is to be done with a document. Opens it, reads no page, writes nothing; never raises RtpruneError.
 
     Without a checkpoint nothing counts as done.
     """
-    plan = Plan(document)
+    plan = DocumentPlan(document)
     try:
         content = content_hash(document)
         if checkpoint is not None:
@@ -169,15 +169,15 @@ def fingerprint(content: str, checkpoint: Checkpoint, options: OcrOptions) -> st
 
 @dataclass(frozen=True)
 class _Opened:
-    plan: Plan
+    plan: DocumentPlan
 
 
 @dataclass(frozen=True)
 class _Closed:
-    plan: Plan
+    plan: DocumentPlan
 
 
-def _starting(plans: Iterable[Plan], output: Output) -> Iterator[Plan]:
+def _starting(plans: Iterable[DocumentPlan], output: Output) -> Iterator[DocumentPlan]:
     for plan in plans:
         if plan.error is None and not plan.earlier.finished:
             output.start(plan.document, plan.fingerprint, plan.content, plan.earlier.pages)
@@ -208,7 +208,7 @@ def _preparer(checkpoint: Checkpoint, options: OcrOptions) -> Iterator[Preparer]
 
 
 def _items(
-    plans: Iterable[Plan], preparer: Preparer, options: OcrOptions
+    plans: Iterable[DocumentPlan], preparer: Preparer, options: OcrOptions
 ) -> Iterator[PreparedPage | PageResult | _Opened | _Closed]:
     items: Iterator[PreparedPage | PageFault | _Opened | _Closed]
     items = preparer.prepare(_jobs(plans, options))
@@ -217,7 +217,7 @@ def _items(
         del item  # its pixels are not needed while the next page is made
 
 
-def _jobs(plans: Iterable[Plan], options: OcrOptions) -> Iterator[Job | PageFault | _Opened | _Closed]:
+def _jobs(plans: Iterable[DocumentPlan], options: OcrOptions) -> Iterator[Job | PageFault | _Opened | _Closed]:
     for plan in plans:
         yield _Opened(plan)
         try:

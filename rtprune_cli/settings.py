@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -19,11 +19,6 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from rtprune_cli.errors import UsageError
 from rtprune_cli.options import LogOptions, OcrOptions
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FILE = "rtprune.toml"
 PREFIX = "RTPRUNE_"
@@ -295,7 +290,7 @@ def _passes(make: Callable[..., Any], given: Mapping[str, Any], without: str) ->
     return True
 
 
-def render(resolved: Resolved) -> str:
+def to_toml(resolved: Resolved) -> str:
     """The settings as TOML, each with its source, that gives the same options when it is read as rtprune.toml.
 
     A setting without a value, and a secret, which is not shown, are commented out.

@@ -10,8 +10,11 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rtprune_cli.errors import OutputError
+
+Json = Mapping[str, Any]  # an object of JSON that is read
 
 _HINTS = {
     errno.EACCES: "Choose another folder with -o, or change its permissions",

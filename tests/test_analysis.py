@@ -19,7 +19,7 @@ from rtprune_cli.analysis.run import group_names
 from rtprune_cli.analysis.trajectory import (
     DRAWS,
     NULLS,
-    Page,
+    PageMeasures,
     bin_weights,
     change_points,
     coverage,
@@ -122,7 +122,7 @@ def test_a_page_whose_tokens_are_all_high_is_refused(encode_case: Callable[[Case
 
 
 # --- One page ---------------------------------------------------------------------------------------------------------
-def made_page(share: np.ndarray[Any, Any], order: list[int], tokens: int = 8) -> Page:
+def made_page(share: np.ndarray[Any, Any], order: list[int], tokens: int = 8) -> PageMeasures:
     """A page with this share of high norm at each step, where the tokens of ``order`` are read one a step."""
     high = np.arange(tokens) % 4 < 2
     groups = TokenGroups(np.array([True] * tokens + [False]), high, draws(0)(high))
@@ -254,6 +254,7 @@ def analyze(rtprune: Any) -> Any:
     return lambda *arguments: rtprune("analyze", *arguments, "--model", "tiny", "--device", "cpu")
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_says(analyze: Any, make_pdf: Any, tmp_path: Path) -> None:
     (tmp_path / "x").mkdir(), (tmp_path / "y").mkdir()
     paths = [make_pdf("Fine\nprint", name="x/a.pdf"), make_pdf("Large print", "Other", name="y/b.pdf")]
@@ -269,6 +270,7 @@ def test_the_command_writes_what_it_says(analyze: Any, make_pdf: Any, tmp_path: 
         assert "</svg>" in (tmp_path / "out" / f"{name}.svg").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(analyze: Any, make_pdf: Any, tmp_path: Path) -> None:
     path = make_pdf(*"abcdef")
     for name in ("one", "two"):
@@ -278,6 +280,7 @@ def test_the_same_seed_gives_the_same_numbers(analyze: Any, make_pdf: Any, tmp_p
     assert (tmp_path / "one" / "share.svg").read_bytes() == (tmp_path / "two" / "share.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_page_that_fails_is_told_and_the_others_go_on(analyze: Any, make_pdf: Any, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n nothing")

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from conftest import GOLDEN, golden_cases
+from conftest import GOLDEN, for_every, golden_cases
 from PIL import Image
 
 from rtprune_cli.errors import UsageError
@@ -50,6 +50,7 @@ def pruned(pages: Pages, **options: Any) -> list[PrunedTokens]:
 # --- All methods -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_every_method_keeps_as_many_as_rtprune(method: Method, ratio: float | None, pages: Pages) -> None:
@@ -141,6 +142,7 @@ def test_a_rerun_with_another_method_starts_again() -> None:
         assert affecting(OcrOptions(prune=PruneOptions(**changed))) != plain  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["tiny", "gundam"])
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_the_tool_reads_pages_with_every_method(
@@ -237,6 +239,7 @@ def test_the_attention_of_a_page_is_that_of_the_clip_layer(golden_model: OcrMode
     torch.testing.assert_close(rows[:, :-1].flatten(), eager_attention(golden_model, pixels)[0], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_tiles_have_their_attention_and_keys_in_the_order_of_the_tokens(golden_model: OcrModel) -> None:
     views = golden_views("slide_wide/gundam")
     plain = golden_views("note_small/base")  # a page of the batch without tiles
@@ -260,6 +263,7 @@ def test_tiles_have_their_attention_and_keys_in_the_order_of_the_tokens(golden_m
     )
 
 
+@pytest.mark.slow
 def test_in_rows_of_tiles_attention_lies_where_the_tokens_do(golden_model: OcrModel) -> None:
     # All tiles but one are alike: its tokens differ from the others', and its keys at the same places.
     views = make_views(Image.new("RGB", (1000, 1500), (127, 127, 127)), "gundam")
@@ -327,7 +331,7 @@ def test_cdpruner_of_equal_relevance_takes_one_token_of_each_orthogonal_group() 
     assert kept[0].unflatten(0, (5, 3)).sum(1).tolist() == [1] * 5
 
 
-@pytest.mark.parametrize("seed", range(5))
+@for_every("seed", range(5))
 def test_each_greedy_step_has_the_largest_determinant(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     scores = cosine_matrix(torch.randn(8, 6, generator=generator))

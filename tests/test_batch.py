@@ -53,6 +53,7 @@ def test_a_second_run_reads_nothing_and_loads_no_model(
     assert (tmp_path / "out" / "report.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "pages"),
     [((), 0), (("--batch-size", "2", "--password", "x", "--wait"), 0), (("--force",), 1), (("--ratio", "1"), 1)],
@@ -124,6 +125,7 @@ def test_failures_are_listed_at_the_end(scans: Path, rtprune: Any, tmp_path: Pat
     assert f"1 failed:\n  {scans / 'b.pdf'}: empty\n" in result.stderr
 
 
+@pytest.mark.slow
 def test_abort_on_error_stops_at_the_first_failure_and_goes_on_later(scans: Path, rtprune: Any, tmp_path: Path) -> None:
     command = "ocr", scans, "-o", tmp_path / "out", *TINY
     result = rtprune(*command, "--abort-on-error")
@@ -134,6 +136,7 @@ def test_abort_on_error_stops_at_the_first_failure_and_goes_on_later(scans: Path
     assert (tmp_path / "out" / "c" / "c.md").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "rows"), [("0.5", 24), ("0.2", 20)])
 def test_a_run_stops_when_too_many_pages_fail(rtprune: Any, tmp_path: Path, rate: str, rows: int) -> None:
     """Every third of 24 pages fails; from the 20th on the share is looked at."""

@@ -135,6 +135,7 @@ def test_half_a_line_costs_no_more_than_itself(tmp_path: Path) -> None:
 # --- A run -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_page_has_a_row_under_every_configuration(out: Path) -> None:
     found = [(row["configuration"], row["sample"]) for row in rows(out)]
     configurations = ["none", "rtprune dynamic", "rtprune 0.5", "random dynamic", "random 0.5",
@@ -178,6 +179,7 @@ def test_a_rerun_reads_nothing_and_finds_the_same(
     assert (out / "results.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(
     pages: Path, tmp_path: Path, rtprune: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +202,7 @@ def test_a_run_that_was_stopped_goes_on(
     assert len(rows(tmp_path)) == 7 * PAGES
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_read_keeps_its_row(pages: Path, tmp_path: Path, rtprune: Any) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -216,6 +219,7 @@ def test_a_page_that_cannot_be_read_keeps_its_row(pages: Path, tmp_path: Path, r
 # --- Gates and predictions ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gate", "code"), [("cer=0.9999", 0), ("cer=0.00001", 1)])
 def test_a_gate_sets_the_exit_code(out: Path, pages: Path, rtprune: Any, gate: str, code: int) -> None:
     result = rtprune(*command(pages, out, "--fail-above", gate))
@@ -223,6 +227,7 @@ def test_a_gate_sets_the_exit_code(out: Path, pages: Path, rtprune: Any, gate: s
     assert ("failed by" in result.stderr) == bool(code)
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_is_told_when_nothing_else_is(out: Path, pages: Path, rtprune: Any) -> None:
     result = rtprune(*command(pages, out, "--fail-above", "cer=0.00001", "-q"))
     assert result.exit_code == 1 and "which --fail-above cer=1e-05 forbids" in result.stderr

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from test_bench_summary import DYNAMIC, METRICS, NONE, make, page, row
 
-from rtprune_cli.bench.accuracy.html import render
+from rtprune_cli.bench.accuracy.html import comparison_page
 from rtprune_cli.bench.accuracy.plan import Configuration
 from rtprune_cli.bench.accuracy.plots import pictures
 from rtprune_cli.bench.accuracy.rows import Row
@@ -49,7 +49,7 @@ def report(rows: Sequence[Row], **more: Any) -> str:
     }
     gates = [Gate("cer", 0.2, above=True), Gate("cer", 0.9, above=True)]
     summary = summary_of(rows, gates=gates, official={"none": {"text": {"all": 0.5}, "cdm": None}})
-    return render(summary, rows, **{**given, **more})
+    return comparison_page(summary, rows, **{**given, **more})
 
 
 # --- Pictures ----------------------------------------------------------------------------------------------------
@@ -143,6 +143,7 @@ def test_differences_are_marked_on_both_sides(rows: list[Row]) -> None:
     assert "the quick <del>brown </del>fox" in text and "<ins>jumps</ins>" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["text", "truth", "sample", "configuration", "facts"])
 def test_no_text_becomes_a_part_of_the_page(rows: list[Row], where: str) -> None:
     if where == "text":
@@ -156,10 +157,10 @@ def test_no_text_becomes_a_part_of_the_page(rows: list[Row], where: str) -> None
         bad = Configuration(HOSTILE, "random", "0.5")
         rows = [row(NONE, "a", 0, record=page()), row(bad, "a", 10, record=page(50))]
         summary = make(rows, [NONE, bad], gates=[Gate("cer", 0, above=True)])
-        text = render(summary, rows, image=lambda sample: None, text=lambda *_: "", truth=lambda _: "")
+        text = comparison_page(summary, rows, image=lambda sample: None, text=lambda *_: "", truth=lambda _: "")
     else:
         summary = {**summary_of(rows, official={HOSTILE: {HOSTILE: HOSTILE}}), "command": HOSTILE, HOSTILE: [HOSTILE]}
-        text = render(summary, rows, image=lambda sample: None, text=lambda *_: "", truth=lambda _: "")
+        text = comparison_page(summary, rows, image=lambda sample: None, text=lambda *_: "", truth=lambda _: "")
     assert text.count("<script") == 1 and "<img src=http" not in text
     assert "&lt;script&gt;alert(&#39;&amp;&#34;&#39;)&lt;/script&gt;" in text
 
@@ -179,10 +180,12 @@ def test_the_report_needs_no_other_file(rows: list[Row]) -> None:
     assert not re.search(r"url\((?!#)|@import", text) and "default-src 'none'" in text
 
 
+@pytest.mark.slow
 def test_the_same_run_makes_the_same_bytes(rows: list[Row]) -> None:
     assert report(rows) == report(rows)
 
 
+@pytest.mark.slow
 def test_pictures_of_pages_are_made_small(rows: list[Row]) -> None:
     assert 'width="900" height="1350"' in report(rows)
     assert "No picture." in report(rows, image=lambda sample: None)
@@ -196,7 +199,7 @@ def test_texts_are_cut_with_a_note(rows: list[Row]) -> None:
 def test_without_a_baseline_there_is_a_report_still() -> None:
     alone = Configuration("a/b", "predictions")
     rows = [row(alone, "a", 1), row(alone, "b", 2, status="missing")]
-    text = render(make(rows, [alone]), rows, image=lambda _: None, text=lambda *_: None, truth=lambda _: "")
+    text = comparison_page(make(rows, [alone]), rows, image=lambda _: None, text=lambda *_: None, truth=lambda _: "")
     assert "2 (1 missing)" in text
     for part in ("relative accuracy", "Pages that lost most", "visual tokens kept", "speed-up", "ms a page"):
         assert part not in text

@@ -200,6 +200,7 @@ def test_pages_are_dense_and_follow_the_seed() -> None:
 # --- The result --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_result_has_every_stage_of_every_configuration(result: dict[str, Any]) -> None:
     assert result["complete"] and result["kind"] == "speed" and result["schema_version"] == 1
     found = [(row["stage"], row["engine"], row["ratio"], row["batch_size"]) for row in result["rows"]]
@@ -252,6 +253,7 @@ def test_pages_need_different_experts(result: dict[str, Any]) -> None:
         assert row["experts_hit_if_even"] == pytest.approx(floors.experts_hit(row["batch_size"], 2, 8))
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_memory_leaves_the_rest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     prefill = Stages.prefill
 
@@ -281,6 +283,7 @@ def test_the_command_writes_json_and_a_table(rtprune: Any, tmp_path: Path) -> No
     assert "x ours" in given.stderr and "GB/s" in given.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
@@ -362,6 +365,7 @@ def test_a_comparison_of_methods_has_its_table_and_picture(write: Callable[..., 
     assert "<svg" in (tmp_path / "accuracy-own.svg").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_committed_page_is_fresh(make_benchmarks: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     page.write_text((DOCS / "benchmarks.md").read_text(encoding="utf-8"), encoding="utf-8")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from rtprune_cli.bench.accuracy.statistics import Estimate, Result, Scores, compare, page_accuracy, value
+from rtprune_cli.bench.accuracy.statistics import ComparisonResult, Estimate, Scores, compare, page_accuracy, value
 from rtprune_cli.bench.scoring.records import Metric, Part
 
 CER = Metric("cer", "CER", lower=True)
@@ -29,7 +29,7 @@ def draw(seed: int, size: int = SIZE) -> list[float]:
 
 def bootstrap(
     metrics: Sequence[Metric] = (CER,), seed: int = 0, resamples: int = 2000, **configurations: Scores
-) -> dict[str, Result]:
+) -> dict[str, ComparisonResult]:
     headline = [metric.name for metric in metrics]
     return compare(configurations, metrics, headline, "none", seed=seed, resamples=resamples)
 

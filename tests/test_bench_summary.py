@@ -13,7 +13,7 @@ from rich.console import Console
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample, by_id
 from rtprune_cli.bench.accuracy.plan import Configuration
-from rtprune_cli.bench.accuracy.rows import Row, Status
+from rtprune_cli.bench.accuracy.rows import Row, SampleStatus
 from rtprune_cli.bench.accuracy.summary import Gate, parse_gate, summarise
 from rtprune_cli.bench.accuracy.table import print_groups, print_summary
 from rtprune_cli.bench.scoring.records import Marks, Metric, Part
@@ -40,7 +40,7 @@ def row(
     errors: float,
     *,
     groups: Groups | None = None,
-    status: Status = "ok",
+    status: SampleStatus = "ok",
     record: PageRecord | None = None,
     teds: float | None = None,
 ) -> Row:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pymupdf
 import pytest
+from conftest import for_every
 from PIL import Image
 
 from rtprune_cli.bench.accuracy.synthetic import LAYOUTS, SHEETS, make_pages, open_synthetic
@@ -22,11 +23,8 @@ from rtprune_cli.errors import UsageError
 from rtprune_cli.tiny import pages, writing
 
 PAGES = 6  # of each layout and sheet
-every_page = pytest.mark.parametrize(
-    ("sheet", "layout", "number"), list(itertools.product(SHEETS, LAYOUTS, range(PAGES)))
-)
 every_layout = pytest.mark.parametrize(("sheet", "layout"), list(itertools.product(SHEETS, LAYOUTS)))
-inside = pytest.mark.parametrize(("layout", "number"), list(itertools.product(card_layouts.INSIDE, range(PAGES))))
+every_page = for_every("number", range(PAGES))
 
 
 def drawn(sheet: str, layout: str, number: int = 0, seed: int = 3) -> Drawing:
@@ -54,6 +52,8 @@ def baselines(drawing: Drawing) -> list[tuple[float, float, str]]:
     return found
 
 
+@pytest.mark.slow
+@every_layout
 @every_page
 def test_the_truth_is_what_stands_on_the_page_in_reading_order(sheet: str, layout: str, number: int) -> None:
     drawing = drawn(sheet, layout, number)
@@ -80,6 +80,8 @@ def test_layouts_look_as_they_are_called(sheet: str) -> None:
     assert form.rules
 
 
+@pytest.mark.slow
+@every_layout
 @every_page
 def test_no_word_touches_another_a_rule_or_the_edge(sheet: str, layout: str, number: int) -> None:
     drawing = drawn(sheet, layout, number)
@@ -94,6 +96,7 @@ def test_no_word_touches_another_a_rule_or_the_edge(sheet: str, layout: str, num
     assert apart.all()
 
 
+@pytest.mark.slow
 @every_layout
 def test_the_picture_has_ink_where_the_words_are_and_a_clean_edge(sheet: str, layout: str, tmp_path: Path) -> None:
     drawing = drawn(sheet, layout)
@@ -116,7 +119,8 @@ def test_an_a4_page_is_a4_at_the_dpi_that_the_tool_takes() -> None:
         assert pdf[0].get_pixmap(dpi=200).irect[2:] == (1654, 2339)
 
 
-@inside
+@pytest.mark.parametrize("layout", card_layouts.INSIDE)
+@every_page
 def test_what_is_called_inside_lies_in_the_range_that_the_model_was_trained_on(layout: str, number: int) -> None:
     drawing, groups = make_page(number, 3, "card", (layout,))
     spec, (counts, sizes, _) = pages.RANGES["tiny"], card_layouts.INSIDE[layout]
@@ -173,6 +177,7 @@ def test_a_seed_gives_the_pages_it_always_gave() -> None:
     assert (RECIPE, digest) == (2, "bb2307eb13a7")
 
 
+@pytest.mark.slow
 def test_equal_settings_give_equal_files_and_more_pages_begin_with_the_fewer(tmp_path: Path) -> None:
     make_pages(tmp_path / "few", 5, 7, "card")
     make_pages(tmp_path / "many", 11, 7, "card")

@@ -45,6 +45,7 @@ def test_a_pdf_becomes_markdown_and_reports(make_pdf: Callable[..., Path], rtpru
     assert len((tmp_path / "out" / "report.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_dash_writes_markdown_to_standard_output_and_nothing_else(make_pdf: Callable[..., Path]) -> None:
     command = [sys.executable, "-m", "rtprune_cli", "ocr", str(make_pdf("one")), "-o", "-", *TINY]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -182,6 +183,7 @@ def test_interrupts_and_bugs_are_one_line(
     assert result.exit_code == code
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_run_quietly(make_pdf: Callable[..., Path]) -> None:
     command = [sys.executable, "-m", "rtprune_cli", "ocr", str(make_pdf("one")), "-o", "-", *TINY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

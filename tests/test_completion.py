@@ -47,6 +47,7 @@ def run_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     return run
 
 
+@pytest.mark.slow
 @needs("bash")
 @pytest.mark.parametrize(
     ("words", "offers"),

@@ -71,6 +71,7 @@ def tokens_of(results: dict[Hashable, Decoded | Failure]) -> list[list[int]]:
 # --- Rows ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @BLOCKS
 @pytest.mark.parametrize("rows", [2, 3, 7])
 def test_pages_that_arrive_in_any_order_get_the_tokens_they_get_alone(
@@ -108,6 +109,7 @@ def test_only_rows_in_use_are_run(golden_model: OcrModel, prompts: list[DecoderI
     assert min(steps) < max(steps)
 
 
+@pytest.mark.slow
 @BLOCKS
 def test_buckets_of_rows_and_of_reach_change_nothing_but_the_shapes(
     golden_model: OcrModel, prompts: list[DecoderInput], steps: int, monkeypatch: pytest.MonkeyPatch
@@ -144,6 +146,7 @@ def test_a_page_may_go_first(golden_model: OcrModel, prompts: list[DecoderInput]
 # --- The cache -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @BLOCKS
 def test_a_row_that_outgrows_its_place_moves_with_its_text(
     golden_model: OcrModel, prompts: list[DecoderInput], steps: int, monkeypatch: pytest.MonkeyPatch
@@ -171,6 +174,7 @@ def record_layouts(scheduler: Scheduler) -> list[tuple[int, int]]:
     return layouts
 
 
+@pytest.mark.slow
 def test_places_become_small_again_for_short_pages(
     golden_model: OcrModel, prompts: list[DecoderInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +190,7 @@ def test_places_become_small_again_for_short_pages(
     assert min(rows for rows, _ in layouts) < 4
 
 
+@pytest.mark.slow
 def test_where_memory_holds_the_longest_pages_nothing_ever_moves(
     golden_model: OcrModel, prompts: list[DecoderInput]
 ) -> None:
@@ -268,6 +273,7 @@ def failing(model: OcrModel, script: Callable[[Prompt], Act | None]) -> Scripted
     return ScriptedNetwork(model.network, script)
 
 
+@pytest.mark.slow
 @BLOCKS
 @pytest.mark.parametrize("after", [0, 5])
 def test_a_page_that_fails_costs_itself_only(
@@ -302,6 +308,7 @@ def test_a_page_whose_numbers_overflow_fails_and_leaves_no_trace(
     assert scheduler._cache._slots.isfinite().all()
 
 
+@pytest.mark.slow
 def test_short_memory_halves_the_rows_for_good(
     golden_model: OcrModel, prompts: list[DecoderInput], alone: list[list[int]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -312,6 +319,7 @@ def test_short_memory_halves_the_rows_for_good(
     assert "out of memory: going on with 2 pages together instead of 4" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_page_that_is_too_large_alone_leaves_the_rows(golden_model: OcrModel, prompts: list[DecoderInput]) -> None:
     longest = max(len(page.embeds) for page in prompts[:8])
     network = failing(golden_model, lambda p: Act(fault=OUT_OF_MEMORY) if p.length == longest else None)

@@ -36,6 +36,7 @@ def inputs(golden_model: OcrModel) -> list[DecoderInput]:
     return pages
 
 
+@pytest.mark.slow
 def test_a_batch_gives_the_tokens_of_each_page_alone(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
     # eos 29 ends the pages at different steps, so rows leave the batch on the way
     together = decode(golden_model.network, inputs, FREE, eos_token_id=29)
@@ -92,6 +93,7 @@ def read(model: OcrModel, seeds: Sequence[int], acts: Sequence[Act | None], **se
     return decode(model.network, prompts, options, eos_token_id=model.eos_token_id)
 
 
+@pytest.mark.slow
 def test_a_page_in_a_loop_stops_and_keeps_the_first_copy(tiny: OcrModel) -> None:
     page = read(tiny, [1], [Act(CYCLE, after=3)])[0]
     assert page.finish_reason == "loop"
@@ -100,6 +102,7 @@ def test_a_page_in_a_loop_stops_and_keeps_the_first_copy(tiny: OcrModel) -> None
     assert page.loop_tokens_cut == len(CYCLE) + 7 + 64
 
 
+@pytest.mark.slow
 def test_a_page_in_a_loop_leaves_its_batch_as_it_was(tiny: OcrModel) -> None:
     seeds, acts = (1, 2, 3), (None, Act(CYCLE, after=3), Act(endless=True))
     together = read(tiny, seeds, acts)
@@ -108,6 +111,7 @@ def test_a_page_in_a_loop_leaves_its_batch_as_it_was(tiny: OcrModel) -> None:
     assert [page.finish_reason for page in together] == ["eos", "loop", "length"]
 
 
+@pytest.mark.slow
 def test_a_loop_is_seen_through_the_no_repeat_rule(tiny: OcrModel) -> None:
     page = read(tiny, [1], [Act(CYCLE)], no_repeat_ngram=30)[0]
     assert (page.token_ids, page.finish_reason) == (list(CYCLE), "loop")

@@ -115,6 +115,7 @@ def f(x):
     assert [pattern.replace("\\", "") for pattern in said(source)] == [".* goes to .*", ".* is lost", "nothing given"]
 
 
+@pytest.mark.slow
 def test_every_error_is_documented() -> None:
     """docs/errors.md has each message whole, in a code span, with something in capitals for what differs."""
     page = " ".join((DOCS / "errors.md").read_text(encoding="utf-8").split())

@@ -79,6 +79,7 @@ def by(golden_model: OcrModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
     golden_model.network.set_experts_implementation("eager")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["grouped_mm", "batched_mm", "dense"])
 @pytest.mark.parametrize("name", QUICK)
 def test_golden_tokens_are_written_in_every_way(

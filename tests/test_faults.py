@@ -22,23 +22,28 @@ def can_mount(folder: Path) -> bool:
     return tried and subprocess.run(["umount", folder], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_killed_runs_go_on(tmp_path: Path, reference: faults.Reference) -> None:
     assert "every byte equal" in faults.kill_again_and_again(tmp_path, reference, 7).result
 
 
+@pytest.mark.slow
 def test_interrupted_runs_go_on(tmp_path: Path, reference: faults.Reference) -> None:
     faults.interrupt(tmp_path, reference, 1)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_once_and_leaves_nothing_half_written(tmp_path: Path, reference: faults.Reference) -> None:
     if not can_mount(tmp_path):
         pytest.skip("needs the right to mount a tmpfs")
     faults.fill_the_disk(tmp_path, reference, (96,))
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_while_the_first_writes(tmp_path: Path, reference: faults.Reference) -> None:
     faults.second_run(tmp_path, reference, 1)
 
 
+@pytest.mark.slow
 def test_every_bad_file_keeps_its_place(tmp_path: Path) -> None:
     faults.read_a_zoo(tmp_path)

@@ -38,6 +38,7 @@ def test_views_equal_the_official_preprocessing(case: Case) -> None:
         assert torch.equal(normalise(views.tiles, CPU)[:, :, ::32, ::32], case.tensor("tiles_sample"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_visual_tokens_equal_the_official_ones(case: Case, encode_case: Callable[[Case], Encoded]) -> None:
     (tokens,) = encode_case(case).tokens
@@ -45,6 +46,7 @@ def test_visual_tokens_equal_the_official_ones(case: Case, encode_case: Callable
     torch.testing.assert_close(tokens.tokens, case.tensor("features"), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_pruning_and_decoding_equal_the_published_ones(
     case: Case, golden_model: OcrModel, encode_case: Callable[[Case], Encoded]

@@ -48,6 +48,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]
     return said, json.loads((out / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_step_runs(tried: tuple[str, dict[str, Any]]) -> None:
     said, found = tried
     assert "FAILED" not in said
@@ -80,6 +81,7 @@ def test_the_script_is_one() -> None:
     subprocess.run(["bash", "-n", str(KIT / "gpu_check.sh")], check=True)
 
 
+@pytest.mark.slow
 def test_the_script_runs_its_steps_where_packages_are_missing(tmp_path: Path) -> None:
     """With the packages that README.md brings along to a bare machine, and no GPU: its tests are found and skipped."""
     bare = tmp_path / "bare"

@@ -61,6 +61,7 @@ def network(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield finish(skeleton(read_arch("deepseek-ocr"), CUDA, request.param))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("card", [(9, 0), (8, 0), (7, 5)], ids=str)
 @pytest.mark.parametrize("rows", [1, 256])
 def test_a_step(network: Any, card: Capability, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +87,7 @@ def test_a_prompt(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not seen.waits
 
 
+@pytest.mark.slow
 def test_an_encoding(network: Any) -> None:
     pixels = torch.empty(1, 3, 1024, 1024, device=META, dtype=network.dtype)
     tiles = torch.empty(2, 3, 640, 640, device=META, dtype=network.dtype)

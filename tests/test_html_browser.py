@@ -16,7 +16,7 @@ from test_html_report import HTML, seen, tokens
 from test_outputs import begin, page
 
 from rtprune_cli.outputs import FolderOutput
-from rtprune_cli.outputs.htmlreport import Shown, page_view, render
+from rtprune_cli.outputs.htmlreport import Shown, page_view, report_page
 from rtprune_cli.records import Document, Markdown, PageResult
 from rtprune_cli.report import Totals
 
@@ -232,5 +232,5 @@ def thousand_pages(folder: Path) -> Path:
     files = "a/report/page-0001.jpg", "a/report/page-0001.thumb.jpg"
     pages = (Shown(replace(record, page=number + 1), text, made, files) for number in range(1000))
     place = folder / "report.html"
-    place.write_text("".join(render(totals.summary(), {"mode": "gundam"}, pages)), encoding="utf-8")
+    place.write_text("".join(report_page(totals.summary(), {"mode": "gundam"}, pages)), encoding="utf-8")
     return place

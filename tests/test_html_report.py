@@ -25,7 +25,7 @@ import rtprune_cli.outputs.html as html
 from rtprune_cli.errors import OutputError, UsageError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput
-from rtprune_cli.outputs.htmlreport import Shown, page_view, render
+from rtprune_cli.outputs.htmlreport import Shown, page_view, report_page
 from rtprune_cli.outputs.htmlreport.text import to_html
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.records import Box, Document, PageResult
@@ -63,7 +63,7 @@ def rendered(*pages: Shown) -> str:
     totals = Totals()
     for each in pages:
         totals.add(each.record)
-    return "".join(render(totals.summary(), {"model": {"name": HOSTILE}}, pages))
+    return "".join(report_page(totals.summary(), {"model": {"name": HOSTILE}}, pages))
 
 
 # --- What is kept of a page
@@ -255,6 +255,7 @@ def test_html_needs_a_folder_with_reports(options: dict[str, Any]) -> None:
         OutputOptions(html=True, **options)
 
 
+@pytest.mark.slow
 def test_text_and_records_are_the_same_with_html(tmp_path: Path, rtprune: Any, make_pdf: Callable[..., Path]) -> None:
     path = make_pdf("one", "two")
     common = ("ocr", path, "--model", "tiny", "--max-new-tokens", "8", "-q", "-o")

@@ -61,7 +61,7 @@ def test_a_gpu_is_told_with_its_precision_and_its_ways(monkeypatch: pytest.Monke
     facts = info.collect()
     gpu = facts["gpus"][0]
     assert (gpu["capability"], gpu["dtype"]) == ("7.5", "float16")
-    text = info.render(facts)
+    text = info.as_text(facts)
     assert "cuda:0: Card, 16.0 GiB, float16" in text
     assert "pages together" in text
     assert "experts: batched_mm for few tokens, dense up to 512" in text

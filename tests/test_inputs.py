@@ -406,6 +406,7 @@ def test_pages_outside_the_document_name_its_count(spec: str) -> None:
         parse_pages(spec, 7)
 
 
+@pytest.mark.slow
 @relaxed
 @given(st.text("0123456789-,end ", max_size=12) | st.text(max_size=8), st.integers(0, 30))
 def test_page_ranges_give_pages_or_a_page_range_error(spec: str, count: int) -> None:

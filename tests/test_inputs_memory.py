@@ -199,6 +199,7 @@ for page in read_pages(document, InputOptions(dpi=20)):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell the memory in use")
 def test_memory_stays_flat_over_a_long_pdf(tmp_path: Path) -> None:
     path = many_pages(tmp_path / "a.pdf", 3000)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from rtprune_cli.inspection.canvas import DROPPED, HEAT, LARGEST, MARGIN, PAGE_SIDE, VIRIDIS, Sheet
-from rtprune_cli.inspection.measure import Inspection, Plan, inspect, transport_plan
+from rtprune_cli.inspection.measure import Inspection, TransportPlan, inspect, transport_plan
 from rtprune_cli.inspection.overlays import MOST_LINES, draw_density, draw_kept, draw_norms, draw_transport
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import PruneOptions
@@ -47,7 +47,7 @@ def by_hand(
     mass = np.zeros((len(rows), len(merged)))
     mass[0] = 1
     norms = np.ones(len(kind), dtype=np.float32) if norms is None else norms
-    plan = Plan(rows, merged, mass, np.zeros(len(merged)), np.zeros(len(rows)))
+    plan = TransportPlan(rows, merged, mass, np.zeros(len(merged)), np.zeros(len(rows)))
     density = np.where(kind == GLOBAL_CELL, 0.1, np.nan)
     return Inspection(size, "tiny", None, TokenMap(kind, boxes, norms, stays), density, plan, 0.5, 0.5, 0.1)
 
@@ -196,6 +196,7 @@ def test_pictures_are_no_larger_than_they_may_be(
 # --- tiles and the command ---
 
 
+@pytest.mark.slow
 def test_tiles_have_their_own_picture(rtprune: Any, tmp_path: Path) -> None:
     golden = Path(__file__).parent / "golden"
     out, again = tmp_path / "out", tmp_path / "again"
@@ -215,6 +216,7 @@ def test_tiles_have_their_own_picture(rtprune: Any, tmp_path: Path) -> None:
     assert not list((out / "slide_wide").glob("*kept-tiles*"))
 
 
+@pytest.mark.slow
 def test_the_command_writes_pictures_and_numbers(rtprune: Any, make_pdf: Any, tmp_path: Path) -> None:
     document = make_pdf("one\ntwo", "three", "four")
     found = rtprune("inspect", document, "--model", "tiny", "--pages", "2-3", "--dpi", "60", "-o", tmp_path / "out")
@@ -232,12 +234,14 @@ def test_the_command_writes_pictures_and_numbers(rtprune: Any, make_pdf: Any, tm
     assert "2 pages inspected" in found.output
 
 
+@pytest.mark.slow
 def test_a_ratio_of_one_has_its_pictures_too(rtprune: Any, make_pdf: Any, tmp_path: Path) -> None:
     found = rtprune("inspect", make_pdf("one"), "--model", "tiny", "--ratio", "1", "-o", tmp_path / "out")
     assert found.exit_code == 0 and len(list((tmp_path / "out" / "doc").glob("*.png"))) == 4
     assert json.loads((tmp_path / "out" / "doc" / "page-0001.json").read_bytes())["counts"]["merged"] == 0
 
 
+@pytest.mark.slow
 def test_two_documents_of_one_name_have_their_own_folders(rtprune: Any, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -246,6 +250,7 @@ def test_two_documents_of_one_name_have_their_own_folders(rtprune: Any, tmp_path
     assert found.exit_code == 0 and {p.name for p in (tmp_path / "out").iterdir()} == {"scan", "scan_2"}
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_read_does_not_stop_the_others(rtprune: Any, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n not a picture")

@@ -64,6 +64,7 @@ def test_a_passage_that_the_text_before_begins_with_keeps_its_copy() -> None:
     assert guard.kept == len(text) + len(passage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [(30, 90), (35, 0)], ids=["vllm", "evaluation"])
 @pytest.mark.parametrize("change", ["skip", "substitute", "insert"])
 @pytest.mark.parametrize("period", [1, 3, 7, 20, 50, 200])

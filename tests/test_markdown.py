@@ -229,6 +229,7 @@ def test_pipe_tables_have_every_row_and_cell(rows: list[list[str]]) -> None:
         assert all(line.replace("\\|", "").count("|") == 3 for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [

@@ -8,7 +8,7 @@ import torch
 from rtprune_cli.bench.speed.arch import read_arch
 from rtprune_cli.decoding.cache import bytes_per_token
 from rtprune_cli.engine import memory
-from rtprune_cli.engine.memory import CONTEXT_BYTES, FIXED_SLOT, LONGEST_PAGE, Plan, fit, needed_bytes
+from rtprune_cli.engine.memory import CONTEXT_BYTES, FIXED_SLOT, LONGEST_PAGE, MemoryPlan, fit, needed_bytes
 from rtprune_cli.model.adapters import build_config
 from rtprune_cli.options import MODES, DecodeOptions, Mode
 
@@ -24,11 +24,11 @@ def usable_of(card: float, fraction: float = 0.9) -> int:
     return int(fraction * card * 2**30 - CONTEXT_BYTES - WEIGHTS)
 
 
-def on_card(card: float, mode: Mode = "base", **options: int) -> Plan:
+def on_card(card: float, mode: Mode = "base", **options: int) -> MemoryPlan:
     return fit(CONFIG, mode, DecodeOptions(**options), "cuda", BF16, usable_of(card))
 
 
-def total(found: Plan, mode: Mode) -> int:
+def total(found: MemoryPlan, mode: Mode) -> int:
     """All that a plan takes."""
     page = memory.page_bytes(CONFIG.vision_config, mode, BF16)
     recorded = found.recorded_pixels // memory.page_pixels(mode)

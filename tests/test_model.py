@@ -179,6 +179,7 @@ def test_removing_what_is_not_there_is_an_error() -> None:
         remove("someone/something")
 
 
+@pytest.mark.slow
 def test_pages_encoded_together_equal_pages_alone(golden_model: OcrModel) -> None:
     from PIL import Image
 

@@ -125,6 +125,7 @@ def test_a_page_without_prediction_or_without_a_common_word_scores_nothing() -> 
     assert edit("", "") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*n-gram overlaps")
 @pytest.mark.filterwarnings("ignore:\\nThe hypothesis")
 @pytest.mark.parametrize("alphabet", [["red", "green", "blue", "in", "a", "house"], list("中文字符识别很好")])

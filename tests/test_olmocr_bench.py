@@ -124,6 +124,7 @@ def test_the_text_around_a_table_is_no_cell() -> None:
     assert passes("table", SALES.replace("11", "<!-- no --><b>p</b> < 5"), cell="p < 5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "html",
     [

@@ -73,6 +73,7 @@ def numbers(tree: dict[str, Any], path: str = "") -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(not DEMO.is_dir(), reason="../shared/omnidocbench_demo is absent")
 @pytest.mark.parametrize("name", ["predictions", "predictions_groundtruth"])
@@ -97,6 +98,7 @@ def test_every_official_number_of_the_demo_is_reproduced(name: str) -> None:
             assert have == pytest.approx(want, abs=1e-6), sample.id  # the file has six decimals
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(not DEMO.is_dir(), reason="../shared/omnidocbench_demo is absent")
 def test_the_command_scores_the_demo_without_a_model(rtprune: Any, tmp_path: Path) -> None:
@@ -401,6 +403,7 @@ UNITS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("wrap", ["{}", "<table>{}</table>\n\n$${}$$"])
 def test_any_text_comes_to_an_end(unit: str, wrap: str) -> None:
@@ -408,6 +411,7 @@ def test_any_text_comes_to_an_end(unit: str, wrap: str) -> None:
     assert all(-1 <= parts[0].total <= 1 for parts in scores.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["<td>", "<span>", "<math>", "<thead>", "<colgroup>", ' style="', "&lt;table&gt;"])
 def test_any_table_comes_to_an_end(unit: str) -> None:
     assert normal_table(f"<table>{unit * (100_000 // len(unit))}</table>").startswith("<html><body><table")

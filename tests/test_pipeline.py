@@ -50,6 +50,7 @@ def test_counts_of_a_record_add_up(make_pdf: Callable[..., Path], tiny: OcrModel
     assert row.flops_speedup > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["small", "base", "large", "gundam"])
 def test_every_mode_runs(make_pdf: Callable[..., Path], tiny: OcrModel, mode: str) -> None:
     row = read(make_pdf("one"), tiny, mode=mode, input=InputOptions(dpi=144))[0].record

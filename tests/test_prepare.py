@@ -94,6 +94,7 @@ def kills(page: int) -> int:
     return does(KILL, page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["base", "gundam"])
 def test_workers_make_what_this_process_makes(pdf: Path, tiff: Path, tmp_path: Path, mode: str) -> None:
     picture = tmp_path / "wide.png"
@@ -103,6 +104,7 @@ def test_workers_make_what_this_process_makes(pdf: Path, tiff: Path, tmp_path: P
     assert [facts(item) for item in there] == [facts(item) for item in here]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", ["room that is kept", "shared memory"])
 def test_pages_come_back_through_little_memory_or_none(
     pdf: Path, without: str, monkeypatch: pytest.MonkeyPatch
@@ -114,11 +116,13 @@ def test_pages_come_back_through_little_memory_or_none(
     assert [facts(page) for page in prepare([job(pdf)])] == [facts(page) for page in here]
 
 
+@pytest.mark.slow
 def test_bytes_from_standard_input_keep_their_place(pdf: Path, tiff: Path) -> None:
     made = prepare([job(tiff), job(pdf, [2, 1], pdf.read_bytes()), job(tiff, [4])])
     assert numbers(made) == [*range(1, PAGES + 1), 2, 1, 4]
 
 
+@pytest.mark.slow
 def test_looking_ahead_is_bounded(tiff: Path) -> None:
     taken = 0
 
@@ -140,6 +144,7 @@ def test_a_short_run_starts_no_worker(tiff: Path, monkeypatch: pytest.MonkeyPatc
     assert numbers(prepare([job(tiff, range(1, 17))])) == [*range(1, 17)]
 
 
+@pytest.mark.slow
 def test_a_page_that_kills_its_worker_costs_itself_only(pdf: Path, tiff: Path) -> None:
     made = prepare([job(pdf, [1, 2, kills(3), *range(4, PAGES + 1)]), "end", job(tiff, [1, kills(2), 3])])
     faults = [item for item in made if isinstance(item, PageFault)]
@@ -151,6 +156,7 @@ def test_a_page_that_kills_its_worker_costs_itself_only(pdf: Path, tiff: Path) -
     assert numbers(others) == [1, 2, *range(4, PAGES + 1), "end", 1, 3]
 
 
+@pytest.mark.slow
 def test_a_death_that_does_not_come_again_costs_nothing(pdf: Path, tmp_path: Path) -> None:
     once = tmp_path / "once"
     once.touch()
@@ -158,6 +164,7 @@ def test_a_death_that_does_not_come_again_costs_nothing(pdf: Path, tmp_path: Pat
     assert numbers(prepare([job(pdf, [1, 2, 3, 4, does(dies, 5), *range(6, PAGES + 1)])])) == [*range(1, PAGES + 1)]
 
 
+@pytest.mark.slow
 def test_where_workers_do_not_start_this_process_does_it(
     pdf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,6 +173,7 @@ def test_where_workers_do_not_start_this_process_does_it(
     assert "no worker process can be started" in caplog.text
 
 
+@pytest.mark.slow
 def test_pages_and_documents_fail_as_in_this_process(pdf: Path, tmp_path: Path) -> None:
     wide = tmp_path / "wide.tif"
     frames = [Image.new("L", (50, 50))] * PAGES
@@ -179,6 +187,7 @@ def test_pages_and_documents_fail_as_in_this_process(pdf: Path, tmp_path: Path) 
     assert both[0] == both[1] and len(both[0]) == 2
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_document_is_said_once(
     pdf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,6 +199,7 @@ def test_what_is_wrong_with_a_document_is_said_once(
     ]
 
 
+@pytest.mark.slow
 def test_workers_write_to_the_log_of_this_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken = tmp_path / "cut.tif"
     Image.effect_noise((300, 300), 50).save(
@@ -202,6 +212,7 @@ def test_workers_write_to_the_log_of_this_process(tmp_path: Path, caplog: pytest
     assert isinstance(made[-1], PageFault) and "Traceback" in str(said[-1].exc_info)
 
 
+@pytest.mark.slow
 def test_an_exception_of_the_caller_ends_the_workers(pdf: Path) -> None:
     with pytest.raises(KeyboardInterrupt), Preparer(OPTIONS, "tiny", workers=OPTIONS.workers or 0) as preparer:
         next(iter(preparer.prepare([job(pdf)])))
@@ -240,6 +251,7 @@ with Preparer(InputOptions(dpi=40, password="open sesame"), "tiny", workers=2) a
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_a_run_that_is_ended(pdf: Path, tmp_path: Path, number: int) -> None:

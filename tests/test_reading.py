@@ -54,6 +54,7 @@ def batch(size: int, max_new_tokens: int = 3) -> dict[str, DecodeOptions]:
 # --- Batches that fail
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_small(
     tiny: OcrModel, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_small(
     assert "going on with 2 pages together" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_page_that_does_not_fit_alone_is_marked_and_the_batch_stays_large(tiny: OcrModel) -> None:
     def dark_pages_are_too_large(prompt: Prompt) -> Act | None:
         return OUT_OF_MEMORY if prompt.view and prompt.view.brightness < 0.5 else None
@@ -125,6 +127,7 @@ def test_steps_that_cannot_be_recorded_are_warned_of(
 # --- Order
 
 
+@pytest.mark.slow
 def test_pages_come_out_in_order_whatever_they_take(tiny: OcrModel) -> None:
     network = ScriptedNetwork(tiny.network, lambda prompt: Act(endless=True) if prompt.ordinal % 3 == 0 else None)
     reader = PageReader(replace(tiny, network=network), OPTIONS)  # type: ignore[arg-type]
@@ -138,6 +141,7 @@ def test_what_is_no_page_needs_no_model(tiny: OcrModel) -> None:
     assert list(reader.read(["opened", "closed"])) == ["opened", "closed"]
 
 
+@pytest.mark.slow
 def test_a_slow_page_lets_only_so_many_wait_behind_it(tiny: OcrModel) -> None:
     pulled = []
 
@@ -187,6 +191,7 @@ def test_a_page_that_fails_among_images_encoded_together_costs_itself_only(
     assert encoded == [4, 2, 2, 1, 1]
 
 
+@pytest.mark.slow
 def test_short_memory_after_the_pruning_halves_the_encodings(tiny: OcrModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of the pages is gathered while the decoder holds more memory than when they were encoded."""
     monkeypatch.setitem(memory.ENCODED_PIXELS, "cpu", 4 * 512**2)
@@ -232,6 +237,7 @@ def test_a_page_that_was_not_pruned_goes_to_another_mode_at_once(tiny: OcrModel)
     assert [a.mode for a in row.attempts] == ["tiny", "small"]
 
 
+@pytest.mark.slow
 def test_a_page_that_always_loops_is_kept_without_the_repetition(tiny: OcrModel) -> None:
     result = read_one(tiny, lambda _: LOOP)
     row = result.record
@@ -240,6 +246,7 @@ def test_a_page_that_always_loops_is_kept_without_the_repetition(tiny: OcrModel)
     assert result.markdown.text
 
 
+@pytest.mark.slow
 def test_of_readings_that_all_loop_the_one_that_got_furthest_is_kept(tiny: OcrModel) -> None:
     longer = Act(cycle=tuple(range(20, 45)))
     row = read_one(tiny, lambda prompt: LOOP if prompt.pruned or prompt.view.side == 640 else longer).record
@@ -257,6 +264,7 @@ def test_fail_makes_a_looping_page_a_failed_one(tiny: OcrModel) -> None:
     assert (row.status, row.error.code) == ("failed", "loop")
 
 
+@pytest.mark.slow
 def test_a_retry_that_fails_keeps_the_text_that_is_there(tiny: OcrModel) -> None:
     result = read_one(tiny, lambda prompt: LOOP if prompt.pruned else OUT_OF_MEMORY)
     assert (result.record.status, result.record.finish_reason) == ("ok", "loop")

@@ -56,6 +56,7 @@ def test_no_text_makes_flattening_fail_or_leave_placeholders(text: str) -> None:
     assert "\x00" not in plain(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [

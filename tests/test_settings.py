@@ -14,7 +14,7 @@ import typer.main
 from rtprune_cli.commands.app import app
 from rtprune_cli.errors import UsageError
 from rtprune_cli.options import LogOptions, OcrOptions
-from rtprune_cli.settings import Resolved, Setting, all_settings, early_log_options, render, resolve
+from rtprune_cli.settings import Resolved, Setting, all_settings, early_log_options, resolve, to_toml
 
 SETTINGS = list(all_settings().values())
 
@@ -240,10 +240,10 @@ def test_what_config_show_prints_gives_the_same_settings(tmp_path: Path) -> None
         verbose=1,
         log_format="json",
     )
-    second = settled(tmp_path, render(first))
+    second = settled(tmp_path, to_toml(first))
     assert (second.ocr, second.log) == (first.ocr, first.log)
     plain = resolve({}, None, tmp_path / "absent", {})
-    assert settled(tmp_path, render(plain)).ocr == OcrOptions()
+    assert settled(tmp_path, to_toml(plain)).ocr == OcrOptions()
 
 
 def test_config_show_hides_the_password(rtprune: Any, tmp_path: Path) -> None:
@@ -265,6 +265,7 @@ def test_every_flag_has_help() -> None:
     assert [name for name, param in ocr_flags().items() if not param.help] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_setting_has_flag_variable_and_key(setting: Setting, tmp_path: Path) -> None:
     param = ocr_flags()[setting.name]

@@ -31,6 +31,7 @@ LEAFLET = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prompt", "ratio"), DOCUMENTED)
 def test_held_out_pages_are_read_as_well_as_the_docs_say(tiny: OcrModel, prompt: str, ratio: str) -> None:
     options = PruneOptions(ratio=None if ratio == "dynamic" else float(ratio))
@@ -51,6 +52,7 @@ def pages_of(name: str, model: OcrModel, options: OcrOptions) -> list[PageResult
     return list(run([Document(path, str(path), PurePosixPath(name))], model, options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "texts"), [("notice", NOTICE), ("leaflet", LEAFLET)])
 def test_sample_pdfs_are_read_as_they_stand_on_the_page(tiny: OcrModel, name: str, texts: list[str]) -> None:
     results = pages_of(name, tiny, OcrOptions())
@@ -65,6 +67,7 @@ def test_the_texts_beside_the_samples_are_theirs(name: str, texts: list[str]) ->
     assert (ROOT / "samples" / f"{name}.txt").read_text(encoding="utf-8") == "\f".join(texts) + "\n"
 
 
+@pytest.mark.slow
 def test_the_markdown_prompt_finds_titles_tables_and_pictures(tiny: OcrModel) -> None:
     first, second = pages_of("leaflet", tiny, OcrOptions(prompt="markdown"))
     assert [box.label for box in first.markdown.boxes] == ["title", "table"]

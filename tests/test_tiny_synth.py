@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pymupdf
 import pytest
+from conftest import for_every
 
+from rtprune_cli.hub import BUNDLED_CHECKPOINT
 from rtprune_cli.markdown import to_markdown
-from rtprune_cli.tiny import CHECKPOINT, charset, labels, pages, synth
+from rtprune_cli.tiny import charset, labels, pages, synth
 from rtprune_cli.tiny.drawing import document, on_page, on_view, quick_view, render
 from rtprune_cli.tiny.script import box_999, glyphs, script
 from rtprune_cli.views import make_views
@@ -20,11 +22,11 @@ MIX = pages.Mix(layouts=dict.fromkeys(pages.LAYOUTS, 1.0))
 MODES = pytest.mark.parametrize("mode", list(pages.RANGES))
 
 
-def page_of(seed: int, mode: str = "tiny", layout: str | None = None) -> pages.Page:
+def page_of(seed: int, mode: str = "tiny", layout: str | None = None) -> pages.SyntheticPage:
     return synth.make_page(seed, MIX if layout is None else replace(MIX, layouts={layout: 1.0}), mode)
 
 
-def tagged(page: pages.Page) -> str:
+def tagged(page: pages.SyntheticPage) -> str:
     """What the model should write for the markdown prompt, without the end of text."""
     names = {charset.encode(c)[0]: c for c in charset.CHARACTERS} | dict(enumerate(charset.SPECIALS))
     return "".join(names[token.id] for token in script(page, "markdown", glyphs(page))[:-1])
@@ -38,7 +40,7 @@ def test_equal_seeds_give_equal_pages() -> None:
 
 
 @MODES
-@pytest.mark.parametrize("seed", SEEDS)
+@for_every("seed", SEEDS)
 def test_pages_stay_in_the_stated_range(seed: int, mode: str) -> None:
     page, spec = page_of(seed, mode), pages.RANGES[mode]
     assert spec.aspect[0] <= page.width / page.height <= spec.aspect[1]
@@ -55,7 +57,7 @@ def test_pages_stay_in_the_stated_range(seed: int, mode: str) -> None:
     assert (boxes[:, 2:] <= [page.width + 1e-6, page.height + 1e-6]).all()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@for_every("seed", SEEDS)
 def test_blocks_do_not_overlap(seed: int) -> None:
     boxes = np.array([block.box for block in page_of(seed, "base").blocks])
     one, other = boxes[:, None], boxes[None]
@@ -64,7 +66,7 @@ def test_blocks_do_not_overlap(seed: int) -> None:
 
 
 @MODES
-@pytest.mark.parametrize("seed", SEEDS)
+@for_every("seed", SEEDS)
 def test_a_characters_place_on_the_view_is_where_its_ink_is(seed: int, mode: str) -> None:
     page = replace(page_of(seed, mode), ink=0.0, paper=1.0, tint=0.0)
     page = replace(page, wear=pages.Wear(angle=page.wear.angle))
@@ -113,7 +115,7 @@ def test_the_text_is_what_stands_on_the_page() -> None:
 # --- What the model should write ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@for_every("seed", SEEDS)
 def test_the_free_prompt_asks_for_the_text(seed: int) -> None:
     page = page_of(seed)
     tokens = script(page, "free", glyphs(page))
@@ -153,9 +155,10 @@ def test_a_box_is_around_the_skewed_block() -> None:
 # --- Labels ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @MODES
 @pytest.mark.parametrize("prompt", ["free", "markdown"])
-@pytest.mark.parametrize("seed", SEEDS)
+@for_every("seed", SEEDS)
 def test_cells_spell_the_page(seed: int, prompt: str, mode: str) -> None:
     target = labels.make_labels(page_of(seed, mode), prompt, 1.0)
     flat = target.slots[..., : labels.SLOTS].reshape(len(target.slots), -1)
@@ -169,7 +172,7 @@ def test_cells_spell_the_page(seed: int, prompt: str, mode: str) -> None:
     assert len(read) > 0.8 * (target.slot != labels.IGNORE).sum() > 0
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@for_every("seed", SEEDS)
 def test_segments_begin_at_their_line_and_column(seed: int) -> None:
     target = labels.make_labels(page_of(seed), "free", 1.0)
     for t, slot in enumerate(target.slot):
@@ -212,12 +215,12 @@ def test_tags_are_single_tokens() -> None:
 
 def test_shipped_tokenizer_is_the_vocabulary() -> None:
     tokenizers = pytest.importorskip("tokenizers")
-    tokenizer = tokenizers.Tokenizer.from_file(str(CHECKPOINT / "tokenizer.json"))
+    tokenizer = tokenizers.Tokenizer.from_file(str(BUNDLED_CHECKPOINT / "tokenizer.json"))
     text = "Two  words,\n 1|2 ~ {x}\n<|grounding|>Convert"
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     assert ids == charset.encode_tagged(text)
     assert tokenizer.decode(ids, skip_special_tokens=False) == text
     assert [tokenizer.token_to_id(token) for token in charset.SPECIALS] == list(range(len(charset.SPECIALS)))
-    config = json.loads((CHECKPOINT / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((BUNDLED_CHECKPOINT / "config.json").read_text(encoding="utf-8"))
     assert config["rtprune"]["image_token_id"] == charset.IMAGE == tokenizer.token_to_id("<image>")
     assert config["language_config"]["vocab_size"] >= tokenizer.get_vocab_size()

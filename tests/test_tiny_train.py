@@ -10,10 +10,11 @@ import pytest
 import torch
 from transformers import UnlimitedOcrForConditionalGeneration as OcrNetwork
 
+from rtprune_cli.hub import BUNDLED_CHECKPOINT
 from rtprune_cli.model import load
 from rtprune_cli.model.adapters import build_config
 from rtprune_cli.options import ModelOptions
-from rtprune_cli.tiny import CHECKPOINT, evaluate, train
+from rtprune_cli.tiny import evaluate, train
 from rtprune_cli.tiny.network import raw_config
 from rtprune_cli.tiny.optim import orthogonalise
 
@@ -39,6 +40,7 @@ def shrunk(config: Path, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=["cpu", "full"])
 def test_training_runs_resumes_and_saves_a_loadable_checkpoint(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -86,7 +88,7 @@ def test_the_weights_fit_the_package(config: Path) -> None:
 
 
 def test_the_shipped_model_is_of_the_shipped_configuration() -> None:
-    shipped = json.loads((CHECKPOINT / "config.json").read_text())
+    shipped = json.loads((BUNDLED_CHECKPOINT / "config.json").read_text())
     assert shipped == raw_config(json.loads(CONFIGS[0].read_text())["model"])
 
 

@@ -26,6 +26,7 @@ def page(size: tuple[int, int], spot: tuple[int, int] | None = None) -> Image.Im
     return image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(900, 1300), (1300, 900), (700, 700)])
 def test_there_is_a_box_for_every_token(golden_model: OcrModel, mode: str, size: tuple[int, int]) -> None:
@@ -48,6 +49,7 @@ def test_cells_cover_the_page_and_do_not_overlap(mode: str, size: tuple[int, int
         assert areas.sum() == pytest.approx(size[0] * size[1], rel=2e-3) and (areas >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(900, 1300), (1303, 877)])
 @pytest.mark.parametrize("spot", [(100, 100), (500, 700), (820, 30)])

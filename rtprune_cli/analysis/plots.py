@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rtprune_cli.analysis.attention import GROUPS
+from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,10 +26,8 @@ MOST_PANELS = 9
 COLUMNS = 3
 PANEL = (4.2, 3.1)  # inches
 
-Record = Mapping[str, Any]
 
-
-def pictures(analysis: Record) -> dict[str, str]:
+def pictures(analysis: Json) -> dict[str, str]:
     """SVG by name; none where no page was read."""
     groups = analysis["groups"][:MOST_PANELS]
     if not groups:
@@ -47,9 +46,7 @@ def pictures(analysis: Record) -> dict[str, str]:
     }
 
 
-def _draw(
-    title: str, groups: Sequence[Record], panel: Callable[[Axes, Record], None], *, from_zero: bool = False
-) -> str:
+def _draw(title: str, groups: Sequence[Json], panel: Callable[[Axes, Json], None], *, from_zero: bool = False) -> str:
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -96,7 +93,7 @@ def _time(count: int) -> Any:
     return 100 * (np.arange(count) + 0.5) / count
 
 
-def _line(axes: Axes, estimate: Record, colour: str, label: str, style: str = "-") -> None:
+def _line(axes: Axes, estimate: Json, colour: str, label: str, style: str = "-") -> None:
     """Percentages over time with their interval, where there is one."""
     x = _time(len(estimate["value"]))
     axes.plot(x, _percent(estimate["value"]), color=colour, linestyle=style, linewidth=1.6, label=label)
@@ -116,7 +113,7 @@ def _over_time(axes: Axes, y_label: str) -> None:
     axes.set_ylabel(y_label)
 
 
-def _share(axes: Axes, group: Record) -> None:
+def _share(axes: Axes, group: Json) -> None:
     _line(axes, group["share"], HIGH, "measured, 95 % interval over pages")
     for null, style in (("shifted", ":"), ("shuffled", "--")):
         found = group["share_null"][null]
@@ -130,13 +127,13 @@ def _share(axes: Axes, group: Record) -> None:
     _over_time(axes, "share of high norm, %")
 
 
-def _masses(axes: Axes, group: Record) -> None:
+def _masses(axes: Axes, group: Json) -> None:
     for name, colour in zip(GROUPS, (HIGH, LOW, *OTHERS), strict=True):
         _line(axes, group["mass_over_time"][name], colour, TITLES[name])
     _over_time(axes, "attention, %")
 
 
-def _layers(axes: Axes, group: Record, scale: tuple[float, float]) -> None:
+def _layers(axes: Axes, group: Json, scale: tuple[float, float]) -> None:
     values = _percent(group["share_by_layer"]["value"])
     layers = len(values)
     figure = axes.get_figure()
@@ -149,13 +146,13 @@ def _layers(axes: Axes, group: Record, scale: tuple[float, float]) -> None:
     figure.colorbar(image, ax=axes, label="share of high norm, %")
 
 
-def _coverage(axes: Axes, group: Record) -> None:
+def _coverage(axes: Axes, group: Json) -> None:
     _line(axes, group["coverage"]["high"], HIGH, TITLES["high"])
     _line(axes, group["coverage"]["low"], LOW, TITLES["low"], "--")
     _over_time(axes, "read, % of the tokens")
 
 
-def _norms(axes: Axes, group: Record, edges: Any) -> None:
+def _norms(axes: Axes, group: Json, edges: Any) -> None:
     for name, colour in (("low", LOW), ("high", HIGH)):
         counts = np.array(group["norms"][name]) / group["pages"]
         axes.stairs(counts, edges, color=colour, fill=True, alpha=0.55, label=TITLES[name])

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtprune_cli.analysis.attention import GROUPS
-from rtprune_cli.analysis.trajectory import BINS, NULLS, SUPPORTS_HIGH, TINY, Page, by_name, p_value
+from rtprune_cli.analysis.trajectory import BINS, NULLS, SUPPORTS_HIGH, TINY, PageMeasures, by_name, p_value
+from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +30,6 @@ DIGITS = 8
 NORM_BINS = 40
 ALL = "all"  # the group of all pages, where there are several groups
 
-Record = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Analysed:
@@ -40,10 +39,10 @@ class Analysed:
     page: int
     group: str
     finish_reason: str
-    numbers: Page
+    numbers: PageMeasures
 
 
-def page_record(analysed: Analysed) -> dict[str, Any]:
+def analysed_record(analysed: Analysed) -> dict[str, Any]:
     """A line of pages.jsonl."""
     page = analysed.numbers
     record = {
@@ -66,7 +65,7 @@ def page_record(analysed: Analysed) -> dict[str, Any]:
     return {name: _plain(value) for name, value in record.items()}
 
 
-def failure_record(document: str, page: int | None, group: str, error: Any) -> dict[str, Any]:
+def unread_record(document: str, page: int | None, group: str, error: Any) -> dict[str, Any]:
     """The line of a page, or with None of a document, that could not be read; ``error`` an RtpruneError."""
     return {
         "document": document,
@@ -94,10 +93,10 @@ def summarise(pages: Sequence[Analysed], seed: int) -> dict[str, Any]:
 def _group(name: str, analysed: Sequence[Analysed], edges: Array, seed: int) -> dict[str, Any]:
     pages = [each.numbers for each in analysed]
 
-    def mean(find: Callable[[Page], Any]) -> dict[str, Any]:
+    def mean(find: Callable[[PageMeasures], Any]) -> dict[str, Any]:
         return estimate(np.array([find(page) for page in pages], dtype=np.float64), seed)
 
-    def named(find: Callable[[Page], Mapping[str, Any]]) -> dict[str, Any]:
+    def named(find: Callable[[PageMeasures], Mapping[str, Any]]) -> dict[str, Any]:
         rows = [find(page) for page in pages]
         return {what: estimate(np.array([row[what] for row in rows], dtype=np.float64), seed) for what in rows[0]}
 
@@ -130,7 +129,7 @@ def _group(name: str, analysed: Sequence[Analysed], edges: Array, seed: int) -> 
     }
 
 
-def _statistic(name: str, pages: Sequence[Page], seed: int) -> dict[str, Any]:
+def _statistic(name: str, pages: Sequence[PageMeasures], seed: int) -> dict[str, Any]:
     """Its mean over the pages that have it, with an interval, and what each null says of the mean over the same."""
     values = np.array([page.statistics[name] for page in pages])
     having = [page for page, known in zip(pages, np.isfinite(values), strict=True) if known]
@@ -219,18 +218,18 @@ def _counts(norms: Sequence[Array], edges: Array) -> list[int]:
     return counts
 
 
-def _per_token(page: Page) -> dict[str, float]:
+def _per_token(page: PageMeasures) -> dict[str, float]:
     """Mean attention on one token of high and on one of low norm."""
     return {name: float(page.mean_masses[i] / page.counts[name]) for i, name in enumerate(GROUPS[:2])}
 
 
-def _preference(page: Page) -> float:
+def _preference(page: PageMeasures) -> float:
     """How much more attention a high-norm token gets than one of low norm."""
     mass = _per_token(page)
     return mass["high"] / max(mass["low"], TINY)
 
 
-def print_summary(analysis: Record, console: Console) -> None:
+def print_summary(analysis: Json, console: Console) -> None:
     """The groups as a table."""
     from rich.markup import escape
     from rich.table import Table

@@ -13,12 +13,11 @@ from typing import Any
 
 from rtprune_cli.analysis.attention import token_groups, watch
 from rtprune_cli.analysis.plots import pictures
-from rtprune_cli.analysis.report import SCHEMA_VERSION, Analysed, failure_record, page_record, summarise
+from rtprune_cli.analysis.report import SCHEMA_VERSION, Analysed, analysed_record, summarise, unread_record
 from rtprune_cli.analysis.trajectory import draws, measure
 from rtprune_cli.bench.accuracy.progress import Tell, showing
 from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
-from rtprune_cli.facts import TIMED, command_line, model_facts, now, versions
 from rtprune_cli.failures import at_page, page_name, tell
 from rtprune_cli.inputs import read_pages, select_pages
 from rtprune_cli.inputs.formats import printable
@@ -26,6 +25,7 @@ from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import InputOptions, LogOptions, PruneOptions, ResolvedOptions
 from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.records import Document, PageFault, PageImage
+from rtprune_cli.report.facts import TIMED, command_line, model_facts, now, versions
 from rtprune_cli.storage import atomic_write, to_json
 from rtprune_cli.views import make_views
 
@@ -100,7 +100,7 @@ class Analysis:
 
     def _add(self, page: Analysed) -> None:
         self.pages.append(page)
-        self._lines.append(page_record(page))
+        self._lines.append(analysed_record(page))
 
     @contextmanager
     def _failing(self, document: Document, page: int | None, group: str) -> Iterator[None]:
@@ -111,7 +111,7 @@ class Analysis:
             raise
         except RtpruneError as error:
             tell(document, page, error)
-            record = failure_record(document.name, page, group, error)
+            record = unread_record(document.name, page, group, error)
             self._lines.append(record)
             self.failures.append(record)
 

@@ -44,7 +44,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Page:
+class PageMeasures:
     """One page's numbers. B bins of time, R draws of each null.
 
     ``share`` (B,), ``share_by_layer`` (L, B), ``masses`` (5, B), ``coverage`` (2, B) of high and low, ``null_share``
@@ -87,7 +87,7 @@ def draws(*seed: int) -> Callable[[Mask], Mask]:
     return draw
 
 
-def measure(watched: Watched, groups: TokenGroups, norms: Array) -> Page:
+def measure(watched: Watched, groups: TokenGroups, norms: Array) -> PageMeasures:
     """All of a page's numbers; ``norms`` (P,) of its prunable tokens."""
     masses = watched.masses.astype(np.float64)  # (T, L, 5)
     steps = len(masses)
@@ -113,7 +113,7 @@ def measure(watched: Watched, groups: TokenGroups, norms: Array) -> Page:
         for name in names
     }
     change = int(found.turn_step[0]) or None
-    return Page(
+    return PageMeasures(
         steps=steps,
         share=weights @ shares[:, 0],
         share_by_layer=(weights @ by_layer).T,
@@ -165,7 +165,7 @@ def halves(shares: Array) -> Array:
 def change_points(shares: Array) -> tuple[Array, NDArray[np.int64]]:
     """The sharpest fall of each column (T, M) from one level to a lower one: its size, and the last step before it.
 
-    Least squares with one change (the CUSUM statistic, Page 1954): the t that maximises
+    Least squares with one change (the CUSUM statistic, PageMeasures 1954): the t that maximises
     sqrt(t (T - t) / T) * (mean of steps 1..t - mean of steps t + 1..T). Negative where shares only rise. NaN and 0
     below :data:`LEAST_STEPS`.
     """

@@ -45,7 +45,7 @@ Data = Annotated[
     Path | None,
     flag("dataset", "--data", metavar="DIR", help="The dataset's folder; for folder: page.png beside page.txt or .md."),
 ]
-Output = Annotated[
+OutputFolder = Annotated[
     Path | None,
     flag(
         "output",
@@ -93,7 +93,7 @@ def accuracy(
     given: Given,
     dataset: DatasetName = None,
     data: Data = None,
-    folder: Output = None,
+    folder: OutputFolder = None,
     methods: Annotated[
         str, flag("comparison", "--methods", metavar="LIST", help=f"Of {', '.join(METHODS)}.")
     ] = ",".join(AccuracyPlan.methods),
@@ -156,11 +156,11 @@ def accuracy(
             resamples=resamples,
             worst=worst,
         )
-        where = Source(dataset, data, folder, sheet, words(layouts))
+        where = DatasetSource(dataset, data, folder, sheet, words(layouts))
         raise typer.Exit(_accuracy(plan, where, found.ocr, found.log, fail_above or [], fail_below or []))
 
 
-class Source:
+class DatasetSource:
     """Which pages, and where results go."""
 
     def __init__(
@@ -205,7 +205,7 @@ def _ablations(
 
 def _accuracy(
     plan: AccuracyPlan,
-    source: Source,
+    source: DatasetSource,
     settings: OcrOptions,
     log_options: LogOptions,
     above: Sequence[str],

@@ -17,11 +17,11 @@ from rtprune_cli.commands.bench import (
     Below,
     Data,
     DatasetName,
+    DatasetSource,
     Limit,
-    Output,
+    OutputFolder,
     Resamples,
     Seed,
-    Source,
     Worst,
     parse_gates,
     tell,
@@ -43,7 +43,7 @@ def score(
         Path | None,
         flag("dataset", "--baseline", metavar="DIR", help="Predictions to which the others are compared."),
     ] = None,
-    folder: Output = None,
+    folder: OutputFolder = None,
     limit: Limit = None,
     seed: Seed = AccuracyPlan.seed,
     resamples: Resamples = AccuracyPlan.resamples,
@@ -60,14 +60,14 @@ def score(
     log_options = LogOptions(quiet, verbose)
     with reporting(log_options):
         plan = AccuracyPlan(limit=limit, seed=seed, resamples=resamples, worst=worst)
-        where = Source(dataset, data, folder, None, ())
+        where = DatasetSource(dataset, data, folder, None, ())
         gates = fail_above or [], fail_below or []
         raise typer.Exit(_score(plan, where, predictions or [], baseline, log_options, *gates))
 
 
 def _score(
     plan: AccuracyPlan,
-    source: Source,
+    source: DatasetSource,
     predictions: Sequence[Path],
     baseline: Path | None,
     log_options: LogOptions,

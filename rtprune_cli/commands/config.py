@@ -19,4 +19,4 @@ def config_show(given: Given, config: Config = None) -> None:
     Takes the flags of rtprune ocr that are settings.
     """
     with resolved(given, config) as found:
-        typer.echo(settings.render(found))
+        typer.echo(settings.to_toml(found))

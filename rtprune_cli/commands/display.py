@@ -19,7 +19,7 @@ from rich.text import Text
 from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.options import LogOptions
 from rtprune_cli.outputs import Output
-from rtprune_cli.pipeline import Plan, Watcher
+from rtprune_cli.pipeline import DocumentPlan, Watcher
 from rtprune_cli.records import PageResult, failed
 from rtprune_cli.report import Totals, print_table
 
@@ -47,12 +47,12 @@ class Display(Watcher):
     def begin(self, totals: Totals) -> None:
         self.totals = totals
 
-    def closed(self, plan: Plan, totals: Totals) -> None:
+    def closed(self, plan: DocumentPlan, totals: Totals) -> None:
         self.closed_documents += 1
         self.finished_before += plan.earlier.finished
         self._tell(plan, totals)
 
-    def _tell(self, plan: Plan, totals: Totals) -> None:
+    def _tell(self, plan: DocumentPlan, totals: Totals) -> None:
         summary = totals.summary()
         status = "ok" if not totals.failed else "partial" if totals.pages else "failed"
         data = {
@@ -119,7 +119,7 @@ class ProgressDisplay(Display):
         self._bar.figures.plain = "loading the model"
         self._bar.refresh()
 
-    def opened(self, plan: Plan) -> None:
+    def opened(self, plan: DocumentPlan) -> None:
         self._pages, self._read = len(plan.pages) - len(plan.earlier.pages), 0
 
     def page(self, result: PageResult) -> None:
@@ -127,7 +127,7 @@ class ProgressDisplay(Display):
         self._recent.append((time.monotonic(), result.record.output_tokens or 0))
         self._show(result.document.name)
 
-    def _tell(self, plan: Plan, totals: Totals) -> None:
+    def _tell(self, plan: DocumentPlan, totals: Totals) -> None:
         self._pages = self._read = 0
         self._show(plan.document.name)
 
@@ -202,7 +202,7 @@ def _print_end(display: Display, console: Console) -> None:
             console.print(f"  … {totals.failed - MAX_FAILURES} more in the report", highlight=False)
 
 
-def print_plan(plans: Iterable[Plan], output: Output) -> Totals:
+def print_plan(plans: Iterable[DocumentPlan], output: Output) -> Totals:
     """What a run would do, a line a document on standard output: name, pages to read, what is done, where it goes.
 
     Tabs separate; the totals hold the documents that cannot be read.

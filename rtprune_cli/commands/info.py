@@ -11,9 +11,9 @@ import typer
 
 from rtprune_cli.commands.flags import Quiet, Verbose
 from rtprune_cli.commands.frame import reporting
-from rtprune_cli.facts import dtype_name, gpu_facts, memory_gib, versions
 from rtprune_cli.hub import cached_models
 from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL, LogOptions
+from rtprune_cli.report.facts import dtype_name, gpu_facts, memory_gib, versions
 
 if TYPE_CHECKING:
     import torch
@@ -31,10 +31,8 @@ def info(
 ) -> None:
     """Versions, devices, memory and models; says what is missing and how to get it."""
     with reporting(LogOptions(quiet, verbose)):
-        from rtprune_cli.commands.info import collect, render
-
         facts = collect()
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else render(facts))
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else as_text(facts))
 
 
 def collect() -> dict[str, Any]:
@@ -121,7 +119,7 @@ def _missing(gpus: list[dict[str, Any]], models: list[str], cuda: str | None) ->
     return lacks
 
 
-def render(facts: dict[str, Any]) -> str:
+def as_text(facts: dict[str, Any]) -> str:
     """The facts as aligned lines."""
     lines = [("rtprune", facts["rtprune"]), ("python", facts["python"]), ("platform", facts["platform"])]
     lines += [(name, found or "not installed") for name, found in facts["packages"].items()]

@@ -45,7 +45,7 @@ FLOAT32 = 4  # bytes
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """What is done at a time. Tokens are those of prompts and texts together.
 
     ``rows`` of the decoder and ``pool_tokens`` of their cache, in slots of ``capacity`` tokens each, or None: slots
@@ -65,12 +65,12 @@ class Plan:
     lacking: int = 0
 
 
-def plan(config: Any, mode: Mode, options: DecodeOptions, device: torch.device, dtype: torch.dtype) -> Plan:
+def plan(config: Any, mode: Mode, options: DecodeOptions, device: torch.device, dtype: torch.dtype) -> MemoryPlan:
     """What fits on this device now, with the weights there. ``config`` is the model's."""
     return fit(config, mode, options, device.type, dtype, int(usable_bytes(device, options.memory_fraction)))
 
 
-def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch.dtype, usable: int) -> Plan:
+def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch.dtype, usable: int) -> MemoryPlan:
     """What fits into ``usable`` bytes beside the weights, on a device of this kind: ``cuda`` or ``cpu``."""
     page, pixels = page_bytes(config.vision_config, mode, dtype), page_pixels(mode)
     most_pages = max(ENCODED_PAGES[kind], ENCODED_PIXELS[kind] // pixels)
@@ -78,7 +78,9 @@ def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch
     if kind == "cpu":
         tokens = max((usable - page) // token, LONGEST_PAGE)
         rows = options.batch_size or max(1, min(MOST_ROWS[kind], tokens // USUAL_PAGE))
-        return Plan(rows, min(tokens, rows * LONGEST_PAGE), None, PROMPT_TOKENS[kind], most_pages, most_pages * pixels)
+        return MemoryPlan(
+            rows, min(tokens, rows * LONGEST_PAGE), None, PROMPT_TOKENS[kind], most_pages, most_pages * pixels
+        )
     prompt, row = prompt_bytes(config.text_config, dtype), row_bytes(config.text_config, dtype)
     needed = needed_bytes(config, mode, dtype)
     spare = max(0, usable - needed)
@@ -96,7 +98,7 @@ def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch
     rows = options.batch_size or (fitting(FIXED_SLOT) if fitting(FIXED_SLOT) >= FIXED_ROWS else fitting(USUAL_PAGE))
     tokens = min(max((left - rows * row) // token, LONGEST_PAGE), rows * LONGEST_PAGE)
     capacity = min(LONGEST_PAGE, tokens // rows // 64 * 64)
-    return Plan(
+    return MemoryPlan(
         rows,
         tokens,
         capacity if capacity >= FIXED_SLOT else None,

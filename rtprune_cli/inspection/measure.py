@@ -31,7 +31,7 @@ MOST_INTO = 5  # kept tokens that the record names for a merged one
 
 
 @dataclass(frozen=True)
-class Plan:
+class TransportPlan:
     """Where the merged tokens of a page go, by optimal transport: every token has a mass of 1 to give or to take.
 
     ``mass`` (K, M) goes from merged token j to kept token i; ``unmoved`` (M,) goes from the merged tokens to the
@@ -63,7 +63,7 @@ class Inspection:
     grid: tuple[int, int] | None
     tokens: TokenMap
     density: NDArray[np.float64]
-    plan: Plan
+    plan: TransportPlan
     ratio: float
     r_similarity: float
     r_density: float
@@ -146,18 +146,20 @@ def cell_density(pixels: Tensor, threshold: float) -> NDArray[np.float64]:
     return text_density(grid, threshold).double().cpu().numpy()
 
 
-def transport_plan(tokens: Tensor, kept: NDArray[np.bool_], merged: NDArray[np.bool_], options: PruneOptions) -> Plan:
+def transport_plan(
+    tokens: Tensor, kept: NDArray[np.bool_], merged: NDArray[np.bool_], options: PruneOptions
+) -> TransportPlan:
     """The plan that merging.py applies to the visual tokens (N, D), by the solver of ``options``, dustbins with it."""
     rows, columns = np.flatnonzero(kept), np.flatnonzero(merged)
     if not len(columns):
-        return Plan(rows, columns, np.zeros((len(rows), 0)), np.zeros(0), np.ones(len(rows)))
+        return TransportPlan(rows, columns, np.zeros((len(rows), 0)), np.zeros(0), np.ones(len(rows)))
     masks = torch.from_numpy(np.stack([kept, merged])).to(tokens.device)
     values = tokens.float()
     scores = cosines(values[None], values.norm(dim=-1)[None], masks.any(0))
     at, of = (torch.from_numpy(each).to(tokens.device) for each in (rows, columns))
     if options.solver == "pot":
         mass = pot_plan(scores[0][at][:, of], options.dustbin_score, options.ot_reg).double().cpu().numpy()
-        return Plan(rows, columns, mass, 1 - mass.sum(0), 1 - mass.sum(1))
+        return TransportPlan(rows, columns, mass, 1 - mass.sum(0), 1 - mass.sum(1))
     u, kernel, v = sinkhorn(
         scores, masks[:1].float(), masks[1:].float(), options.dustbin_score, options.iterations, options.ot_reg
     )
@@ -165,7 +167,7 @@ def transport_plan(tokens: Tensor, kept: NDArray[np.bool_], merged: NDArray[np.b
     mass = (u[:, None] * kernel[0][at][:, of].double() * v).cpu().numpy()
     u_bin, v_bin = _dustbins(float(u.sum()), float(v.sum()), len(rows), len(columns), options)
     score = math.exp(options.dustbin_score / options.ot_reg)
-    return Plan(rows, columns, mass, (score * u_bin * v).cpu().numpy(), (score * v_bin * u).cpu().numpy())
+    return TransportPlan(rows, columns, mass, (score * u_bin * v).cpu().numpy(), (score * v_bin * u).cpu().numpy())
 
 
 def _dustbins(u: float, v: float, kept: int, merged: int, options: PruneOptions) -> tuple[float, float]:

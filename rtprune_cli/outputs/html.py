@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rtprune_cli.outputs import journal
-from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, Shown, render
+from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, Shown, report_page
 from rtprune_cli.outputs.layout import VIEWS, DocumentFiles, Layout, view_names, view_page
 from rtprune_cli.records import PageRecord, PageView, from_json
 from rtprune_cli.report import Summary, Totals
@@ -75,7 +75,7 @@ class ReportFile:
         try:
             totals, settings = self._sums()
             with open(temporary, "xb") as file:
-                for part in render(totals, settings, self._pages()):
+                for part in report_page(totals, settings, self._pages()):
                     file.write(part.encode("utf-8", "replace"))
                 file.flush()
                 os.fsync(file.fileno())

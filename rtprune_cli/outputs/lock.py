@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rtprune_cli.errors import OutputError
@@ -45,7 +45,7 @@ class FolderLock:
             self._lock.acquire()
         except OSError as error:
             raise output_error(folder, error) from None
-        started = datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds")
+        started = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
         note = f"rtprune process {os.getpid()} on {socket.gethostname()}, since {started},"
         try:
             atomic_write(self._note, note.encode())

@@ -12,7 +12,7 @@ import pymupdf
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-from rtprune_cli.tiny.pages import RANGES, RULE, Block, Page
+from rtprune_cli.tiny.pages import RANGES, RULE, Block, SyntheticPage
 from rtprune_cli.views.preprocess import GRAY
 
 EVALUATION_DPI = 200  # the tool's default
@@ -20,7 +20,7 @@ EVALUATION_DPI = 200  # the tool's default
 Point = tuple[float, float]
 
 
-def document(page: Page) -> Any:
+def document(page: SyntheticPage) -> Any:
     """The page as a one-page PyMuPDF document; skewed, but without the wear of pixels."""
     pdf = pymupdf.open()
     sheet = pdf.new_page(width=page.width, height=page.height)
@@ -61,14 +61,14 @@ def _picture(shape: Any, block: Block, rng: random.Random, ink: float, turn: Any
     shape.finish(color=(ink,) * 3, width=rng.uniform(0.01, 0.03) * height, closePath=False, morph=turn)
 
 
-def render(page: Page, dpi: float = EVALUATION_DPI) -> Image.Image:
+def render(page: SyntheticPage, dpi: float = EVALUATION_DPI) -> Image.Image:
     """The page as the tool rasterises it: RGB at ``dpi``, worn, not yet resized."""
     pixmap = document(page)[0].get_pixmap(dpi=round(dpi))
     image = Image.frombytes("RGB", (pixmap.width, pixmap.height), pixmap.samples)
     return _worn(image, page, 1 / _scale(page)[1] * dpi / 72)
 
 
-def quick_view(page: Page, zoom: float = 1.0) -> NDArray[np.uint8]:
+def quick_view(page: SyntheticPage, zoom: float = 1.0) -> NDArray[np.uint8]:
     """Gray (side, side) view, rendered at ``zoom`` times the view's size: cheap enough for training."""
     side, (sx, sy) = RANGES[page.mode].side, _scale(page)
     pixmap = document(page)[0].get_pixmap(matrix=pymupdf.Matrix(zoom * sx, zoom * sy), colorspace=pymupdf.csGRAY)
@@ -82,14 +82,14 @@ def quick_view(page: Page, zoom: float = 1.0) -> NDArray[np.uint8]:
     return np.array(image)
 
 
-def on_view(page: Page, x: float, y: float) -> Point:
+def on_view(page: SyntheticPage, x: float, y: float) -> Point:
     """Where a point of the unskewed page (pt) lies on the view, px."""
     (x, y), (sx, sy) = on_page(page, x, y), _scale(page)
     side = RANGES[page.mode].side
     return x * sx + (side - page.width * sx) / 2, y * sy + (side - page.height * sy) / 2
 
 
-def on_page(page: Page, x: float, y: float) -> Point:
+def on_page(page: SyntheticPage, x: float, y: float) -> Point:
     """Where a point lies after skewing, pt."""
     turn = math.radians(page.wear.angle)
     cos, sin = math.cos(turn), math.sin(turn)
@@ -97,7 +97,7 @@ def on_page(page: Page, x: float, y: float) -> Point:
     return x * cos + y * sin + page.width / 2, y * cos - x * sin + page.height / 2
 
 
-def _scale(page: Page) -> Point:
+def _scale(page: SyntheticPage) -> Point:
     """View px per pt, across and down."""
     spec = RANGES[page.mode]
     if spec.stretched:
@@ -105,7 +105,7 @@ def _scale(page: Page) -> Point:
     return (spec.side / max(page.width, page.height),) * 2
 
 
-def _worn(image: Image.Image, page: Page, zoom: float) -> Image.Image:
+def _worn(image: Image.Image, page: SyntheticPage, zoom: float) -> Image.Image:
     """Blur, noise and JPEG at the image's own resolution; ``zoom``: its pixels per view px, down."""
     wear = page.wear
     if wear.blur:

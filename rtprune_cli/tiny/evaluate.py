@@ -22,14 +22,14 @@ from rapidfuzz.distance import Levenshtein
 
 from rtprune_cli.decoding import decode
 from rtprune_cli.engine.steps import encode_and_prune
+from rtprune_cli.hub import BUNDLED_CHECKPOINT
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, Mode, ModelOptions, PruneOptions, parse_ratio
 from rtprune_cli.pruning import Pruner
 from rtprune_cli.records import Box, PrunedTokens, Views
-from rtprune_cli.tiny import CHECKPOINT
 from rtprune_cli.tiny.drawing import render
-from rtprune_cli.tiny.pages import FONTS, RANGES, Mix, Page
+from rtprune_cli.tiny.pages import FONTS, RANGES, Mix, SyntheticPage
 from rtprune_cli.tiny.script import glyphs, script
 from rtprune_cli.tiny.synth import make_page
 from rtprune_cli.views import make_views
@@ -43,12 +43,12 @@ BATCH = 20
 CANVAS = (1000, 1000)  # to which boxes are scaled before they are compared
 
 
-def held_out(seed: int, count: int, mix: Mix = HELD_OUT_MIX, mode: Mode = "tiny") -> list[Page]:
+def held_out(seed: int, count: int, mix: Mix = HELD_OUT_MIX, mode: Mode = "tiny") -> list[SyntheticPage]:
     """The pages of ``count`` seeds from ``seed`` on."""
     return [make_page(seed + i, mix, mode) for i in range(count)]
 
 
-def views_of(pages: Iterable[Page]) -> list[Views]:
+def views_of(pages: Iterable[SyntheticPage]) -> list[Views]:
     """The pages' views as the tool makes them."""
     return [make_views(render(page), page.mode) for page in pages]
 
@@ -65,7 +65,9 @@ def read(
     return [model.decode_text(page.token_ids) for page in decoded], pruned
 
 
-def measure(model: OcrModel, pages: Sequence[Page], options: PruneOptions, prompt: str = "free") -> dict[str, Any]:
+def measure(
+    model: OcrModel, pages: Sequence[SyntheticPage], options: PruneOptions, prompt: str = "free"
+) -> dict[str, Any]:
     """CER overall and by group; errors are summed before dividing.
 
     For the prompt ``markdown`` the text is the markdown that the tool writes, and the boxes are scored as well:
@@ -102,7 +104,7 @@ def measure(model: OcrModel, pages: Sequence[Page], options: PruneOptions, promp
     }
 
 
-def _groups(page: Page) -> Iterator[str]:
+def _groups(page: SyntheticPage) -> Iterator[str]:
     yield "all"
     yield f"font {FONTS[page.font]}"
     yield f"layout {page.layout}"
@@ -132,7 +134,7 @@ def _iou(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--checkpoint", type=Path, default=BUNDLED_CHECKPOINT)
     parser.add_argument("--pages", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mode", choices=list(RANGES), default="tiny")

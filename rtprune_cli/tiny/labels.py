@@ -20,7 +20,7 @@ from rtprune_cli.model.adapters import PROMPTS
 from rtprune_cli.options import Mode
 from rtprune_cli.tiny.charset import EOS, NEWLINE, PAD, encode, encode_tagged
 from rtprune_cli.tiny.drawing import Point, on_view, quick_view
-from rtprune_cli.tiny.pages import RANGES, Mix, Page
+from rtprune_cli.tiny.pages import RANGES, Mix, SyntheticPage
 from rtprune_cli.tiny.script import Glyph, glyphs, script
 from rtprune_cli.tiny.synth import make_page
 from rtprune_cli.views.grid import CELL
@@ -52,7 +52,7 @@ class Labels:
     content: Any  # (C) whether text or a picture lies there
 
 
-def make_labels(page: Page, prompt: str, zoom: float) -> Labels:
+def make_labels(page: SyntheticPage, prompt: str, zoom: float) -> Labels:
     """Render a page at ``zoom`` times the view's size and lay out its targets for a prompt."""
     side = RANGES[page.mode].side
     grid, patches = side // CELL, np.full((side // PATCH, side // PATCH), PAD, np.int64)
@@ -121,7 +121,7 @@ def _ids(text: list[Glyph], members: range, count: int) -> list[int]:
     return found + [PAD] * (count - len(found))
 
 
-def _pictured(page: Page, side: int) -> NDArray[np.bool_]:
+def _pictured(page: SyntheticPage, side: int) -> NDArray[np.bool_]:
     """(C) cells that a picture touches."""
     grid = side // CELL
     found = np.zeros((grid, grid), bool)
@@ -133,7 +133,7 @@ def _pictured(page: Page, side: int) -> NDArray[np.bool_]:
     return found.ravel()
 
 
-Batch = dict[str, Tensor]
+TrainingBatch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Recipe:
     prompts: dict[str, float]
 
 
-class Batches(torch.utils.data.Dataset[list[Batch]]):
+class Batches(torch.utils.data.Dataset[list[TrainingBatch]]):
     """Endless training batches: item i has GROUP batches of one mode and prompt, made from ``seed`` and i alone.
 
     A group's pages are sorted by length before they are cut into batches: padded to the longest page of all, short
@@ -162,7 +162,7 @@ class Batches(torch.utils.data.Dataset[list[Batch]]):
     def __len__(self) -> int:
         return 10**8
 
-    def __getitem__(self, i: int) -> list[Batch]:
+    def __getitem__(self, i: int) -> list[TrainingBatch]:
         recipe = self.recipe
         rng = random.Random(recipe.seed + i)
         mode = rng.choices(list(recipe.modes), weights=list(recipe.modes.values()))[0]
@@ -176,7 +176,7 @@ class Batches(torch.utils.data.Dataset[list[Batch]]):
         return batches
 
 
-def collate(pages: list[Labels], prompt: str) -> Batch:
+def collate(pages: list[Labels], prompt: str) -> TrainingBatch:
     """Stack pages; token fields are padded on the right with PAD or IGNORE; ``prompt`` becomes its token ids."""
     length = max(len(p.ids) for p in pages)
 

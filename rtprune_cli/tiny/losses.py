@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtprune_cli.tiny.charset import BOS, CHARACTERS, FIRST_CHARACTER, PAD, VOCAB_SIZE
-from rtprune_cli.tiny.labels import COLUMNS, CONTEXT, IGNORE, LINES, SEGMENTS, SLOTS, Batch
+from rtprune_cli.tiny.labels import COLUMNS, CONTEXT, IGNORE, LINES, SEGMENTS, SLOTS, TrainingBatch
 from rtprune_cli.tiny.network import patch_embedding
 
 NORM_MARGIN = 0.35  # text cells' norm over blank cells', natural logarithm
@@ -112,7 +112,7 @@ def corrupt(ids: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return torch.where((draw < share) & (ids >= FIRST_CHARACTER), other.to(ids.device), ids)
 
 
-def vision_losses(vision: Vision, heads: Heads, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def vision_losses(vision: Vision, heads: Heads, batch: TrainingBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Dense losses and their accuracies on text."""
     blank_weight = torch.ones(VOCAB_SIZE, device=vision.cells.device)
     blank_weight[PAD] = 0.1  # most patches are blank and would drown the rest
@@ -155,7 +155,9 @@ def norm_loss(cells: Tensor, content: Tensor) -> Tensor:
     return above.sum() / content.sum() + below.sum() / blank.sum().clamp(min=1)
 
 
-def total_loss(network: Any, heads: Heads, batch: Batch, objective: Objective) -> tuple[Tensor, dict[str, Tensor]]:
+def total_loss(
+    network: Any, heads: Heads, batch: TrainingBatch, objective: Objective
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum, and every part of it by name."""
     vision = encode_vision(network, batch["gray"])
     losses, scores = vision_losses(vision, heads, batch)

@@ -36,7 +36,7 @@ NOISE = (2.0, 10.0)  # deviation, of 255 gray levels
 JPEG = (35, 90)  # quality
 LAYOUTS = ("lines", "article", "table", "picture", "columns")
 
-Box = tuple[float, float, float, float]
+Rectangle = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
@@ -88,7 +88,7 @@ class Run:
     size: float
 
     @property
-    def box(self) -> Box:
+    def box(self) -> Rectangle:
         """From the height of capitals to below the descenders."""
         right = self.left + text_width(self.text, self.font, self.size)
         return self.left, self.baseline - 0.75 * self.size, right, self.baseline + 0.25 * self.size
@@ -103,9 +103,9 @@ class Block:
     """A part of the page: ``kind`` is title, text, table or image (DeepSeek-OCR's words); rules are a table's."""
 
     kind: str
-    box: Box
+    box: Rectangle
     lines: tuple[Line, ...] = ()
-    rules: tuple[Box, ...] = ()
+    rules: tuple[Rectangle, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Wear:
 
 
 @dataclass(frozen=True)
-class Page:
+class SyntheticPage:
     """One page: its blocks in reading order, and its looks; sizes in pt, gray levels from 0, black."""
 
     seed: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rtprune_cli.markdown import GRID
 from rtprune_cli.tiny.charset import EOS, NEWLINE, encode, encode_tagged
 from rtprune_cli.tiny.drawing import Point, on_page, on_view
-from rtprune_cli.tiny.pages import Block, Box, Line, Page, advances
+from rtprune_cli.tiny.pages import Block, Line, Rectangle, SyntheticPage, advances
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Token:
     glyph: int | None = None
 
 
-def glyphs(page: Page) -> list[Glyph]:
+def glyphs(page: SyntheticPage) -> list[Glyph]:
     """The text of the page for the free-OCR prompt, in reading order, with the end of text."""
     found: list[Glyph] = []
     lines = page.lines
@@ -59,7 +59,7 @@ def glyphs(page: Page) -> list[Glyph]:
     return found
 
 
-def script(page: Page, prompt: str, text: list[Glyph]) -> list[Token]:
+def script(page: SyntheticPage, prompt: str, text: list[Glyph]) -> list[Token]:
     """The tokens for the prompt ``free`` or ``markdown``, the end of text last; ``text`` are the page's `glyphs`."""
     if prompt == "markdown" and page.blocks:
         tokens = list(_markdown(page, text))
@@ -69,7 +69,7 @@ def script(page: Page, prompt: str, text: list[Glyph]) -> list[Token]:
     return [Token(EOS, on_view(page, 0.0, 0.0), 0, 0)]
 
 
-def box_999(page: Page, box: Box) -> tuple[int, int, int, int]:
+def box_999(page: SyntheticPage, box: Rectangle) -> tuple[int, int, int, int]:
     """The box of a block as the model writes it: 0 to 999 of the page image, around the skewed block."""
     left, top, right, bottom = box
     corners = [on_page(page, x, y) for x in (left, right) for y in (top, bottom)]
@@ -79,7 +79,7 @@ def box_999(page: Page, box: Box) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def _markdown(page: Page, text: list[Glyph]) -> Iterator[Token]:
+def _markdown(page: SyntheticPage, text: list[Glyph]) -> Iterator[Token]:
     """Each block: label and box in tags, then its text as markdown; a blank line between."""
     line = start = 0
     for order, block in enumerate(page.blocks):
@@ -111,7 +111,7 @@ def _tags(tagged: str, at: Point, line: int, column: int = 0) -> Iterator[Token]
         yield Token(i, at, line, column)
 
 
-def _coordinates(page: Page, block: Block, text: list[Glyph], part: range, line: int) -> Iterator[Token]:
+def _coordinates(page: SyntheticPage, block: Block, text: list[Glyph], part: range, line: int) -> Iterator[Token]:
     """Four numbers; the first two are read at the block's beginning, the others at its right and lower end."""
     if part:
         points = [text[index].at for index in part]

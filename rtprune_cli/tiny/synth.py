@@ -25,16 +25,16 @@ from rtprune_cli.tiny.pages import (
     SKEW,
     TINT,
     Block,
-    Box,
     Mix,
-    Page,
+    Rectangle,
     Run,
+    SyntheticPage,
     Wear,
     text_width,
 )
 
 
-def make_page(seed: int, mix: Mix | None = None, mode: Mode = "tiny") -> Page:
+def make_page(seed: int, mix: Mix | None = None, mode: Mode = "tiny") -> SyntheticPage:
     """The page of a seed. Equal seeds, mixes and modes give equal pages."""
     return _Setter(random.Random(seed), mix or Mix(), mode).page(seed)
 
@@ -78,7 +78,7 @@ class _Setter:
         margin = MARGIN * (self._width / spec.side if spec.stretched else self._px)
         self._left, self._right = margin, self._width - margin
 
-    def page(self, seed: int) -> Page:
+    def page(self, seed: int) -> SyntheticPage:
         """The page of this setter's generator."""
         rng = self._rng
         if self._layout == "columns":
@@ -87,7 +87,7 @@ class _Setter:
             blocks = self._placed({
                 "lines": self._lines, "article": self._article, "table": self._table, "picture": self._picture
             }[self._layout]())  # fmt: skip
-        return Page(
+        return SyntheticPage(
             seed, self._mode, self._layout, self._width, self._height, self._font, self._size,
             rng.uniform(*INK), rng.uniform(*PAPER), rng.uniform(*TINT), self._wear(), tuple(blocks),
         )  # fmt: skip
@@ -280,13 +280,13 @@ class _Setter:
         )
 
 
-def _around(boxes: Sequence[Box]) -> Box:
+def _around(boxes: Sequence[Rectangle]) -> Rectangle:
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def _moved(block: Block, down: float) -> Block:
-    def shift(box: Box) -> Box:
+    def shift(box: Rectangle) -> Rectangle:
         return box[0], box[1] + down, box[2], box[3] + down
 
     lines = tuple(tuple(replace(run, baseline=run.baseline + down) for run in line) for line in block.lines)

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from rtprune_cli.device.hardware import pick_device, pick_dtype
 from rtprune_cli.model import load
 from rtprune_cli.options import ModelOptions
-from rtprune_cli.tiny.labels import Batch, Batches, Recipe
+from rtprune_cli.tiny.labels import Batches, Recipe, TrainingBatch
 from rtprune_cli.tiny.losses import Heads, Objective, total_loss
 from rtprune_cli.tiny.network import build, raw_config, save
 from rtprune_cli.tiny.optim import Muon
@@ -65,7 +65,9 @@ def keep_freed_memory() -> None:
             mallopt(option, value)
 
 
-def batches(settings: dict[str, Any], data: dict[str, Any], phase: int, step: int, workers: int) -> Iterator[Batch]:
+def batches(
+    settings: dict[str, Any], data: dict[str, Any], phase: int, step: int, workers: int
+) -> Iterator[TrainingBatch]:
     """A phase's batches from ``step`` on; page seeds depend on the step alone, so resuming repeats nothing."""
     shares = data["phases"][phase]
     mixes = {mode: _mix(values) for mode, values in shares["mixes"].items()}

@@ -16,9 +16,10 @@ from rtprune_cli.bench.accuracy import table
 from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.bench.accuracy.plots import pictures
 from rtprune_cli.bench.accuracy.rows import Row
-from rtprune_cli.bench.accuracy.worst import SHOWN, Loss, Span, differences, largest_losses
+from rtprune_cli.bench.accuracy.worst import SHOWN, DiffSpan, Loss, differences, largest_losses
 from rtprune_cli.bench.scoring.records import Metric
-from rtprune_cli.webpage import Templates, policy_hash
+from rtprune_cli.outputs.webpage import Templates, policy_hash
+from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,19 +31,17 @@ JPEG_QUALITY = 70
 # What a summary has besides is told as facts of the run.
 OWN_PARTS = ("schema_version", "dataset", "metrics", "bootstrap", "configurations", "gates", "official")
 SPEEDS = ("retention", "flops_speedup", "prefill_speedup", "milliseconds")  # columns where they are known
-
-Record = Mapping[str, Any]
 Texts = Callable[[str, str], str | None]
 
 
 class Text(NamedTuple):
     """A text as it is shown; ``spans`` None: there is none. ``more``: letters that are left out."""
 
-    spans: Sequence[Span] | None
+    spans: Sequence[DiffSpan] | None
     more: int
 
 
-class Case(NamedTuple):
+class WorstCase(NamedTuple):
     """What a configuration made of a page, beside what was read without pruning."""
 
     loss: Loss
@@ -57,11 +56,11 @@ class WorstPage(NamedTuple):
     image: str | None
     size: tuple[int, int]
     truth: Text
-    cases: Sequence[Case]
+    cases: Sequence[WorstCase]
 
 
-def render(
-    summary: Record,
+def comparison_page(
+    summary: Json,
     rows: Sequence[Row],
     *,
     image: Images,
@@ -112,7 +111,7 @@ def render(
 
 
 def _worst_pages(
-    summary: Record, rows: Sequence[Row], image: Images, text: Texts, truth: Callable[[str], str], worst: int
+    summary: Json, rows: Sequence[Row], image: Images, text: Texts, truth: Callable[[str], str], worst: int
 ) -> Iterator[WorstPage]:
     """The pages, that with the largest loss first."""
     metrics = [Metric(each["name"], each["title"], each["lower"]) for each in summary["metrics"]]
@@ -126,17 +125,17 @@ def _worst_pages(
         yield WorstPage(sample, picture, size, _text(truth(sample)), cases)
 
 
-def _case(loss: Loss, before: str | None, after: str | None) -> Case:
+def _case(loss: Loss, before: str | None, after: str | None) -> WorstCase:
     if before is None or after is None:  # nothing to tell apart
-        return Case(loss, _text(before), _text(after))
+        return WorstCase(loss, _text(before), _text(after))
     left, right = differences(before, after)
-    return Case(loss, _text(before, left), _text(after, right))
+    return WorstCase(loss, _text(before, left), _text(after, right))
 
 
-def _text(text: str | None, spans: Sequence[Span] | None = None) -> Text:
+def _text(text: str | None, spans: Sequence[DiffSpan] | None = None) -> Text:
     if text is None:
         return Text(None, 0)
-    return Text(spans or [Span(text[:SHOWN], False)], max(0, len(text) - SHOWN))
+    return Text(spans or [DiffSpan(text[:SHOWN], False)], max(0, len(text) - SHOWN))
 
 
 def _jpeg(image: Image | None) -> tuple[str | None, tuple[int, int]]:
@@ -149,9 +148,9 @@ def _jpeg(image: Image | None) -> tuple[str | None, tuple[int, int]]:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), small.size
 
 
-def _groups(configurations: Sequence[Record]) -> dict[str, dict[str, list[tuple[str, Record]]]]:
+def _groups(configurations: Sequence[Json]) -> dict[str, dict[str, list[tuple[str, Json]]]]:
     """Kind of group -> group -> (configuration, its figures)."""
-    kinds: dict[str, dict[str, list[tuple[str, Record]]]] = {}
+    kinds: dict[str, dict[str, list[tuple[str, Json]]]] = {}
     for configuration in configurations:
         for name, group in configuration["groups"].items():
             kind, _, value = name.partition(": ")
@@ -159,7 +158,7 @@ def _groups(configurations: Sequence[Record]) -> dict[str, dict[str, list[tuple[
     return kinds
 
 
-def _official(official: Record | None) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def _official(official: Json | None) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """The benchmark's own totals: configurations, and a row a figure with a text for each of them."""
     found = {name: dict(_flat(totals)) for name, totals in (official or {}).items()}
     names = dict.fromkeys(name for totals in found.values() for name in totals)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtprune_cli.bench.accuracy.plan import BASELINE, DYNAMIC
 from rtprune_cli.bench.accuracy.table import interval
+from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +21,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h")
 BASELINE_COLOUR = "#444444"
 DODGE = 0.012  # of the width between points at one place, so that their intervals can be told apart
-
-Record = Mapping[str, Any]
 
 
 class Picture(NamedTuple):
@@ -33,17 +32,17 @@ class Picture(NamedTuple):
 
 class _Axis(NamedTuple):
     label: str
-    find: Callable[[Record], Any]  # a number, or for y an estimate; None where there is none
+    find: Callable[[Json], Any]  # a number, or for y an estimate; None where there is none
 
 
 class _Point(NamedTuple):
-    row: Record
+    row: Json
     series: str
     x: float
     y: Mapping[str, float]
 
 
-def pictures(summary: Record) -> list[Picture]:
+def pictures(summary: Json) -> list[Picture]:
     """Accuracy, and each headline metric where there are several, over retention; accuracy over speed.
 
     Nothing where only unpruned pages have a retention: predictions from elsewhere do not say theirs.
@@ -64,12 +63,12 @@ def pictures(summary: Record) -> list[Picture]:
     return [_picture(x, y, rows) for x, y in [*pairs, (speed, accuracy)]]
 
 
-def _metric(metric: Record) -> _Axis:
+def _metric(metric: Json) -> _Axis:
     better = "less" if metric["lower"] else "more"
     return _Axis(f"{metric['title']}, % ({better} is better)", lambda row: row["metrics"][metric["name"]])
 
 
-def _picture(x: _Axis, y: _Axis, rows: Sequence[Record]) -> Picture:
+def _picture(x: _Axis, y: _Axis, rows: Sequence[Json]) -> Picture:
     points = [
         _Point(row, _series(row), x.find(row), y.find(row))
         for row in rows
@@ -80,7 +79,7 @@ def _picture(x: _Axis, y: _Axis, rows: Sequence[Record]) -> Picture:
     return Picture(title[:1].upper() + title[1:], _finish(_draw(x.label, y.label, points), title, words))
 
 
-def _series(row: Record) -> str:
+def _series(row: Json) -> str:
     """The configuration's name less its ratio: what one line is drawn through."""
     return " ".join(word for word in row["name"].split(" ") if word != row["ratio"])
 

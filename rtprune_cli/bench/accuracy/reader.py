@@ -16,14 +16,14 @@ from rtprune_cli.errors import RtpruneError
 from rtprune_cli.inputs import content_hash
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions
-from rtprune_cli.pipeline import Plan, fingerprint, read
+from rtprune_cli.pipeline import DocumentPlan, fingerprint, read
 from rtprune_cli.records import Document, PageRecord
 
 log = logging.getLogger("rtprune")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SampleOutcome:
     """What became of a sample under a configuration: a reading, or the record of a page that failed."""
 
     configuration: Configuration
@@ -66,7 +66,7 @@ class Reader:
         """How many have to be read, over all configurations."""
         return len(self._samples) * len(self._configurations) - len(self._before)
 
-    def read(self, tell: Tell) -> Iterator[Outcome]:
+    def read(self, tell: Tell) -> Iterator[SampleOutcome]:
         """Every sample under every configuration, configuration by configuration.
 
         Raises:
@@ -81,7 +81,7 @@ class Reader:
                 if before is None:
                     todo.append(sample)
                 else:
-                    yield Outcome(configuration, sample, before)
+                    yield SampleOutcome(configuration, sample, before)
             if todo:
                 if model is None:
                     tell(f"loading {self._checkpoint.name}", 0)
@@ -91,7 +91,7 @@ class Reader:
 
     def _read(
         self, configuration: Configuration, samples: Sequence[Sample], model: OcrModel, tell: Tell
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[SampleOutcome]:
         waiting: dict[tuple[PurePosixPath, int], list[Sample]] = {}
         for sample in samples:
             waiting.setdefault((self._documents[sample.source].folder, sample.page), []).append(sample)
@@ -103,14 +103,14 @@ class Reader:
                 if result.error is None:
                     key, text = self._key(configuration, sample), result.markdown.text
                     reading = self._readings.add(key, configuration, sample.id, text, result.record)
-                    yield Outcome(configuration, sample, reading)
+                    yield SampleOutcome(configuration, sample, reading)
                 else:
-                    yield Outcome(configuration, sample, None, result.record)
+                    yield SampleOutcome(configuration, sample, None, result.record)
                 tell(configuration.name, 1)
 
-    def _plans(self, samples: Iterable[Sample]) -> Iterator[Plan]:
+    def _plans(self, samples: Iterable[Sample]) -> Iterator[DocumentPlan]:
         for source, group in groupby(samples, key=lambda sample: sample.source):
-            yield Plan(self._documents[source], pages=tuple(dict.fromkeys(sample.page for sample in group)))
+            yield DocumentPlan(self._documents[source], pages=tuple(dict.fromkeys(sample.page for sample in group)))
 
     def _with(self, configuration: Configuration) -> OcrOptions:
         assert configuration.prune is not None

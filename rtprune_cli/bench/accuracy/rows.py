@@ -13,7 +13,7 @@ from rtprune_cli.storage import atomic_write, to_json
 
 SCHEMA_VERSION = 1
 
-Status = Literal["ok", "failed", "missing"]
+SampleStatus = Literal["ok", "failed", "missing"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Row:
     configuration: str
     sample: str
     groups: Mapping[str, str | Sequence[str]]
-    status: Status
+    status: SampleStatus
     marks: Marks
     page: PageRecord | None = None
     prediction: str | None = None

@@ -13,17 +13,16 @@ from PIL import Image
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample
 from rtprune_cli.bench.accuracy.datasets.files import read_text
-from rtprune_cli.bench.accuracy.html import render
+from rtprune_cli.bench.accuracy.html import comparison_page
 from rtprune_cli.bench.accuracy.plan import AccuracyPlan, Configuration
 from rtprune_cli.bench.accuracy.progress import showing
-from rtprune_cli.bench.accuracy.reader import Outcome, Reader
+from rtprune_cli.bench.accuracy.reader import Reader, SampleOutcome
 from rtprune_cli.bench.accuracy.readings import Readings
-from rtprune_cli.bench.accuracy.rows import Row, Status, write_rows
+from rtprune_cli.bench.accuracy.rows import Row, SampleStatus, write_rows
 from rtprune_cli.bench.accuracy.scorer import Task, score
 from rtprune_cli.bench.accuracy.summary import Gate, summarise
 from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.errors import RtpruneError, UsageError
-from rtprune_cli.facts import TIMED, command_line, machine_facts, now, versions
 from rtprune_cli.inputs import read_pages
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.model import Checkpoint
@@ -32,13 +31,12 @@ from rtprune_cli.outputs.layout import STATE
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.pipeline import run_settings
 from rtprune_cli.records import Document, PageImage, PageRecord
+from rtprune_cli.report.facts import TIMED, command_line, machine_facts, now, versions
 from rtprune_cli.storage import atomic_write, make_folder, to_json
 
 log = logging.getLogger("rtprune")
 
 RESULTS, SUMMARY, REPORT = "results.jsonl", "summary.json", "report.html"
-
-Summary = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Prediction:
 
     configuration: Configuration
     sample: Sample
-    status: Status
+    status: SampleStatus
     path: Path | None = None
     shown: str | None = None
     page: PageRecord | None = None
@@ -86,7 +84,7 @@ def read_and_compare(
     options: OcrOptions,
     comparison: Comparison,
     log_options: LogOptions,
-) -> Summary:
+) -> dict[str, Any]:
     """Read a dataset under every configuration and compare; what an earlier run has read is not read again.
 
     Raises:
@@ -126,7 +124,7 @@ def score_predictions(
     comparison: Comparison,
     input_options: InputOptions,
     log_options: LogOptions,
-) -> Summary:
+) -> dict[str, Any]:
     """Score the predictions in folders; ``folders`` has one for each configuration, by its name.
 
     Raises:
@@ -162,7 +160,7 @@ def score_predictions(
     return _compare(dataset, predictions, common, {}, comparison, input_options, log_options)
 
 
-def _read(outcome: Outcome, folder: Path) -> Prediction:
+def _read(outcome: SampleOutcome, folder: Path) -> Prediction:
     reading = outcome.reading
     if reading is None:
         return Prediction(outcome.configuration, outcome.sample, "failed", page=outcome.failure)
@@ -178,7 +176,7 @@ def _compare(
     comparison: Comparison,
     input_options: InputOptions,
     log_options: LogOptions,
-) -> Summary:
+) -> dict[str, Any]:
     """Score, summarise, and write the three files."""
     marks = []
     with showing(len(predictions), log_options) as tell:
@@ -216,7 +214,7 @@ def _compare(
         prediction = by_key[configuration, sample]
         return None if prediction.path is None else read_text(prediction.path)
 
-    page = render(
+    page = comparison_page(
         summary,
         rows,
         image=lambda sample: page_image(samples[sample], input_options),

@@ -67,7 +67,7 @@ class MetricResult:
 
 
 @dataclass(frozen=True)
-class Result:
+class ComparisonResult:
     """A configuration's metrics and its headline accuracy, alone and relative to the baseline's."""
 
     metrics: dict[str, MetricResult]
@@ -104,7 +104,7 @@ def compare(
     *,
     seed: int,
     resamples: int,
-) -> dict[str, Result]:
+) -> dict[str, ComparisonResult]:
     """Every configuration against the baseline.
 
     The same pages, seed and resamples give the same numbers, whatever the order of configurations, pages and metrics.
@@ -205,7 +205,7 @@ class _Side:
         return self._known[key]
 
 
-def _result(side: _Side, base: _Side | None, metrics: Sequence[Metric], headline: Sequence[str]) -> Result:
+def _result(side: _Side, base: _Side | None, metrics: Sequence[Metric], headline: Sequence[str]) -> ComparisonResult:
     both = side.has & base.has if base else np.zeros_like(side.has)
     own, mine = side.values(side.has), side.values(both)
     theirs = base.values(both) if base else mine
@@ -227,9 +227,9 @@ def _result(side: _Side, base: _Side | None, metrics: Sequence[Metric], headline
     rows = [row for row, metric in enumerate(metrics) if metric.name in headline]
     overall = _estimate(_average(alone) if alone else None, _pages_with_any(side.has[rows]))
     if not pairs:
-        return Result(found, overall, None)
+        return ComparisonResult(found, overall, None)
     left, right = (_average([pair[i] for pair in pairs]) for i in (0, 1))
-    return Result(found, overall, _ratio(left, right, _pages_with_any(both[rows])))
+    return ComparisonResult(found, overall, _ratio(left, right, _pages_with_any(both[rows])))
 
 
 def _ratio(figure: _Figure, base: _Figure, pages: int) -> Estimate | None:

@@ -11,15 +11,13 @@ from rtprune_cli.bench.accuracy import statistics
 from rtprune_cli.bench.accuracy.datasets.base import Dataset
 from rtprune_cli.bench.accuracy.plan import BASELINE, Configuration
 from rtprune_cli.bench.accuracy.rows import Row
-from rtprune_cli.bench.accuracy.statistics import Estimate, MetricResult, Result
+from rtprune_cli.bench.accuracy.statistics import ComparisonResult, Estimate, MetricResult
 from rtprune_cli.bench.scoring.records import Metric
 from rtprune_cli.errors import UsageError
 from rtprune_cli.report import summarise as summarise_pages
 
 SCHEMA_VERSION = 1
 ACCURACY, RELATIVE = "accuracy", "relative_accuracy"  # can be gated as metrics can
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def summarise(
     gates: Sequence[Gate],
     facts: Mapping[str, Any],
     official: Mapping[str, Any] | None,
-) -> Record:
+) -> dict[str, Any]:
     """The whole of summary.json; what each figure means: :mod:`rtprune_cli.bench.accuracy.statistics`.
 
     A configuration's ``pages`` are all that were asked of it, of which some ``failed`` or are ``missing``; whether a
@@ -90,7 +88,7 @@ def summarise(
         official: the benchmark's own totals by configuration.
     """
 
-    def analyse(some: Sequence[Row]) -> dict[str, Result]:
+    def analyse(some: Sequence[Row]) -> dict[str, ComparisonResult]:
         scores: dict[str, dict[str, dict[str, Any]]] = {each.name: {} for each in configurations}
         for row in some:
             for metric, parts in row.marks.scores.items():
@@ -123,7 +121,7 @@ def summarise(
     }
 
 
-def _totals(configuration: Configuration, rows: Sequence[Row]) -> Record:
+def _totals(configuration: Configuration, rows: Sequence[Row]) -> dict[str, Any]:
     """What the pages of a configuration add up to."""
     notes: dict[str, list[float]] = {}
     for row in rows:
@@ -147,7 +145,7 @@ def _totals(configuration: Configuration, rows: Sequence[Row]) -> Record:
     }
 
 
-def _figures(result: Result) -> Record:
+def _figures(result: ComparisonResult) -> dict[str, Any]:
     return {
         "metrics": {name: _metric(each) for name, each in result.metrics.items()},
         ACCURACY: asdict(result.accuracy),
@@ -155,7 +153,7 @@ def _figures(result: Result) -> Record:
     }
 
 
-def _metric(result: MetricResult) -> Record:
+def _metric(result: MetricResult) -> dict[str, Any]:
     return {
         **asdict(result.value),
         "pages": result.pages,
@@ -165,7 +163,7 @@ def _metric(result: MetricResult) -> Record:
     }
 
 
-def _estimate(estimate: Estimate | None) -> Record | None:
+def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
     return None if estimate is None else asdict(estimate)
 
 
@@ -179,7 +177,7 @@ def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return dict(sorted(found.items()))
 
 
-def _judge(gate: Gate, records: Mapping[str, Record]) -> Iterator[Record]:
+def _judge(gate: Gate, records: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """A result a configuration. Relative to itself the baseline would always pass, and so is asked only when alone."""
     compared = [name for name in records if name != BASELINE]
     for name in compared if gate.metric == RELATIVE and compared else records:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from rtprune_cli.bench.accuracy.plan import BASELINE
+from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,10 +15,8 @@ NOTHING = "–"
 MAIN_METRICS = 6
 NAME_WIDTH = 36
 
-Record = Mapping[str, Any]
 
-
-def percent(estimate: Record | None) -> str:
+def percent(estimate: Json | None) -> str:
     """The value alone: 97.69 %."""
     return share(estimate["value"] if estimate else None)
 
@@ -30,14 +29,14 @@ def times(factor: float | None) -> str:
     return NOTHING if factor is None else f"{factor:.2f}"
 
 
-def interval(estimate: Record | None, *, sign: bool = False) -> str:
+def interval(estimate: Json | None, *, sign: bool = False) -> str:
     """In hundredths, with the interval where there is one: 97.69 [96.80, 98.41]."""
     if not estimate or estimate["value"] is None:
         return NOTHING
     return f"{hundredths(estimate['value'], sign=sign)} {interval_alone(estimate, sign=sign)}".rstrip()
 
 
-def interval_alone(estimate: Record, *, sign: bool = False) -> str:
+def interval_alone(estimate: Json, *, sign: bool = False) -> str:
     """[96.80, 98.41], or nothing."""
     if estimate["low"] is None:
         return ""
@@ -49,21 +48,21 @@ def hundredths(number: float, *, sign: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text
 
 
-def verdict(difference: Record | None, *, lower: bool) -> str:
+def verdict(difference: Json | None, *, lower: bool) -> str:
     """ "worse" or "better" where the interval of a difference to the baseline does not hold 0, else nothing."""
     if not difference or difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
         return ""
     return "worse" if (difference["value"] > 0) == lower else "better"
 
 
-def main_metrics(summary: Record) -> list[Record]:
+def main_metrics(summary: Json) -> list[Json]:
     """Those of the headline, then others, as many as a table has room for."""
     headline = [metric for metric in summary["metrics"] if metric["headline"]]
     others = [metric for metric in summary["metrics"] if not metric["headline"]]
     return [*headline, *others][: max(MAIN_METRICS, len(headline))]
 
 
-def pages(configuration: Record) -> str:
+def pages(configuration: Json) -> str:
     """How many, and what is wrong with some: 100 (2 failed)."""
     wrong = [f"{configuration[what]} {what}" for what in ("failed", "missing") if configuration.get(what)]
     return f"{configuration['pages']}" + (f" ({', '.join(wrong)})" if wrong else "")
@@ -74,7 +73,7 @@ class _Column(NamedTuple):
     cells: list[str]  # with markup
 
 
-def print_summary(summary: Record, console: Console) -> None:
+def print_summary(summary: Json, console: Console) -> None:
     """A row a configuration, below it the gates. Where the console is too narrow, some columns stand in a table below.
 
     Per cent; behind a metric's value is its difference to unpruned pages in points, red where it is worse and green
@@ -96,11 +95,11 @@ def print_summary(summary: Record, console: Console) -> None:
         console.print(f"{escape(limit)}: {mark}", highlight=False)
 
 
-def print_groups(summary: Record, console: Console) -> None:
+def print_groups(summary: Json, console: Console) -> None:
     """A table for each kind of group: a row a group and configuration."""
     from rich.markup import escape
 
-    kinds: dict[str, list[tuple[str, str, Record]]] = {}
+    kinds: dict[str, list[tuple[str, str, Json]]] = {}
     for configuration in summary["configurations"]:
         for name, group in configuration["groups"].items():
             kind, _, value = name.partition(": ")
@@ -114,22 +113,22 @@ def print_groups(summary: Record, console: Console) -> None:
         _print(firsts, _columns(summary, [group for _, _, group in found]), console, escape(kind))
 
 
-def by_limit(gates: Sequence[Record]) -> dict[str, list[Record]]:
+def by_limit(gates: Sequence[Json]) -> dict[str, list[Json]]:
     """Results of gates by what they ask, as "cer not above 0.05"."""
-    found: dict[str, list[Record]] = {}
+    found: dict[str, list[Json]] = {}
     for gate in gates:
         found.setdefault(f"{gate['metric']} not {gate['direction']} {gate['limit']:g}", []).append(gate)
     return found
 
 
-def gate_value(gate: Record) -> str:
+def gate_value(gate: Json) -> str:
     """What a gate found; four digits, as limits are given."""
     return "not measured" if gate["value"] is None else f"{gate['value']:.4f}"
 
 
-def _columns(summary: Record, rows: Sequence[Record]) -> list[_Column]:
+def _columns(summary: Json, rows: Sequence[Json]) -> list[_Column]:
     """Of configurations or of their groups; a column of which nothing is known is left out."""
-    figures: dict[str, Callable[[Record], str]] = {
+    figures: dict[str, Callable[[Json], str]] = {
         "pages": lambda row: pages(row),
         "retention": lambda row: share(row.get("retention"), 1),
         "rel. accuracy %": lambda row: interval(row["relative_accuracy"]),
@@ -143,7 +142,7 @@ def _columns(summary: Record, rows: Sequence[Record]) -> list[_Column]:
     return known + [_metric_column(metric, rows) for metric in main_metrics(summary)]
 
 
-def _metric_column(metric: Record, rows: Sequence[Record]) -> _Column:
+def _metric_column(metric: Json, rows: Sequence[Json]) -> _Column:
     from rich.markup import escape
 
     cells = []

@@ -34,7 +34,7 @@ class Loss(NamedTuple):
         return self.before - self.after
 
 
-class Span(NamedTuple):
+class DiffSpan(NamedTuple):
     text: str
     changed: bool
 
@@ -58,7 +58,7 @@ def largest_losses(rows: Sequence[Row], metrics: Sequence[Metric], headline: Seq
     return [loss for rank in zip_longest(*ranked) for loss in rank if loss is not None][:count]
 
 
-def differences(before: str, after: str) -> tuple[list[Span], list[Span]]:
+def differences(before: str, after: str) -> tuple[list[DiffSpan], list[DiffSpan]]:
     """Both texts in order, word by word: what the other one lacks is ``changed``. Cut to what is shown.
 
     As few words as can be: all but a longest common subsequence. White space does not count.
@@ -77,11 +77,11 @@ def words(text: str) -> list[str]:
     return _WORDS.findall(text)
 
 
-def _shown(pieces: Iterable[tuple[str, bool]]) -> Iterator[Span]:
+def _shown(pieces: Iterable[tuple[str, bool]]) -> Iterator[DiffSpan]:
     """The first letters; neighbours that are marked alike are one."""
     left = SHOWN
     for changed, alike in groupby((piece for piece in pieces if piece[0]), key=lambda piece: piece[1]):
         text = "".join(text for text, _ in alike)
         if left > 0:
-            yield Span(text[:left], changed)
+            yield DiffSpan(text[:left], changed)
         left -= len(text)

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from rtprune_cli import facts
 from rtprune_cli.bench.speed import arch, machine
 from rtprune_cli.bench.speed.arch import TEXT_TOKENS
 from rtprune_cli.bench.speed.material import UNPRUNED, Material
 from rtprune_cli.bench.speed.pages import make_page
 from rtprune_cli.bench.speed.plan import SpeedPlan
-from rtprune_cli.bench.speed.stages import Row, Stages
+from rtprune_cli.bench.speed.stages import SpeedRow, Stages
 from rtprune_cli.bench.speed.table import line
 from rtprune_cli.device.hardware import pick_device, pick_dtype
 from rtprune_cli.errors import EnvironmentFault, UsageError
@@ -25,15 +24,14 @@ from rtprune_cli.failures import free_memory, is_out_of_memory
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import ModelOptions
+from rtprune_cli.report import facts
 
 log = logging.getLogger("rtprune")
 
 SCHEMA_VERSION = 1
 
-Result = dict[str, Any]
 
-
-def run(plan: SpeedPlan, on_row: Callable[[Result], None] = lambda _: None) -> Result:
+def run(plan: SpeedPlan, on_row: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
     """Time what the plan asks for. ``on_row`` gets the result as far as it is there, whenever a row was added.
 
     A part that does not fit into memory has a row with ``error``, and the others go on.
@@ -52,7 +50,7 @@ def run(plan: SpeedPlan, on_row: Callable[[Result], None] = lambda _: None) -> R
     rates = machine.measure_rates(device, model.dtype)
     settings = asdict(plan)
     settings.pop("prune")
-    result: Result = {
+    result: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": "speed",
         "complete": False,
@@ -79,7 +77,7 @@ def run(plan: SpeedPlan, on_row: Callable[[Result], None] = lambda _: None) -> R
     return result
 
 
-def _rows(stages: Stages, plan: SpeedPlan) -> Iterator[Row]:
+def _rows(stages: Stages, plan: SpeedPlan) -> Iterator[SpeedRow]:
     if "preprocess" in plan.stages:
         yield from stages.preprocess()
     if "encode" in plan.stages:
@@ -101,8 +99,8 @@ def _rows(stages: Stages, plan: SpeedPlan) -> Iterator[Row]:
 
 
 def _guarded(
-    stages: Stages, stage: str, ratio: str | None, batch_size: int, work: Callable[[], Iterator[Row]]
-) -> Iterator[Row]:
+    stages: Stages, stage: str, ratio: str | None, batch_size: int, work: Callable[[], Iterator[SpeedRow]]
+) -> Iterator[SpeedRow]:
     """The rows of one part; where memory is short, one that says so."""
     try:
         yield from list(work())

@@ -39,7 +39,8 @@ from rtprune_cli.views.grid import TILE
 
 EOS = -1  # no token has this id: every page is as long as it was asked to be
 
-Row = dict[str, Any]
+
+SpeedRow = dict[str, Any]
 
 
 class TimedModel(OcrModel):
@@ -77,12 +78,12 @@ class Stages:
 
     # --- Stages ----------------------------------------------------------------------------------------------------
 
-    def preprocess(self) -> Iterator[Row]:
+    def preprocess(self) -> Iterator[SpeedRow]:
         """From a page image to the views, on one core."""
         (times,) = take_turns([lambda: make_views(self.images[0], self.mode)], torch.device("cpu"), self.plan.repeats)
         yield self._row("preprocess", None, 1, times)
 
-    def encode(self, batch_size: int) -> Iterator[Row]:
+    def encode(self, batch_size: int) -> Iterator[SpeedRow]:
         """From views in the host's memory to visual tokens."""
         views = [page.views for page in self.material.encoded(batch_size)]
         graphs = Graphs() if sum(view.pixels for view in views) <= RECORDED_PIXELS else None
@@ -93,7 +94,7 @@ class Stages:
         cost = floors.encode_cost(self.model.network.config, sides, self._item)
         yield self._row("encode", None, batch_size, times, cost)
 
-    def prune(self, ratio: str, batch_size: int) -> Iterator[Row]:
+    def prune(self, ratio: str, batch_size: int) -> Iterator[SpeedRow]:
         """Ours over the batch, and in turns with it the authors' formulation page by page."""
         pages, options = self.material.encoded(batch_size), self.plan.prune[ratio]
         tokens, pixels = [page.tokens for page in pages], torch.stack([page.pixels for page in pages])
@@ -106,7 +107,7 @@ class Stages:
         times = pairwise(theirs, ours)
         yield self._row("prune", ratio, batch_size, theirs, engine="authors", times_rtprune=times)
 
-    def prefill(self, ratio: str, batch_size: int) -> Iterator[Row]:
+    def prefill(self, ratio: str, batch_size: int) -> Iterator[SpeedRow]:
         """The decoder over the prompts of a batch. With pruning: in turns without it, and with the prune step."""
         network, whole_pages = self.model.network, self.material.pruned(UNPRUNED, batch_size)
 
@@ -141,7 +142,7 @@ class Stages:
         }
         yield row
 
-    def step(self, ratio: str, batch_size: int) -> Iterator[Row]:
+    def step(self, ratio: str, batch_size: int) -> Iterator[SpeedRow]:
         """One token more of each page, the mean over a page's text."""
         prompts = self.material.prompts(ratio, batch_size)
         hit = self._experts_hit(prompts)
@@ -177,7 +178,7 @@ class Stages:
             tokens_per_second=batch_size / times.median,
         )
 
-    def whole(self, ratio: str, batch_size: int, baseline: float | None) -> Iterator[Row]:
+    def whole(self, ratio: str, batch_size: int, baseline: float | None) -> Iterator[SpeedRow]:
         """From page images to tokens in ``batch_size`` rows, by the reader that a run uses.
 
         ``baseline``: pages/s of :meth:`generate`.
@@ -201,7 +202,7 @@ class Stages:
         (times,) = self._time(read, repeats=self.plan.whole_repeats)
         yield self._whole_row("rtprune", ratio, batch_size, len(images), times, baseline)
 
-    def generate(self) -> Iterator[Row]:
+    def generate(self) -> Iterator[SpeedRow]:
         """What the official script does: page by page, no pruning, transformers' generate with its growing cache.
 
         Without the script's ban on repeated n-grams, which would cost it more.
@@ -275,7 +276,7 @@ class Stages:
             cost += floors.prune_cost(hidden, side, page.prunable, page.ratio, iterations, self._item)
         return cost
 
-    def _prefill_row(self, ratio: str, prompts: Sequence[DecoderInput], times: Times, prune: Cost) -> Row:
+    def _prefill_row(self, ratio: str, prompts: Sequence[DecoderInput], times: Times, prune: Cost) -> SpeedRow:
         lengths = [len(prompt.embeds) for prompt in prompts]
         cost = floors.prefill_cost(self._text, lengths, self._item) + prune
         row = self._row("prefill", ratio, len(prompts), times, cost, prompt_tokens=mean(lengths))
@@ -284,7 +285,7 @@ class Stages:
 
     def _whole_row(
         self, engine: str, ratio: str, batch_size: int, pages: int, times: Times, baseline: float | None
-    ) -> Row:
+    ) -> SpeedRow:
         speed = pages / times.median
         return self._row(
             "whole",
@@ -300,7 +301,7 @@ class Stages:
 
     def _row(
         self, stage: str, ratio: str | None, batch_size: int, times: Times, cost: Cost | None = None, **more: Any
-    ) -> Row:
+    ) -> SpeedRow:
         floor = None if cost is None else cost.seconds(self.rates)
         return {
             "stage": stage,
@@ -319,7 +320,7 @@ class Stages:
         }
 
 
-def pairwise(one: Times, other: Times) -> Row:
+def pairwise(one: Times, other: Times) -> SpeedRow:
     """How many times as long ``one`` took as ``other`` in the same round."""
     ratios = [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
     return {"ratios": ratios, **spread(ratios)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtprune_cli.outputs.htmlreport.render import Shown, render
+from rtprune_cli.outputs.htmlreport.render import Shown, report_page
 from rtprune_cli.outputs.htmlreport.view import TOKENS_VERSION, page_view
 
-__all__ = ["TOKENS_VERSION", "Shown", "page_view", "render"]
+__all__ = ["TOKENS_VERSION", "Shown", "page_view", "report_page"]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from rtprune_cli.outputs.htmlreport.text import to_html
+from rtprune_cli.outputs.webpage import Templates, policy_hash
 from rtprune_cli.records import FIELDS, TIMES, PageRecord
 from rtprune_cli.report import Summary
-from rtprune_cli.webpage import Templates, policy_hash
 
 NOTHING = "–"
 COLUMNS = ("document", "page", "retention", "visual tokens", "ratio", "text tokens", "finish", "seconds")
@@ -37,27 +37,27 @@ class Shown(NamedTuple):
     files: tuple[str, str] | None
 
 
-class Cell(NamedTuple):
+class _Cell(NamedTuple):
     """``value`` is what a column is sorted by: "" comes last; None: the text itself."""
 
     text: str
     value: float | str | None = None
 
 
-class Row(NamedTuple):
+class _Row(NamedTuple):
     """A page in the list: ``key`` names it in links, ``state`` is what it is filtered by, ``data`` what opens."""
 
     key: str
     document: str
-    page: Cell
-    cells: list[Cell]
+    page: _Cell
+    cells: list[_Cell]
     state: str
     picture: str | None
     thumbnail: str | None
     data: str
 
 
-def render(summary: Summary, settings: Settings | None, pages: Iterable[Shown]) -> Iterator[str]:
+def report_page(summary: Summary, settings: Settings | None, pages: Iterable[Shown]) -> Iterator[str]:
     """The report in pieces; ``pages`` are taken one at a time.
 
     Args:
@@ -97,19 +97,19 @@ def _json(value: Any) -> str:
     return re.sub("<(?=[!sS])", r"\\u003c", text.replace("</", r"<\/"))
 
 
-def _row(page: Shown) -> Row:
+def _row(page: Shown) -> _Row:
     record, number = page.record, page.record.page
     before, after = record.visual_tokens_before, record.visual_tokens_after
     seconds = sum(record.milliseconds.values()) / 1000
     finish = str(record.finish_reason) if record.error is None else f"failed: {record.error.code}"
     state = "failed" if record.failed else f"{record.finish_reason}{'' if page.tokens else ' unseen'}"
     cells = [
-        Cell(_share(record.retention), _value(record.retention)),
-        Cell(NOTHING if before is None else f"{before:,} → {after:,}", _value(before)),
-        Cell(_fixed(record.ratio, 3), _value(record.ratio)),
-        Cell(NOTHING if record.output_tokens is None else f"{record.output_tokens:,}", _value(record.output_tokens)),
-        Cell(finish),
-        Cell(NOTHING, "") if record.failed else Cell(f"{seconds:.2f}", seconds),
+        _Cell(_share(record.retention), _value(record.retention)),
+        _Cell(NOTHING if before is None else f"{before:,} → {after:,}", _value(before)),
+        _Cell(_fixed(record.ratio, 3), _value(record.ratio)),
+        _Cell(NOTHING if record.output_tokens is None else f"{record.output_tokens:,}", _value(record.output_tokens)),
+        _Cell(finish),
+        _Cell(NOTHING, "") if record.failed else _Cell(f"{seconds:.2f}", seconds),
     ]
     picture, thumbnail = (quote(name, errors="replace") for name in page.files) if page.files else (None, None)
     data = {
@@ -118,9 +118,9 @@ def _row(page: Shown) -> Row:
         "picture": picture,
         "html": None if page.text is None or record.failed else to_html(page.text, record.folder),
     }
-    place = Cell("all", -1) if number is None else Cell(str(number), number)
+    place = _Cell("all", -1) if number is None else _Cell(str(number), number)
     key = f"{record.folder}/{'document' if number is None else number}"
-    return Row(key, record.document, place, cells, state, picture, thumbnail, _json(data))
+    return _Row(key, record.document, place, cells, state, picture, thumbnail, _json(data))
 
 
 def _figures(summary: Summary) -> list[tuple[str, str]]:

@@ -47,7 +47,7 @@ def plans(bench: Bench) -> None:
     keep("arch", plans=found, context_bytes=[context, memory.CONTEXT_BYTES])
 
 
-def _tell_plan(name: str, found: memory.Plan) -> None:
+def _tell_plan(name: str, found: memory.MemoryPlan) -> None:
     say(
         f"{name}: {found.rows} rows of {found.capacity or 'growing'} tokens, cache {found.pool_tokens}, "
         f"prefill {found.prompt_tokens}, encode {found.encoded_pages} pages = {found.encoded_pixels / 2**20:.0f} Mpx "

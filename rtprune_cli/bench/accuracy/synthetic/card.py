@@ -47,7 +47,7 @@ def make_drawing(layout: str, rng: random.Random) -> tuple[Drawing, dict[str, st
     return drawing, {"font": pages.FONTS[setter.font], "range": "outside"}
 
 
-def _trained(rng: random.Random, counts: range, sizes: tuple[float, float], layout: str) -> pages.Page:
+def _trained(rng: random.Random, counts: range, sizes: tuple[float, float], layout: str) -> pages.SyntheticPage:
     """A page of the model's synthesiser, without wear, of a seed that it was not trained on.
 
     Random strings may read as markdown (two stars): what the scorers take off would be missed.

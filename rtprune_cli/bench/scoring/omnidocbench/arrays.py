@@ -10,14 +10,14 @@ _END = r"\end{array}"
 _RULES = re.compile(r"[\s|]+")
 
 
-class Row(NamedTuple):
+class ArrayRow(NamedTuple):
     r"""A row as the formula ``\[...\]``, and where it stood in the array's source."""
 
     formula: str
     place: int
 
 
-def array_rows(latex: str) -> list[Row] | None:
+def array_rows(latex: str) -> list[ArrayRow] | None:
     """The rows of the first array in ``latex``, or None where there is none or it has several columns."""
     opening = _ARRAY.search(latex)
     end = latex.find(_END, opening.end()) if opening else -1
@@ -27,6 +27,6 @@ def array_rows(latex: str) -> list[Row] | None:
     for row in latex[opening.end() : end].split(r"\\"):
         if row := row.strip():
             place = latex.find(row, place)
-            rows.append(Row(rf"\[{row}\]", place))
+            rows.append(ArrayRow(rf"\[{row}\]", place))
             place += len(row)
     return rows

@@ -35,7 +35,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ParsedPrediction:
     """What a page was read as. ``pool``: text and formulas; an inline formula is in it, and in its text as well."""
 
     pool: Sequence[Item]
@@ -43,7 +43,7 @@ class Prediction:
     latex_tables: Sequence[Item]
 
 
-def read_markdown(markdown: str) -> Prediction:
+def read_markdown(markdown: str) -> ParsedPrediction:
     """Take a page apart as the official code does, in its order: what one step takes, the next does not see."""
     content = _cleaned(markdown)
     latex = _latex_tables(content)
@@ -68,7 +68,7 @@ def read_markdown(markdown: str) -> Prediction:
     content = blanked(content, [span for span, _ in code])
     for item in _paragraphs(_unwrapped(content)):
         (tables if item.kind == HTML_TABLE else pool).append(item)
-    return Prediction(_by_kind(pool), sorted(tables, key=_position), latex)
+    return ParsedPrediction(_by_kind(pool), sorted(tables, key=_position), latex)
 
 
 def _position(item: Item) -> int:

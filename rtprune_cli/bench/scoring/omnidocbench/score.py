@@ -21,11 +21,11 @@ from rtprune_cli.bench.scoring.omnidocbench import normalise
 from rtprune_cli.bench.scoring.omnidocbench.arrays import array_rows
 from rtprune_cli.bench.scoring.omnidocbench.matching import Match, PredictedLine, TruthLine, assign, costs, match
 from rtprune_cli.bench.scoring.omnidocbench.prediction import FORMULA as PREDICTED_FORMULA
-from rtprune_cli.bench.scoring.omnidocbench.prediction import INLINE, PIPE_TABLE, Item, Prediction, read_markdown
+from rtprune_cli.bench.scoring.omnidocbench.prediction import INLINE, PIPE_TABLE, Item, ParsedPrediction, read_markdown
 from rtprune_cli.bench.scoring.omnidocbench.prediction import TEXT as PREDICTED_TEXT
 from rtprune_cli.bench.scoring.omnidocbench.tables import cell_texts, normal_table
 from rtprune_cli.bench.scoring.omnidocbench.teds import teds
-from rtprune_cli.bench.scoring.omnidocbench.truth import FORMULA, TEXT, Block, Truth
+from rtprune_cli.bench.scoring.omnidocbench.truth import FORMULA, TEXT, Truth, TruthBlock
 from rtprune_cli.bench.scoring.records import Marks, Metric, Part
 
 OFFICIAL = (
@@ -40,7 +40,7 @@ METRICS = (*OFFICIAL, *(Metric(f"{each.name}_strict", f"{each.title}, strict", e
 
 
 @dataclass(frozen=True)
-class Sample:
+class PageSample:
     """A pair that was compared: ``edits`` of ``length``, the longer side's. ``labels``: attributes of its blocks."""
 
     edits: int
@@ -55,11 +55,11 @@ class PageDetails:
     """What the official totals need of a page. ``moved``: display formulas that were matched to plain text."""
 
     labels: Sequence[str]
-    text: Sequence[Sample]
-    moved: Sequence[Sample]
-    formulas: Sequence[Sample]
-    tables: Sequence[Sample]
-    order: Sequence[Sample]
+    text: Sequence[PageSample]
+    moved: Sequence[PageSample]
+    formulas: Sequence[PageSample]
+    tables: Sequence[PageSample]
+    order: Sequence[PageSample]
 
 
 def score_page(truth: Truth, prediction: str | None) -> Marks:
@@ -102,7 +102,7 @@ def page_labels(attributes: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(labels))
 
 
-def edit_rate(samples: Sequence[Sample]) -> float:
+def edit_rate(samples: Sequence[PageSample]) -> float:
     """Edits over lengths."""
     return sum(sample.edits for sample in samples) / sum(sample.length for sample in samples)
 
@@ -110,7 +110,7 @@ def edit_rate(samples: Sequence[Sample]) -> float:
 # --- Samples -----------------------------------------------------------------------------------------------------
 
 
-def _truth_lines(blocks: Sequence[Block]) -> list[TruthLine]:
+def _truth_lines(blocks: Sequence[TruthBlock]) -> list[TruthLine]:
     """Blocks that are not empty. Order and attributes are those of the block at the same number among all blocks.
 
     So behind an empty block they belong to an earlier one: the official code looks them up in the unfiltered list.
@@ -122,7 +122,7 @@ def _truth_lines(blocks: Sequence[Block]) -> list[TruthLine]:
     ]
 
 
-def _normal(block: Block) -> str:
+def _normal(block: TruthBlock) -> str:
     return normalise.formula(block.content) if block.category == FORMULA else normalise.text(block.content)
 
 
@@ -143,12 +143,12 @@ def _predicted_lines(pool: Sequence[Item]) -> list[PredictedLine]:
     return [PredictedLine(each, items[number].label, items[number].position) for number, each in enumerate(kept)]
 
 
-def _sample(found: Match) -> Sample:
+def _sample(found: Match) -> PageSample:
     truth = "".join(line.normal for line in found.truth)
     return _compared(truth, _predicted(found), [line.attributes for line in found.truth])
 
 
-def _as_text(found: Match) -> Sample:
+def _as_text(found: Match) -> PageSample:
     """A display formula that was matched to plain text, as text."""
     if len(found.truth) == 1:
         latex = found.truth[0].raw
@@ -164,12 +164,12 @@ def _predicted(found: Match) -> str:
     return "".join(line.normal for line in found.predictions)
 
 
-def _compared(truth: str, prediction: str, attributes: Sequence[Mapping[str, Any]]) -> Sample:
+def _compared(truth: str, prediction: str, attributes: Sequence[Mapping[str, Any]]) -> PageSample:
     labels = sorted({f"{name}: {value}" for each in attributes for name, value in each.items()})
-    return Sample(Levenshtein.distance(truth, prediction), max(len(truth), len(prediction)), labels)
+    return PageSample(Levenshtein.distance(truth, prediction), max(len(truth), len(prediction)), labels)
 
 
-def _tables(truth: Sequence[Block], page: Prediction) -> tuple[list[Sample], list[Item]]:
+def _tables(truth: Sequence[TruthBlock], page: ParsedPrediction) -> tuple[list[PageSample], list[Item]]:
     """The page's tables, and the cells of surplus predictions: they join the text. All is dropped without truth.
 
     Where a page has more LaTeX tables than HTML ones, all of its tables count as missing: the official code blanks
@@ -194,12 +194,12 @@ def _tables(truth: Sequence[Block], page: Prediction) -> tuple[list[Sample], lis
     ]
 
 
-def _order(found: Sequence[Match]) -> list[Sample]:
+def _order(found: Sequence[Match]) -> list[PageSample]:
     """The reading order of text: numbers of the truth, against the same in the order of their predictions."""
     placed = sorted((each for each in found if each.predictions), key=lambda each: each.predictions[0].position)
     truth = sorted(line.order for each in found for line in each.truth if line.order)
     prediction = [line.order for each in placed for line in each.truth if line.order]
-    return [Sample(Levenshtein.distance(truth, prediction), len(truth))] if truth else []
+    return [PageSample(Levenshtein.distance(truth, prediction), len(truth))] if truth else []
 
 
 # --- Page values -------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def _parts(official: Mapping[str, float], strict: Mapping[str, float]) -> dict[s
 
 
 def _notes(
-    truth: Truth, page: Prediction, lines: Sequence[PredictedLine], surplus: Sequence[PredictedLine]
+    truth: Truth, page: ParsedPrediction, lines: Sequence[PredictedLine], surplus: Sequence[PredictedLine]
 ) -> dict[str, float]:
     """Characters are those that are compared, of text and formulas outside tables; inline formulas count in their text.
 

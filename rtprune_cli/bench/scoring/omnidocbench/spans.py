@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 
-class Span(NamedTuple):
+class DelimitedSpan(NamedTuple):
     """``text[start:end]``, of which ``opening`` tells which delimiter began it."""
 
     start: int
@@ -21,16 +21,16 @@ class Span(NamedTuple):
     opening: str
 
 
-def between(text: str, opening: str, closing: str) -> Iterator[Span]:
+def between(text: str, opening: str, closing: str) -> Iterator[DelimitedSpan]:
     """Spans from an opening to the next closing, left to right, as ``opening.*?closing`` finds them."""
     start = text.find(opening)
     while start >= 0 and (close := text.find(closing, start + len(opening))) >= 0:
         end = close + len(closing)
-        yield Span(start, end, opening)
+        yield DelimitedSpan(start, end, opening)
         start = text.find(opening, end)
 
 
-def delimited(text: str, delimiters: Sequence[tuple[str, str]]) -> Iterator[Span]:
+def delimited(text: str, delimiters: Sequence[tuple[str, str]]) -> Iterator[DelimitedSpan]:
     """As :func:`between` for several (opening, closing) at once, of which the first that matches at a place wins."""
     opening = re.compile("|".join(re.escape(each) for each, _ in delimiters))
     barren: set[str] = set()  # openings with no closing after here
@@ -44,7 +44,7 @@ def delimited(text: str, delimiters: Sequence[tuple[str, str]]) -> Iterator[Span
             close = text.find(finish, start + len(begin))
             if close >= 0:
                 place = close + len(finish)
-                yield Span(start, place, begin)
+                yield DelimitedSpan(start, place, begin)
                 break
             barren.add(begin)
 

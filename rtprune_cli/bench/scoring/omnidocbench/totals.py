@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from rtprune_cli.bench.scoring.omnidocbench.score import PageDetails, Sample, edit_rate
+from rtprune_cli.bench.scoring.omnidocbench.score import PageDetails, PageSample, edit_rate
 
 # How a metric of an element is named there, and its value for the samples of one page.
 _EDIT = {"Edit_dist": edit_rate}
-_TABLE: Mapping[str, Callable[[Sequence[Sample]], float]] = {
+_TABLE: Mapping[str, Callable[[Sequence[PageSample]], float]] = {
     "TEDS": lambda samples: fmean(sample.teds for sample in samples),
     "TEDS_structure_only": lambda samples: fmean(sample.teds_s for sample in samples),
     **_EDIT,
 }
-_Pages = Sequence[tuple[PageDetails, Sequence[Sample]]]
+_Pages = Sequence[tuple[PageDetails, Sequence[PageSample]]]
 
 
 def totals(pages: Iterable[PageDetails | None]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def totals(pages: Iterable[PageDetails | None]) -> dict[str, Any]:
     return {**elements, "overall": _overall(elements)}
 
 
-def _element(pages: _Pages, metrics: Mapping[str, Callable[[Sequence[Sample]], float]]) -> dict[str, Any]:
+def _element(pages: _Pages, metrics: Mapping[str, Callable[[Sequence[PageSample]], float]]) -> dict[str, Any]:
     pages = [(page, samples) for page, samples in pages if samples]
     samples = [sample for _, each in pages for sample in each]
     by_label = _grouped((label, sample) for sample in samples for label in sample.labels)
@@ -60,7 +60,7 @@ def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
     return groups
 
 
-def _all(name: str, pages: _Pages, samples: Sequence[Sample]) -> dict[str, float | None]:
+def _all(name: str, pages: _Pages, samples: Sequence[PageSample]) -> dict[str, float | None]:
     if name != "Edit_dist":
         return {"all": _mean(name, samples) if samples else None}
     return {
@@ -70,7 +70,7 @@ def _all(name: str, pages: _Pages, samples: Sequence[Sample]) -> dict[str, float
     }
 
 
-def _mean(name: str, samples: Sequence[Sample]) -> float:
+def _mean(name: str, samples: Sequence[PageSample]) -> float:
     """The mean over samples, each on its own."""
     return fmean(_TABLE[name]([sample]) for sample in samples)
 

@@ -21,7 +21,7 @@ _CONTENT = {FORMULA: "latex", TABLE: "html"}
 
 
 @dataclass(frozen=True)
-class Block:
+class TruthBlock:
     """A block of the truth: ``content`` is text, LaTeX of a formula or HTML of a table; ``order`` its reading order."""
 
     category: str
@@ -34,14 +34,14 @@ class Block:
 class Truth:
     """What a page holds. ``blocks``: text, ignored categories and formulas; ``attributes``: the page's own."""
 
-    blocks: Sequence[Block]
-    tables: Sequence[Block]
+    blocks: Sequence[TruthBlock]
+    tables: Sequence[TruthBlock]
     attributes: Mapping[str, Any]
 
 
 def read_page(page: Mapping[str, Any]) -> Truth:
     """One element of the annotation file, whose ``page_info`` and ``layout_dets`` are there (end2end_dataset.py)."""
-    by_category: dict[str, list[Block]] = {}
+    by_category: dict[str, list[TruthBlock]] = {}
     for block in _merged(page["layout_dets"], page.get("extra", {}).get("relation", ())):
         by_category.setdefault(block.category, []).append(block)
     # By reading order, and by category where that is equal or missing: the matching depends on it.
@@ -63,7 +63,7 @@ def readable(page: Mapping[str, Any]) -> str:
     return "\n\n".join(block.content for block in blocks if block.content)
 
 
-def _rows(block: Block) -> list[Block]:
+def _rows(block: TruthBlock) -> list[TruthBlock]:
     """Formulas of a single-column array one by one, numbered 7.1, 7.2 and so on behind 7."""
     rows = array_rows(block.content) if block.category == FORMULA else None
     if rows is None:
@@ -74,7 +74,7 @@ def _rows(block: Block) -> list[Block]:
     ]
 
 
-def _merged(annotations: Sequence[Mapping[str, Any]], relations: Sequence[Mapping[str, Any]]) -> list[Block]:
+def _merged(annotations: Sequence[Mapping[str, Any]], relations: Sequence[Mapping[str, Any]]) -> list[TruthBlock]:
     """Blocks, those of one truncated paragraph as one, after all others.
 
     The official code adds both ends of each relation to a chain. So the middle of a chain a-b, b-c stands in it twice,
@@ -97,11 +97,11 @@ def _merged(annotations: Sequence[Mapping[str, Any]], relations: Sequence[Mappin
         parts = sorted((by_id[each] for each in chain if each in by_id), key=lambda each: each.get("order") or 0)
         if parts:
             text = "".join(str(each.get("text") or "") for each in parts)
-            blocks.append(Block(parts[0]["category_type"], text, parts[0].get("order")))
+            blocks.append(TruthBlock(parts[0]["category_type"], text, parts[0].get("order")))
     return blocks
 
 
-def _block(annotation: Mapping[str, Any]) -> Block:
+def _block(annotation: Mapping[str, Any]) -> TruthBlock:
     category = annotation["category_type"]
     content = annotation.get(_CONTENT.get(category, "text"))
-    return Block(category, str(content or ""), annotation.get("order"), annotation.get("attribute") or {})
+    return TruthBlock(category, str(content or ""), annotation.get("order"), annotation.get("attribute") or {})

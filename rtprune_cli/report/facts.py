@@ -9,17 +9,15 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rtprune_cli import __version__
 
 if TYPE_CHECKING:
     import torch
-
-    from rtprune_cli.model import Checkpoint
 
 ENGINE = ("torch", "transformers")  # what a text depends on
 TIMED = (*ENGINE, "numpy", "pillow")  # what can change a time
@@ -44,7 +42,7 @@ def command_line() -> str:
 
 def now() -> str:
     """The time, UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -52,7 +50,24 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def model_facts(checkpoint: Checkpoint) -> dict[str, Any]:
+class ModelLike(Protocol):
+    """What is said of a model: a Checkpoint has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def attention(self) -> str: ...
+    @property
+    def experts(self) -> str: ...
+
+
+def model_facts(checkpoint: ModelLike) -> dict[str, Any]:
     """Which checkpoint, where, and how it is computed."""
     import torch
 
