@@ -11,7 +11,7 @@ from pathlib import Path
 import rtprune_cli
 from rtprune_cli.report.schema import schema, table
 
-SCHEMA = Path(rtprune_cli.__file__).parent / "report" / "report.schema.json"
+SCHEMA = Path(rtprune_cli.__file__).with_name("report.schema.json")
 PAGE = Path(__file__).with_name("report-format.md")
 START, END = "<!-- fields: python docs/make_report_format.py -->\n", "<!-- end of fields -->\n"
 

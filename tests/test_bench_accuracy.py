@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import command_line
+from test_bench_summary import page as page_record
 
 from rtprune_cli.bench.accuracy import reader
 from rtprune_cli.bench.accuracy.datasets import choose_samples
@@ -109,25 +110,25 @@ def test_fewer_samples_are_the_same_ones_each_time_in_order() -> None:
 
 def test_a_reading_is_found_again(tmp_path: Path) -> None:
     with Readings(tmp_path) as readings:
-        added = readings.add("key", NONE, "a/b", "text", {"page": 1})
+        added = readings.add("key", NONE, "a/b", "text", page_record())
     assert Readings(tmp_path).find("key", NONE, "a/b") == added
     assert Readings(tmp_path).find("other", NONE, "a/b") is None
 
 
 def test_a_prediction_that_was_changed_is_read_again(tmp_path: Path) -> None:
     with Readings(tmp_path) as readings:
-        added = readings.add("key", NONE, "a", "text", {})
+        added = readings.add("key", NONE, "a", "text", page_record())
     (tmp_path / added.path).write_text("better text")
     assert Readings(tmp_path).find("key", NONE, "a") is None
 
 
 def test_half_a_line_costs_no_more_than_itself(tmp_path: Path) -> None:
     with Readings(tmp_path) as readings:
-        readings.add("1", NONE, "a", "text", {})
+        readings.add("1", NONE, "a", "text", page_record())
     with open(tmp_path / JOURNAL, "ab") as file:
         file.write(b'{"key": "2", "pa')
     with Readings(tmp_path) as readings:
-        readings.add("3", NONE, "b", "text", {})
+        readings.add("3", NONE, "b", "text", page_record())
     again = Readings(tmp_path)
     assert again.find("1", NONE, "a") and again.find("3", NONE, "b")
 

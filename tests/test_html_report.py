@@ -237,7 +237,7 @@ def test_a_report_that_cannot_be_made_loses_nothing(tmp_path: Path, monkeypatch:
 
     write(tmp_path, seen(1, "one"), options=HTML)
     before = (tmp_path / "report.html").read_bytes()
-    monkeypatch.setattr(html, "render", full)
+    monkeypatch.setattr(html, "report_page", full)
     with pytest.raises(OutputError, match=r"report\.html.*Free some space"):
         write(tmp_path, seen(1, "two"), seen(2), options=HTML, fingerprint="changed")
     assert (tmp_path / "report.html").read_bytes() == before

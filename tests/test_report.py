@@ -21,7 +21,7 @@ from rtprune_cli.records import TIMES, AttemptRecord, Document, ErrorRecord, Pag
 from rtprune_cli.report import Totals, prefill_flops, print_table, summarise
 from rtprune_cli.storage import to_json
 
-SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report" / "report.schema.json").read_text())
+SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report.schema.json").read_text())
 
 
 def record(**values: Any) -> PageRecord:
@@ -68,7 +68,18 @@ def test_a_record_comes_back_as_it_was_written(given: PageRecord) -> None:
     assert from_json(json.loads(to_json(given.to_json()))) == given
 
 
-@pytest.mark.parametrize("change", [{"page": "1"}, {"document": None}, {"kept": "x"}, {"error": {}}, {"attempts": [1]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"page": "1"},
+        {"document": None},
+        {"kept": "x"},
+        {"error": {}},
+        {"attempts": [1]},
+        {"status": "failed"},
+        {"mode": 7},
+    ],
+)
 def test_what_is_no_record_is_told(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="no page record"):
         from_json({**record().to_json(), **change})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.options import Mode, Prompt
@@ -154,37 +155,41 @@ def failure_record(document: str, folder: str, page: int | None, error: RtpruneE
 
 
 def from_json(value: Any) -> PageRecord:
-    """A record as it was written.
+    """A record as it was written; fields that this version does not know are left out.
 
     Raises:
-        ValueError: it is none: a field is missing, or of another type.
+        ValueError: it is none: a field is missing, or is not what it must be.
     """
     try:
-        known = {name: value[name] for name in FIELDS}
-        if known["error"] is not None:
-            known["error"] = ErrorRecord(**known["error"])
-        if known["attempts"] is not None:
-            known["attempts"] = tuple(AttemptRecord(**each) for each in known["attempts"])
+        record: PageRecord = _parse(PageRecord, value)
     except (LookupError, TypeError) as error:
         raise ValueError(f"no page record: {error!r}") from None
-    wrong = [name for name, kinds in _kinds().items() if not isinstance(known[name], kinds)]
-    if wrong:
-        raise ValueError(f"no page record: {wrong[0]} is {known[wrong[0]]!r}")
-    return PageRecord(**known)
+    if record.failed != (record.error is not None):
+        raise ValueError(f"no page record: status {record.status} with error {record.error}")
+    return record
+
+
+def _parse(kind: Any, value: Any) -> Any:
+    """A JSON value as ``kind``, one of the types above.
+
+    Raises:
+        LookupError: an object lacks a field.
+        TypeError: it is something else.
+    """
+    outer, inner = get_origin(kind), next(iter(get_args(kind)), None)
+    if outer in (Union, UnionType):  # with None
+        return None if value is None else _parse(inner, value)
+    if outer is tuple and isinstance(value, list):
+        return tuple(_parse(inner, each) for each in value)
+    if is_dataclass(kind) and isinstance(value, dict):
+        types: dict[str, Any] = _types(kind)  # type: ignore[arg-type]
+        return kind(**{name: _parse(each, value[name]) for name, each in types.items()})  # type: ignore[operator]
+    fits = value in get_args(kind) if outer is Literal else type(value) in ((int, float) if kind is float else (kind,))
+    if not fits:
+        raise TypeError(f"{value!r} is no {kind}")
+    return value
 
 
 @cache
-def _kinds() -> dict[str, tuple[type, ...]]:
-    """Of each field the types that its values can have; a whole number does for a fraction."""
-
-    def kinds(hint: Any) -> tuple[type, ...]:
-        origin = get_origin(hint)
-        if origin is Literal:
-            return tuple({type(each) for each in get_args(hint)})
-        if origin is tuple:
-            return (tuple,)
-        if origin is None:
-            return (int, float) if hint is float else (hint,)
-        return tuple(kind for part in get_args(hint) for kind in kinds(part))
-
-    return {name: kinds(hint) for name, hint in get_type_hints(PageRecord).items()}
+def _types(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
