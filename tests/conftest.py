@@ -96,6 +96,14 @@ def golden_cases(folder: Path) -> dict[str, Case]:
     return {name: Case(name, folder, values) for name, values in cases.items()}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use one of their module's SLOW_FIXTURES are slow."""
+    for item in items:
+        slow = getattr(getattr(item, "module", None), "SLOW_FIXTURES", set())
+        if slow.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_person_who_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("RTPRUNE_")]:

@@ -24,6 +24,9 @@ NONE = Configuration("none", "none", "1", PruneOptions(ratio=1.0))
 PAGES = 4
 
 
+SLOW_FIXTURES = {"out"}  # what uses one of them is slow
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pages that the bundled model reads, in the folder format; two layouts."""

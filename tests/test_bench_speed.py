@@ -30,6 +30,9 @@ CPU = torch.device("cpu")
 SMALL = {"modes": ("tiny",), "batch_sizes": (1, 2), "output_tokens": 6, "repeats": 2, "whole_repeats": 1}
 
 
+SLOW_FIXTURES = {"result"}  # what uses one of them is slow
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _small_copies() -> Iterator[None]:
     """The rates of the machine need not be right here."""

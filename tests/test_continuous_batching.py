@@ -31,6 +31,9 @@ AFTER = [5, 17, 33, 210, 9]
 BLOCKS = pytest.mark.parametrize("steps", [1, 4])  # as on a CPU, and looked at one block later as on a GPU
 
 
+SLOW_FIXTURES = {"prompts"}  # what uses one of them is slow
+
+
 @pytest.fixture(scope="module")
 def prompts(golden_model: OcrModel, encode_case: Callable[[Case], Encoded]) -> list[DecoderInput]:
     """Golden pages at several ratios, of 43 to 421 tokens: a quarter of all without the maintainers' folder."""

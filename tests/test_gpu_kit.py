@@ -40,6 +40,9 @@ def run(out: Path, *command: str, **more: str) -> str:
     return found.stdout
 
 
+SLOW_FIXTURES = {"tried"}  # what uses one of them is slow
+
+
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     """What the short steps say, and what they keep."""

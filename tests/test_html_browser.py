@@ -208,6 +208,7 @@ def test_without_scripts_it_is_a_list(chromium: Any, report: Path) -> None:
         assert tab.is_visible("noscript p") and not tab.is_visible("#tools") and not tab.is_visible("#detail")
 
 
+@pytest.mark.slow
 def test_a_thousand_pages_open_with_few_elements(chromium: Any, tmp_path: Path) -> None:
     """What a report takes to open is what its browser lays out: rows, and no page's text before it is looked at."""
     place = thousand_pages(tmp_path)
