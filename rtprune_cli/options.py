@@ -1,7 +1,7 @@
 """Every setting of a run: name, default, help and check, once.
 
 A flag's name is the field's name in kebab-case, its variable RTPRUNE_ and the name in capitals, its key in
-rtprune.toml the flag's name: settings.py and cli.py make all three from the fields below.
+rtprune.toml the flag's name: settings.py and commands/flags.py make all three from the fields below.
 """
 
 from __future__ import annotations

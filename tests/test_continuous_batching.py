@@ -151,10 +151,10 @@ def test_a_page_may_go_first(golden_model: OcrModel, prompts: list[DecoderInput]
 
 @pytest.mark.slow
 @BLOCKS
-def test_a_row_that_outgrows_its_place_moves_with_its_text(
+def test_a_row_that_outgrows_its_slot_moves_with_its_text(
     golden_model: OcrModel, prompts: list[DecoderInput], steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pool holds four short pages but only two long ones: places grow, later pages make room and start again."""
+    """The pool holds four short pages but only two long ones: slots grow, later pages are preempted and start again."""
     monkeypatch.setattr("rtprune_cli.decoding.slots.USUAL_OUTPUT", 100)
     options = DecodeOptions(max_new_tokens=600, no_repeat_ngram=0, loop_window=0)
     pages = prompts[:4]
@@ -178,7 +178,7 @@ def record_layouts(scheduler: Scheduler) -> list[tuple[int, int]]:
 
 
 @pytest.mark.slow
-def test_places_become_small_again_for_short_pages(
+def test_slots_become_small_again_for_short_pages(
     golden_model: OcrModel, prompts: list[DecoderInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtprune_cli.decoding.slots.USUAL_OUTPUT", 100)
@@ -203,7 +203,7 @@ def test_where_memory_holds_the_longest_pages_nothing_ever_moves(
     assert len(layouts) == 1
 
 
-def test_places_of_a_fixed_size_stay_until_a_page_outgrows_them(
+def test_slots_of_a_fixed_size_stay_until_a_page_outgrows_them(
     golden_model: OcrModel, prompts: list[DecoderInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
@@ -211,10 +211,10 @@ def test_places_of_a_fixed_size_stay_until_a_page_outgrows_them(
     network = ScriptedNetwork(golden_model.network, lambda p: Act(endless=True) if p.ordinal == 4 else ENDS)
     scheduler = make_scheduler(network, options, eos=OWN_EOS, pool_tokens=4 * 320, capacity=320, longest=700)
     layouts = record_layouts(scheduler)
-    scheduler.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
+    scheduler.graphs._recorded["a step on the old slots"] = None  # type: ignore[assignment]
     run(scheduler, prompts[:4])
     assert layouts == [(4, 320)]
-    scheduler.graphs._recorded["a step on the old places"] = None  # type: ignore[assignment]
+    scheduler.graphs._recorded["a step on the old slots"] = None  # type: ignore[assignment]
     run(scheduler, prompts[4:5])
     assert len(layouts) == 2
     assert scheduler.graphs.recorded == 0

@@ -58,7 +58,7 @@ def test_a_token_of_the_real_model_takes_60_kib() -> None:
         (141, 256, True),  # H200
     ],
 )
-def test_rows_and_places_follow_the_card(card: int, rows: int, fixed: bool) -> None:
+def test_rows_and_slots_follow_the_card(card: int, rows: int, fixed: bool) -> None:
     found = on_card(card)
     assert rows * 0.9 <= found.rows <= rows * 1.1
     assert (found.capacity is not None) == fixed
@@ -74,7 +74,7 @@ def test_all_parts_together_fit(card: int, mode: Mode) -> None:
     assert found.encoded_pages >= 1
 
 
-def test_a_fixed_place_is_as_large_as_the_cache_allows() -> None:
+def test_a_fixed_slot_is_as_large_as_the_cache_allows() -> None:
     found = on_card(141)
     assert found.capacity is not None
     assert FIXED_SLOT <= found.capacity <= LONGEST_PAGE
