@@ -17,6 +17,7 @@ from rtprune_cli.errors import ExitCode, InputError, RtpruneError, UsageError
 from rtprune_cli.failures import at_page, page_name, tell
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import OcrOptions, ResolvedOptions
+from rtprune_cli.report.facts import model_facts, versions
 
 if TYPE_CHECKING:
     from rtprune_cli.model import OcrModel
@@ -133,8 +134,5 @@ def _page(
 
 def _run_record(model: OcrModel, options: ResolvedOptions) -> dict[str, Any]:
     """Settings, model and versions, as a report of `rtprune ocr` has them, without what is of the text."""
-    from rtprune_cli.pipeline import run_settings
-
-    whole = run_settings(model, options)
     settings = {**asdict(options.prune), "dpi": options.input.dpi, "max_pixels": options.input.max_pixels}
-    return {"settings": settings, "model": whole["model"], "versions": whole["versions"]}
+    return {"settings": settings, "model": model_facts(model), "versions": versions()}

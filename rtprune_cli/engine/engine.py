@@ -127,8 +127,9 @@ class Engine:
         batch = self._next_batch() if starved or flush or len(self._to_encode) >= self._encoded_pages else []
 
         def first_page() -> str:
-            pages = [*self.scheduler.keys, *(page for page, _ in batch)]
-            return next((page_name(each.page.document, each.page.page) for each in pages), "")  # type: ignore[attr-defined]
+            active: Any = [*self.scheduler.keys, *(page for page, _ in batch)]
+            images = (each.page for each in active if each.page is not None)  # one of the batch may have failed
+            return next((page_name(image.document, image.page) for image in images), "")
 
         with gpu_watched(first_page, goes_on=True):
             # On a GPU both are only queued: the encoder's work first, so that it is through when the block is.
@@ -205,16 +206,9 @@ class Engine:
             pending[:0] = self._halved(batch, failure)
 
     def _readings(self, requests: Sequence[Request], batch: EncodedBatch) -> list[PageReading]:
+        times = len(requests), batch.encode, batch.prune
         return [
-            PageReading(
-                request,
-                tokens,
-                pruned,
-                self.model.make_prompt(pruned, self._text),
-                len(requests),
-                batch.encode,
-                batch.prune,
-            )
+            PageReading(request, tokens, pruned, self.model.make_prompt(pruned, self._text), *times)
             for request, tokens, pruned in zip(requests, batch.tokens, batch.pruning.result(), strict=True)
         ]
 
