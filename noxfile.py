@@ -54,7 +54,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """The tests of the fast lane, under two minutes on two cores; arguments after -- go to pytest."""
+    """The tests of the fast lane; arguments after -- go to pytest."""
     _python(session, "-m", "pytest", "-m", "not slow", *session.posargs)
 
 
