@@ -34,7 +34,6 @@ OUT_OF_MEMORY = (
 )
 
 OVERFLOW = "the numbers overflow"  # what a page's failure is called whose logits are not numbers
-TRACEBACK = "-vv shows the traceback"
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,8 @@ def gpu_watched(at: Callable[[], str] = str, *, goes_on: bool = False) -> Iterat
             raise
         name, again = at(), ": it goes on where it stopped" if goes_on else ""
         raise EnvironmentFault(
-            f"the GPU failed{f' at {name}' if name else ''}", f"Run the same command again{again}; {TRACEBACK}"
+            f"the GPU failed{f' at {name}' if name else ''}",
+            f"Run the same command again{again}; -vv shows the traceback",
         ) from error
 
 

@@ -295,6 +295,9 @@ def test_a_document_of_the_reports_name_is_read_and_found_again(rtprune: Any, ma
 
 def test_a_folder_in_the_reports_place_is_told_before_pages_are_read(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(OutputError, match="A folder stands where a file is needed"), FolderOutput(tmp_path, HTML):
+    with (
+        pytest.raises(OutputError, match=r"report\.html.*A folder stands where a file is needed"),
+        FolderOutput(tmp_path, HTML),
+    ):
         pytest.fail("the folder was taken")
     assert FolderLock(tmp_path / ".rtprune", wait=False).acquire(tmp_path) is None  # and is free again

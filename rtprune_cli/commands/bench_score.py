@@ -29,7 +29,7 @@ from rtprune_cli.commands.bench import (
 from rtprune_cli.commands.flags import Quiet, Verbose, flag
 from rtprune_cli.commands.frame import reporting
 from rtprune_cli.errors import ExitCode, UsageError
-from rtprune_cli.options import LogOptions
+from rtprune_cli.options import InputOptions, LogOptions
 
 
 def score(
@@ -76,7 +76,6 @@ def _score(
 ) -> ExitCode:
     from rtprune_cli.bench.accuracy.datasets.opening import check_packages
     from rtprune_cli.bench.accuracy.run import Comparison, own_folder, score_predictions
-    from rtprune_cli.options import InputOptions
 
     if source.name == SYNTHETIC:
         raise UsageError(

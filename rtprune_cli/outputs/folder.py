@@ -54,11 +54,11 @@ class FolderOutput:
             OutputError: the folder cannot be created or written, or another run has it.
         """
         make_folder(self._layout.state)
+        for path in (self._layout.report, *([self._layout.html] if self._options.html else [])):
+            if path.is_dir():  # found before pages are read for it
+                raise output_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
         self._lock.acquire(self.root)
         try:
-            for path in [self._layout.report, *([self._layout.html] if self._options.html else [])]:
-                if path.is_dir():  # found before pages are read for it
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self._recover_rows()
             shutil.rmtree(self._layout.scratch, ignore_errors=True)  # what a killed run left
             self._layout.scratch.mkdir()

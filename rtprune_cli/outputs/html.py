@@ -112,14 +112,14 @@ class ReportFile:
                 page = record.page
                 tokens = None if page is None else _tokens(files.views / view_names(page)[2])
                 picture, thumbnail, _ = (f"{folder}/{VIEWS}/{name}" for name in view_names(page or 0))
-                yield Shown(record, texts.get(page or 0), tokens, (picture, thumbnail) if tokens else None)
+                yield Shown(record, texts.get(page), tokens, (picture, thumbnail) if tokens else None)
 
 
-def _texts(files: DocumentFiles) -> dict[int, str]:
+def _texts(files: DocumentFiles) -> dict[int | None, str]:
     """Page -> markdown: from the journal of a document that is not finished, else from its markdown file."""
     entries = journal.kept(files.journal)
     if entries is not None:
-        return {entry.record.page or 0: entry.text for entry in entries}
+        return {entry.record.page: entry.text for entry in entries}
     try:
         parts = _MARKER.split(files.markdown.read_text("utf-8", "replace"))
     except OSError:

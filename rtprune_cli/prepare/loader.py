@@ -42,7 +42,7 @@ class PageLoader:
         self._opened = self._document = None
         self._stack.close()
 
-    def _prepared(self, page: PageImage) -> PreparedPage | PageFault:
+    def _prepared(self, page: PageImage) -> Outcome:
         start = time.perf_counter()
         try:
             with at_page(page.document, page.page):

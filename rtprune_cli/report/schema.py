@@ -9,8 +9,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from rtprune_cli.errors import InputError, PageRangeError
 from rtprune_cli.records import ErrorRecord, PageRecord
 
-ALWAYS = ("schema_version", "document", "folder", "page", "status", "error")  # of failures too
-
 
 def error_codes() -> list[str]:
     """What ``error.code`` can be: of pages and documents that fail, and of ranges that do not fit one."""
@@ -22,7 +20,7 @@ def error_codes() -> list[str]:
 
 def schema() -> dict[str, Any]:
     """JSON Schema 2020-12 of a line of report.jsonl."""
-    own = [each for each in fields(PageRecord) if each.name not in ALWAYS]
+    own = [each for each in fields(PageRecord) if each.default is None and each.name != "error"]  # a failed page's null
     null, there = {"type": "null"}, {"not": {"type": "null"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

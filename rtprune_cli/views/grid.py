@@ -45,7 +45,7 @@ class TokenGrid:
             block = np.full((rows, columns + 1), kind, dtype=np.uint8)
             block[:, -1] = NEWLINE
             parts.append(block.reshape(-1))
-        return np.array([*np.concatenate(parts), SEPARATOR], dtype=np.uint8)
+        return np.concatenate([*parts, np.array([SEPARATOR], dtype=np.uint8)])
 
     def newlines(self) -> NDArray[np.bool_]:
         """(N,): which tokens end a row."""
