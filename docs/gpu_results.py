@@ -1,8 +1,8 @@
 """Read what the GPU kit (tests/gpu/) measured on each card, for docs/make_benchmarks.py.
 
 docs/benchmarks/gpu/CARD/ has result.json (of the kit's own measurements and drills), and speed.json, prefill.json and
-small.json (of `rtprune bench speed`; the last on a share of the card). A run that was cut short lacks files, sections
-or values: each is "not measured".
+small.json (of `rtprune bench speed`; the last on a share of the card), and any further results of `bench speed` under
+names of their own. A run that was cut short lacks files, sections or values: each is "not measured".
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Card:
     speed: Result = field(default_factory=dict)
     prefill: Result = field(default_factory=dict)
     small: Result = field(default_factory=dict)
+    further: dict[str, Result] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -46,7 +47,7 @@ class Card:
     @property
     def timed(self) -> dict[str, Result]:
         """The results of `rtprune bench speed`, by a name of their own."""
-        found = {"speed": self.speed, "prefill": self.prefill, "small": self.small}
+        found = {"speed": self.speed, "prefill": self.prefill, "small": self.small, **self.further}
         return {f"{self.name}-{file}": result for file, result in found.items() if result}
 
 
@@ -58,9 +59,9 @@ def read_cards(folder: Path) -> list[Card]:
 
 def _read_card(folder: Path) -> Card:
     """Raises SystemExit where the files are not of one GPU: a number under the wrong card is worse than none."""
-    paths = {name: folder / f"{name}.json" for name in ("result", "speed", "prefill", "small")}
-    found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
-    card = Card(folder.name, **found)
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    of_the_kit = {name: found.pop(name) for name in ("result", "speed", "prefill", "small") if name in found}
+    card = Card(folder.name, **of_the_kit, further=found)
     gpus = {(timed["machine"]["gpu"] or {}).get("name", "a CPU") for timed in card.timed.values()}
     if smoke := card.result.get("smoke"):
         gpus.add(smoke.get("gpu", "a CPU"))

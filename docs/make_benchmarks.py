@@ -156,7 +156,7 @@ def targets(results: Sequence[Result], cards: Sequence[Card]) -> str:
 
 def on_gpus(target: Target, results: Sequence[Result], cards: Sequence[Card]) -> str:
     """One cell of that table: what each card reached, and which one it is."""
-    pools = {card.title: [result for result in (card.speed, card.prefill) if result] for card in cards}
+    pools = {card.title: [r for r in (card.speed, card.prefill, *card.further.values()) if r] for card in cards}
     for result in results:
         if gpu := result["machine"]["gpu"]:
             pools.setdefault(gpu_results.title_of(gpu["name"]), []).append(result)

@@ -27,9 +27,11 @@ QUICK = [name for name in CASES if name.endswith(("tiny", "small"))]
 
 
 @pytest.mark.parametrize("card", [H100, B200, B300])
-@pytest.mark.parametrize("tokens", [1, 128, 16384])
-def test_where_the_grouped_product_does_not_wait_it_serves_all(card: Capability, tokens: int) -> None:
-    assert choose(card, BF16, tokens, TOP_K, EXPERTS) == "grouped_mm"
+@pytest.mark.parametrize(
+    ("tokens", "way"), [(1, "batched_mm"), (8, "dense"), (128, "dense"), (256, "grouped_mm"), (16384, "grouped_mm")]
+)
+def test_where_the_grouped_product_does_not_wait_it_begins_earlier(card: Capability, tokens: int, way: str) -> None:
+    assert choose(card, BF16, tokens, TOP_K, EXPERTS) == way
     assert not waits(card, BF16, tokens)
 
 
@@ -57,7 +59,7 @@ def test_the_ways_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     words = describe(torch.device("cuda"), BF16)
     assert words == "batched_mm for few tokens, dense up to 512, grouped_mm beyond, which waits for the host"
     monkeypatch.setattr(experts, "capability", lambda _: H100)
-    assert describe(torch.device("cuda"), BF16) == "grouped_mm"
+    assert describe(torch.device("cuda"), BF16) == "batched_mm for few tokens, dense up to 192, grouped_mm beyond"
     assert describe(torch.device("cpu"), BF16) == "eager"
 
 

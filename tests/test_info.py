@@ -32,8 +32,8 @@ def test_eight_gigabytes_do_not_hold_the_model() -> None:
 
 
 def test_a_card_that_holds_some_modes_says_which() -> None:
-    pages, words = good_for(10 * GIB, torch.bfloat16)
-    assert "base" in pages
+    pages, words = good_for(9 * GIB, torch.bfloat16)
+    assert "small" in pages
     assert "gundam" not in pages
     assert "too small for mode gundam" in words
 

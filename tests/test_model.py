@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.hub import cached_models, checkpoint_folder, pull, remove
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.model.adapters import build_config
+from rtprune_cli.model.sam import RelativeAttention
 from rtprune_cli.options import ModelOptions
 from rtprune_cli.views import make_views
 
@@ -191,13 +193,29 @@ def test_pages_encoded_together_equal_pages_alone(golden_model: OcrModel) -> Non
         assert tokens.newline.shape == tokens.tokens.shape[:1]
 
 
+@pytest.mark.parametrize(("window", "height", "width"), [(0, 6, 6), (0, 3, 5), (4, 4, 4)])
+def test_sams_attention_is_that_of_transformers_without_its_table(window: int, height: int, width: int) -> None:
+    from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrSamVisionSdpaAttention
+
+    config = SimpleNamespace(
+        image_size=96, patch_size=16, num_attention_heads=3, hidden_size=30, attention_dropout=0.0, qkv_bias=True
+    )
+    torch.manual_seed(0)
+    module = UnlimitedOcrSamVisionSdpaAttention(SimpleNamespace(**vars(config), use_rel_pos=True), window).double()
+    for table in (module.rel_pos_h, module.rel_pos_w):
+        torch.nn.init.normal_(table)
+    hidden = torch.randn(2, height, width, 30, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(RelativeAttention(module)(hidden)[0], module(hidden)[0])
+
+
 def test_sams_relative_positions_are_worked_out_once(golden_model: OcrModel, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
     views = [make_views(Image.new("RGB", (300, 300), "white"), "tiny")]
     before = golden_model.encode(views)[0].tokens
     layer = golden_model.network.model.vision_tower.sam_encoder.layers[0].attn
-    monkeypatch.setattr(layer.get_rel_pos, "_function", None)  # would raise
+    monkeypatch.setattr(layer, "get_rel_pos", None)  # would raise
     assert torch.equal(golden_model.encode(views)[0].tokens, before)
 
 

@@ -1,7 +1,7 @@
 """How much is done at a time: rows of the scheduler, its cache, pages of one encoding, from the memory that is free.
 
-All bytes are estimates from the configuration, on the safe side; none was measured on a GPU yet. What a card is good
-for is said by `rtprune info` from the same plan.
+All bytes are estimates from the configuration, on the safe side; docs/benchmarks.md has what an H200 took beside them.
+What a card is good for is said by `rtprune info` from the same plan.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ENCODE_GRAPHS, PRUNE_GRAPHS = 8, 4
 ENCODER_SHARE, RECORDED_SHARE, PREFILL_SHARE, GRAPHS_SHARE = 0.2, 0.1, 0.1, 0.05
 GRAPH_BYTES = 10_000_000  # of one recorded step: some 900 kernels and their arguments
 OVERHEAD_BYTES = 300_000_000  # workspaces of cuBLAS and cuDNN, and fragments between what is in use
-CONTEXT_BYTES = 500_000_000  # CUDA's own, and the code of the kernels
+CONTEXT_BYTES = 750_000_000  # CUDA's own, and the code of the kernels; 718 MB on an H200 (CUDA 13.0, torch 2.11.0)
 PATCH = 16  # pixels of SAM's patches each way
 FLOAT32 = 4  # bytes
 
@@ -142,11 +142,13 @@ def page_bytes(vision_config: Any, mode: Mode, dtype: torch.dtype) -> int:
 
 
 def encoder_bytes(vision_config: Any, side: int, dtype: torch.dtype) -> int:
-    """What one image takes in the encoder's widest layer: SAM's global attention over all patches, whose scores and
-    relative positions are written out, (heads, patches, patches) three times over."""
+    """What one image takes in the encoder's widest layer: SAM's global attention over all patches, where queries, keys,
+    values and the output are lengthened by a number for each row and column of patches (model/sam.py), beside the
+    state, its norm and what these are made of. An H200 took 0.15 GB of 0.17 GB for a page in mode base."""
     sam = vision_config.sam_config
-    patches = (side // PATCH) ** 2
-    return int(3 * sam.num_attention_heads * patches**2 * dtype.itemsize)
+    each_way = side // PATCH
+    lengthened = sam.hidden_size + 2 * each_way * sam.num_attention_heads
+    return int(each_way**2 * (12 * sam.hidden_size + 5 * lengthened) * dtype.itemsize)
 
 
 def prompt_bytes(text_config: Any, dtype: torch.dtype) -> int:

@@ -17,8 +17,11 @@ from rtprune_cli.device.hardware import Capability, capability
 # takes its own. All give the same within rounding.
 Way = Literal["eager", "grouped_mm", "batched_mm", "dense"]
 
-# Beyond so many tokens at once the arithmetic of all experts costs more than the launches that dense saves.
+# Beyond so many tokens at once the arithmetic of all experts costs more than what dense saves: on cards whose grouped
+# product waits for the host, and on those where it does not. The second was measured on an H200 in bfloat16 (a layer of
+# 64, 128, 256 tokens: dense 0.165, 0.209, 0.309 ms, grouped_mm 0.245, 0.248, 0.261 ms; docs/benchmarks/gpu/h200).
 DENSE_TOKENS = 512
+DENSE_TOKENS_WITHOUT_WAITING = 192
 COPIES = 3  # times that batched_mm moves a weight: it reads it, writes the copy and reads that
 CUDA_IMPLEMENTATION = "rtprune"  # its name for transformers
 
@@ -36,19 +39,22 @@ def grouped_without_waiting(found: Capability | None, dtype: torch.dtype) -> boo
 def choose(found: Capability | None, dtype: torch.dtype, tokens: int, top_k: int, experts: int) -> Way:
     """The way that a CUDA device computes ``tokens`` tokens at once.
 
-    Where the grouped product would wait, few tokens go by copies of the weights, since the bytes that are moved rule;
-    more by all experts, of which 32 tokens need nearly all anyway; a prompt, whose arithmetic rules, waits.
+    Few tokens go by copies of the weights, since the bytes that are moved rule; more by all experts, of which 32 tokens
+    need nearly all anyway; a prompt, whose arithmetic rules, by the grouped product.
     """
-    if grouped_without_waiting(found, dtype):
-        return "grouped_mm"
     if COPIES * tokens * top_k <= experts:
         return "batched_mm"
-    return "dense" if tokens <= DENSE_TOKENS else "grouped_mm"
+    return "dense" if tokens <= dense_tokens(found, dtype) else "grouped_mm"
+
+
+def dense_tokens(found: Capability | None, dtype: torch.dtype) -> int:
+    """Up to how many tokens at once every expert is computed for each of them."""
+    return DENSE_TOKENS_WITHOUT_WAITING if grouped_without_waiting(found, dtype) else DENSE_TOKENS
 
 
 def waits(found: Capability | None, dtype: torch.dtype, tokens: int) -> bool:
     """Whether a step of so many tokens asks the device for a number, so that it cannot be recorded as a graph."""
-    return tokens > DENSE_TOKENS and not grouped_without_waiting(found, dtype)
+    return tokens > dense_tokens(found, dtype) and not grouped_without_waiting(found, dtype)
 
 
 def describe(device: torch.device, dtype: torch.dtype) -> str:
@@ -56,9 +62,8 @@ def describe(device: torch.device, dtype: torch.dtype) -> str:
     if device.type != "cuda":
         return "eager"
     found = capability(device)
-    if grouped_without_waiting(found, dtype):
-        return "grouped_mm"
-    return f"batched_mm for few tokens, dense up to {DENSE_TOKENS}, grouped_mm beyond, which waits for the host"
+    words = f"batched_mm for few tokens, dense up to {dense_tokens(found, dtype)}, grouped_mm beyond"
+    return words if grouped_without_waiting(found, dtype) else f"{words}, which waits for the host"
 
 
 def implementation(device: torch.device) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from torch import Tensor
 
 from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.failures import free_memory, is_out_of_memory
 from rtprune_cli.model import experts
 from rtprune_cli.model.adapters import ADAPTERS
+from rtprune_cli.model.sam import RelativeAttention
 
 if TYPE_CHECKING:
     from transformers import UnlimitedOcrForConditionalGeneration
@@ -110,26 +109,8 @@ def _no_room(checkpoint: Checkpoint) -> EnvironmentFault:
 
 
 def finish(network: UnlimitedOcrForConditionalGeneration) -> UnlimitedOcrForConditionalGeneration:
-    """A network that is on its device, made ready to read.
-
-    SAM's relative positions are worked out once for each size: transformers does it in every layer of every pass, by an
-    index on the host, for which a GPU's queue would stop 24 times a pass.
-    """
+    """A network that is on its device, made ready to read."""
     for module in network.modules():
-        if hasattr(module, "get_rel_pos"):
-            module.get_rel_pos = _Kept(module.get_rel_pos)
+        if hasattr(module, "rel_pos_h"):
+            module.forward = RelativeAttention(module)
     return network.eval()
-
-
-class _Kept:
-    """A function of two sizes and a weight that stays as it is, whose results are kept."""
-
-    def __init__(self, function: Callable[[int, int, Tensor], Tensor]) -> None:
-        self._function = function
-        self._results: dict[Hashable, Tensor] = {}
-
-    def __call__(self, queries: int, keys: int, weight: Tensor) -> Tensor:
-        key = queries, keys, id(weight), weight.device, weight.dtype
-        if key not in self._results:
-            self._results[key] = self._function(queries, keys, weight)
-        return self._results[key]
