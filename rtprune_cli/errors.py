@@ -88,6 +88,22 @@ class EncryptedError(InputError):
     code = "encrypted"
 
 
+class OutputNameError(InputError):
+    """The place of the output does not take a document's name."""
+
+    code = "output_name"
+
+
+class PageTimeoutError(InputError):
+    """A page takes longer to draw than it may."""
+
+    code = "timeout"
+
+
+class DocumentTimeoutError(PageTimeoutError):
+    """A document takes longer to open than it may."""
+
+
 class PageFailedError(InputError):
     """A stage failed on one page; the others go on."""
 

@@ -10,7 +10,7 @@ import gc
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rtprune_cli.errors import EnvironmentFault, OutOfMemoryError, PageFailedError, RtpruneError
 
 if TYPE_CHECKING:
-    from rtprune_cli.records import Document
+    from rtprune_cli.records import Document, WarningRecord
 
 log = logging.getLogger("rtprune")
 
@@ -123,6 +123,15 @@ def tell(document: Document, page: int | None, error: RtpruneError) -> None:
     """Say on the log why a page, or with ``page`` None a document, failed."""
     data = {"event": "failure", "document": document.name, "page": page, "code": error.code}
     log.error("%s", error, extra={"data": data})
+
+
+def tell_warnings(document: Document, page: int | None, warnings: Iterable[WarningRecord]) -> None:
+    """Say on the log what may be missing or wrong on a page."""
+    for each in warnings:
+        data = {"event": "warning", "document": document.name, "page": page, "code": each.code}
+        name = document.name if page is None else page_name(document, page)
+        text = each.message if each.message.startswith(document.name) else f"{name}: {each.message}"
+        log.warning("%s", text, extra={"data": data})
 
 
 # --- What an exception means

@@ -27,6 +27,10 @@ def set_up(options: LogOptions) -> None:
     handler.setFormatter(_JsonLine() if options.log_format == "json" else _OneLine())
     log.handlers, log.propagate = [handler], False
     log.setLevel(level)
+    # What libraries log, Pillow for one, is for -vv alone, in the same form; without a handler Python would print it.
+    root = logging.getLogger()
+    root.handlers = [each for each in root.handlers if not isinstance(each, (_Stderr, logging.NullHandler))]
+    root.addHandler(handler if level <= logging.DEBUG else logging.NullHandler())
     if level > logging.DEBUG:
         warnings.simplefilter("ignore")  # of libraries; -vv shows them
 

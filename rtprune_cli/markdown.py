@@ -9,6 +9,9 @@ from rtprune_cli.outputs.layout import IMAGES, crop_name
 from rtprune_cli.records import Box, Markdown
 
 MAX_LABEL = 64
+MOST_CROPS = 100  # of a page
+NEAR = 3  # of the model's coordinates by which boxes of one picture may differ
+_LEFT_OUT = "\x00"  # stands for the beginning of a comment of our own; the model's text has none
 GRID = 999  # the model's coordinates run from 0 to 999
 
 # Every repeat below is bounded or runs over characters that cannot start the match: no text makes a scan quadratic.
@@ -17,6 +20,7 @@ _HALF_SPECIAL = re.compile(r"<(?:\|/?[\w▁]{0,40}\|?|｜[\w▁]{0,40}｜?)\Z")
 _NUMBER = r"\s{0,9}(-?\d{1,9})(?:\.\d{0,9})?\s{0,9}"
 _COORDINATES = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]", re.ASCII)
 _COORDINATE_TEXT = re.compile(r"[\s\[\]\d,.-]*", re.ASCII)
+_TAG_START = re.compile(r"<(?=[a-zA-Z/!?|｜])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # Labels of the model's layout vocabulary: when a tag is torn, these words are tags and not text of the page.
@@ -31,14 +35,15 @@ def to_markdown(raw: str, *, size: tuple[int, int], page: int, tables: str) -> M
     """Clean one page of model text.
 
     ``size`` is (width, height) of the page image, to which boxes are scaled and clamped. Boxes labelled ``image``
-    become crops ``page-0001-1.png`` with a link each; other tags go and the text after them stays; torn tags go, torn
+    become crops ``page-0001-1.png`` with a link each, boxes that nearly coincide one, and beyond MOST_CROPS a comment
+    each; other tags go and the text after them stays; torn tags go, torn
     text stays. HTML comments in the text are made visible, so that page markers cannot be forged. With ``tables``
     ``markdown``, HTML tables that a pipe table can express are rewritten. Never raises on any text.
     """
     raw = raw.encode("utf-8", "replace").decode("utf-8")
     raw = _CONTROL.sub("", raw.replace("\r\n", "\n"))
     boxes: list[Box] = []
-    crops: dict[tuple[int, int, int, int], str] = {}
+    crops = _Crops(page, size)
     parts: list[str] = []
     for text, label, coordinates in _regions(raw):
         parts.append(text)
@@ -47,15 +52,43 @@ def to_markdown(raw: str, *, size: tuple[int, int], page: int, tables: str) -> M
         valid = _scale(coordinates, size)
         boxes += [Box(label, box) for box in valid]
         if label.lower() == "image":
-            # A model in a loop names one box hundreds of times: one box, one file.
-            names = [crops.setdefault(box, crop_name(page, len(crops) + 1)) for box in valid]
-            parts.append("\n".join(f"![]({IMAGES}/{name})" for name in names))
+            parts.append("\n".join(map(crops.link, valid)))
     text = "".join(parts).replace("\\coloneqq", ":=").replace("\\eqqcolon", "=:")
     if tables == "markdown":
         text = _rewrite_tables(text)
     text = _without_special(text).replace("<!--", "&lt;!--")
+    text = text.replace(_LEFT_OUT, "<!--")
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
-    return Markdown(text, boxes, {name: box for box, name in crops.items()})
+    return Markdown(text, boxes, crops.named, crops.left_out)
+
+
+def plain_markdown(text: str) -> str:
+    """Text of a PDF as markdown: what looks like a tag or a comment is shown as it is, so that page markers cannot be
+    forged."""
+    text = _CONTROL.sub("", text.encode("utf-8", "replace").decode("utf-8"))
+    return _TAG_START.sub("&lt;", text).strip()
+
+
+class _Crops:
+    """The pictures of a page. A model in a loop names one hundreds of times, or hundreds by counting."""
+
+    def __init__(self, page: int, size: tuple[int, int]) -> None:
+        self.named: dict[str, tuple[int, int, int, int]] = {}
+        self.left_out = 0
+        self._page = page
+        self._near = max(2, max(size) * NEAR // GRID)  # pixels
+
+    def link(self, box: tuple[int, int, int, int]) -> str:
+        """What stands in the text for a picture."""
+        for name, other in self.named.items():
+            if all(abs(a - b) <= self._near for a, b in zip(box, other, strict=True)):
+                return f"![]({IMAGES}/{name})"
+        if len(self.named) >= MOST_CROPS:
+            self.left_out += 1
+            return f"{_LEFT_OUT} picture not kept: {', '.join(map(str, box))} -->"
+        name = crop_name(self._page, len(self.named) + 1)
+        self.named[name] = box
+        return f"![]({IMAGES}/{name})"
 
 
 # --- Tags --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ Method = Literal["rtprune", "norm-only", "random", "visionzip", "divprune", "cdp
 Merge = Literal["ot", "mean", "nearest", "none"]
 RatioTerms = Literal["both", "similarity", "density"]
 OnLoop = Literal["retry", "mark", "fail"]
+PdfReader = Literal["auto", "pymupdf", "pdfium"]
+TextLayer = Literal["ignore", "prefer"]
+Rotate = Literal["auto", "0", "90", "180", "270"]
 LogFormat = Literal["text", "json"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -190,23 +193,65 @@ class DecodeOptions:
 
 @dataclass(frozen=True)
 class InputOptions:
-    """What is read. ``pages`` is 1-based, like ``1,3,5-10,20-end``; ``dpi`` applies to PDF pages;
-    ``max_pixels`` guards against decompression bombs (pixels of one rasterised page)."""
+    """What is read. ``pages`` is 1-based, like ``1,3,5-10,20-end``, and ``max_pages`` the first of these; ``dpi``
+    applies to PDF pages; ``max_pixels`` guards against decompression bombs (pixels of one image).
+
+    ``page_timeout`` (seconds) and ``page_memory`` (GiB) bound what opening a document and drawing one of its pages may
+    take, in a process of its own; 0 does not. ``pdf_reader`` auto: MuPDF, and PDFium for the pages that MuPDF cannot
+    draw, draws with errors or leaves without ink. ``text_layer`` prefer: a PDF page with a sound text layer is written
+    from it. ``rotate`` turns pages clockwise, beyond what their file says with auto.
+    """
 
     pages: str | None = setting(None, "Pages of each document, from 1: 1,3,5-10,20-end.")
+    max_pages: int | None = setting(None, "Read the first so many pages of each document, at most.")
     dpi: int = setting(200, "Resolution at which PDF pages are rasterised.")
     password: str | None = setting(None, "Password of encrypted PDFs.", same_text=True, secret=True)
     recursive: bool = setting(False, "Take folders with their subfolders.", same_text=True, short="-r")
-    max_pixels: int = setting(200_000_000, "Refuse pages larger than this (decompression bombs).")
-    workers: int | None = setting(
-        None, "Processes that prepare pages ahead of the model; 0: none.", parse=parse_auto, shown=AUTO, same_text=True
+    exclude: str = setting(
+        "@eaDir,#recycle,__MACOSX,$RECYCLE.BIN",
+        "Names in folders to leave out, as patterns with * and ?, separated by commas.",
+        same_text=True,
     )
+    attachments: bool = setting(False, "Read the PDFs and images inside PDFs as documents too.", same_text=True)
+    pdf_reader: PdfReader = setting(
+        "auto", "What draws PDF pages; auto: MuPDF, PDFium where that fails.", choices=get_args(PdfReader)
+    )
+    text_layer: TextLayer = setting(
+        "ignore", "prefer: write pages with a sound text layer from it, without the model.", choices=get_args(TextLayer)
+    )
+    rotate: Rotate = setting("auto", "Turn pages clockwise; auto: as their file says.", choices=get_args(Rotate))
+    skip_blank: bool = setting(True, "Do not ask the model about pages without ink.")
+    page_timeout: float = setting(
+        120.0, "Seconds to open a document or draw a page before it is given up; 0: no limit.", same_text=True
+    )
+    page_memory: float = setting(
+        4.0, "GiB that drawing a page may take before it is given up; 0: no limit.", same_text=True
+    )
+    max_pixels: int = setting(200_000_000, "Refuse images larger than this (decompression bombs).")
+    workers: int | None = setting(
+        None, "Processes that prepare pages ahead; 0: one, page by page.", parse=parse_auto, shown=AUTO, same_text=True
+    )
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The patterns of ``exclude``."""
+        return tuple(filter(None, (pattern.strip() for pattern in self.exclude.split(","))))
 
     def __post_init__(self) -> None:
         if not 20 <= self.dpi <= 1200:
             raise UsageError(f"dpi {self.dpi} is out of range", "Give --dpi from 20 to 1200; 200 suits most scans")
         if self.max_pixels < 1:
             raise UsageError("max-pixels must be positive", "Leave it out for the default")
+        if self.max_pages is not None and self.max_pages < 1:
+            raise UsageError(f"max-pages is {self.max_pages}", "Give a whole number of at least 1")
+        if self.pdf_reader == "pdfium" and (self.text_layer == "prefer" or self.attachments):
+            raise UsageError("PDFium gives neither text layers nor attachments", "Give --pdf-reader auto or pymupdf")
+        for name in ("page_timeout", "page_memory"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name.replace('_', '-')} is {getattr(self, name):g}", "Give a number of at least 0")
+        _choose("PDF reader", self.pdf_reader, get_args(PdfReader))
+        _choose("text layer", self.text_layer, get_args(TextLayer))
+        _choose("rotation", self.rotate, get_args(Rotate))
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"workers is {self.workers}", f"Give {AUTO} or a whole number of at least 0")
 
@@ -245,6 +290,7 @@ class RunOptions:
     force: bool = setting(False, "Read documents again that are done.", same_text=True)
     wait: bool = setting(False, "Wait while another run writes to the output folder.", same_text=True)
     abort_on_error: bool = setting(False, "Stop at the first page or document that fails.", same_text=True)
+    fail_on_warning: bool = setting(False, "Exit with 4 when a page has a warning too.", same_text=True)
     max_page_error_rate: float | None = setting(
         None, "Stop when more than this share of pages failed, 0 to 1; looked at from the 20th page on.", same_text=True
     )

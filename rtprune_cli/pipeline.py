@@ -12,19 +12,30 @@ from typing import Any
 
 import torch
 
-from rtprune_cli import __version__
+from rtprune_cli import __version__, stopping
 from rtprune_cli.engine import PageReader
-from rtprune_cli.errors import RtpruneError
-from rtprune_cli.failures import tell
-from rtprune_cli.inputs import content_hash, select_pages
+from rtprune_cli.errors import OutputNameError, RtpruneError
+from rtprune_cli.failures import tell, tell_warnings
+from rtprune_cli.inputs import content_hash
+from rtprune_cli.markdown import plain_markdown
 from rtprune_cli.model import Checkpoint, OcrModel
-from rtprune_cli.options import OcrOptions, affecting
+from rtprune_cli.options import OcrOptions, ResolvedOptions, affecting
 from rtprune_cli.outputs import Output
-from rtprune_cli.prepare import Job, Preparer, available_cores, worker_count
-from rtprune_cli.records import Document, Earlier, PageFault, PageResult, PreparedPage, failed
-from rtprune_cli.report import Totals
+from rtprune_cli.prepare import Job, Preparer, available_cores, select_pages, worker_count
+from rtprune_cli.records import (
+    Document,
+    Earlier,
+    Markdown,
+    PageFault,
+    PageImage,
+    PageResult,
+    PreparedPage,
+    failed,
+)
+from rtprune_cli.report import Totals, unread_record
 from rtprune_cli.report.facts import model_facts, versions
 
+SAID_ONCE = frozenset(("untrained_mode",))
 MIN_PAGES_FOR_RATE = 20  # before that, one bad page in the first three would stop a run of thousands
 
 
@@ -84,15 +95,19 @@ def ocr(
     watcher = watcher or Watcher()
     settings = run_settings(checkpoint, options)
     totals = Totals()
+    said: set[str] = set()
     own = Totals()  # of the document at hand
     watcher.begin(totals)
     plans = _starting((make_plan(document, checkpoint, options, output) for document in documents), output)
     reader = PageReader(checkpoint, options, watcher.loading)
     with _preparer(checkpoint, options) as preparer:
-        items: Iterator[PageResult | _Opened | _Closed] = reader.read(_items(plans, preparer, options))
+        items: Iterator[PageResult | _Opened | _Closed] = reader.read(
+            _items(plans, preparer, checkpoint.resolve(options))
+        )
         for item in items:
+            stopping.check()
             if isinstance(item, PageResult):
-                _tell_failure(item)
+                _tell(item, said)
                 output.add(item)
                 for each in (totals, own):
                     each.add(item.record)
@@ -106,6 +121,8 @@ def ocr(
             else:
                 if item.plan.earlier.finished:
                     output.skip(item.plan.document, item.plan.earlier.records)
+                    if options.run.fail_on_warning:  # they have not been seen to by being read before
+                        totals.warned += [record for record in item.plan.earlier.records if record.warnings]
                 else:
                     settings["model"]["cuda_graphs"] = reader.cuda_graphs  # what became of the recording
                     output.finish(item.plan.document, item.plan.pages, settings)
@@ -123,10 +140,11 @@ def run(documents: Iterable[Document], model: OcrModel, options: OcrOptions) -> 
 
 def read(plans: Iterable[DocumentPlan], model: OcrModel, options: OcrOptions) -> Iterator[PageResult]:
     """:func:`run` for some pages of each document; a plan without pages means those of the options."""
+    said: set[str] = set()
     with _preparer(model, options) as preparer:
-        for item in PageReader(model, options).read(_items(plans, preparer, options)):
+        for item in PageReader(model, options).read(_items(plans, preparer, model.resolve(options))):
             if isinstance(item, PageResult):
-                _tell_failure(item)
+                _tell(item, said)
                 yield item
 
 
@@ -179,9 +197,13 @@ class _Closed:
 
 def _starting(plans: Iterable[DocumentPlan], output: Output) -> Iterator[DocumentPlan]:
     for plan in plans:
-        if plan.error is None and not plan.earlier.finished:
-            output.start(plan.document, plan.fingerprint, plan.content, plan.earlier.pages)
-        yield plan
+        try:
+            if plan.error is None and not plan.earlier.finished:
+                output.start(plan.document, plan.fingerprint, plan.content, plan.earlier.pages)
+        except OutputNameError as error:
+            yield replace(plan, error=error)
+        else:
+            yield plan
 
 
 @contextmanager
@@ -208,17 +230,24 @@ def _preparer(checkpoint: Checkpoint, options: OcrOptions) -> Iterator[Preparer]
 
 
 def _items(
-    plans: Iterable[DocumentPlan], preparer: Preparer, options: OcrOptions
+    plans: Iterable[DocumentPlan], preparer: Preparer, options: ResolvedOptions
 ) -> Iterator[PreparedPage | PageResult | _Opened | _Closed]:
-    items: Iterator[PreparedPage | PageFault | _Opened | _Closed]
+    items: Iterator[PreparedPage | PageImage | PageFault | _Opened | _Closed]
     items = preparer.prepare(_jobs(plans, options))
     for item in items:
-        yield failed(item.document, item.page, item.error) if isinstance(item, PageFault) else item
+        if isinstance(item, PageFault):
+            yield failed(item.document, item.page, item.error, item.warnings)
+        elif isinstance(item, PageImage):
+            text, record = item.text or "", unread_record(item, options.mode, options.prompt)
+            yield PageResult(item.document, record, Markdown(plain_markdown(text)), text)
+        else:
+            yield item
         del item  # its pixels are not needed while the next page is made
 
 
 def _jobs(plans: Iterable[DocumentPlan], options: OcrOptions) -> Iterator[Job | PageFault | _Opened | _Closed]:
     for plan in plans:
+        stopping.check()
         yield _Opened(plan)
         try:
             if plan.error is not None:
@@ -231,10 +260,14 @@ def _jobs(plans: Iterable[DocumentPlan], options: OcrOptions) -> Iterator[Job | 
         yield _Closed(plan)
 
 
-def _tell_failure(result: PageResult) -> None:
-    """When its turn comes: the page may have failed long before."""
+def _tell(result: PageResult, said: set[str]) -> None:
+    """When its turn comes: the page may have failed long before. What is the same for every page is said once."""
     if result.error is not None:
         tell(result.document, result.record.page, result.error)
+    page = result.record.page
+    new = [each for each in result.record.warnings if each.code not in SAID_ONCE or each.code not in said]
+    tell_warnings(result.document, page, new)
+    said.update(each.code for each in new)
 
 
 def _reason_to_stop(totals: Totals, options: OcrOptions) -> str | None:

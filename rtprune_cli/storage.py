@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import math
 import os
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rtprune_cli.errors import OutputError
+
+log = logging.getLogger("rtprune")
+
+# What file systems say of calls that they do not have.
+NO_SUCH_CALL = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+_syncs = True  # until a file system says that it cannot
 
 Json = Mapping[str, Any]  # an object of JSON that is read
 
@@ -48,8 +55,7 @@ def atomic_write(path: Path, data: bytes, scratch: Path | None = None) -> None:
     try:
         with open(temporary, "xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            sync(file)
         os.replace(temporary, path)
     except BaseException as error:
         remove(temporary)
@@ -78,13 +84,34 @@ def append(descriptor: int, data: bytes, path: Path) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
+        sync(descriptor)
     except BaseException as error:  # a full disk takes the first half of a line before it refuses the second
         with suppress(OSError):
             os.ftruncate(descriptor, end)
         if isinstance(error, OSError):
             raise output_error(path, error) from None
         raise
+
+
+def sync(file: IO[bytes] | int) -> None:
+    """Have on the disk what was written. A file system that has no such call gets none, with a warning once.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    global _syncs
+    descriptor = file if isinstance(file, int) else file.fileno()
+    if not isinstance(file, int):
+        file.flush()
+    if not _syncs:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SUCH_CALL:
+            raise
+        _syncs = False
+        log.warning("this file system cannot say when data is on the disk: a power cut may cost the latest pages")
 
 
 def make_folder(path: Path) -> None:

@@ -209,6 +209,17 @@ def command_line() -> Iterator[Any]:
 
 
 @pytest.fixture
+def pages_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are prepared in this process, where a test can make something fail."""
+    from rtprune_cli.prepare.guarded import Guard
+    from rtprune_cli.prepare.loader import PageLoader
+
+    guard = Guard()
+    guard._here = PageLoader()
+    monkeypatch.setattr("rtprune_cli.prepare.guarded._guard", guard)
+
+
+@pytest.fixture
 def rtprune() -> Iterator[Any]:
     """:func:`command_line`, for one test."""
     with command_line() as run:

@@ -37,7 +37,8 @@ from rtprune_cli.inputs import (
     read_pages,
     select_pages,
 )
-from rtprune_cli.inputs import pdf as pdf_pages
+from rtprune_cli.inputs import mupdf as pdf_pages
+from rtprune_cli.inputs.formats import Raster
 from rtprune_cli.options import InputOptions
 from rtprune_cli.outputs import find_documents, name_documents, naming
 from rtprune_cli.outputs.layout import is_written
@@ -109,7 +110,7 @@ def note_pages_made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
     original = pdf_pages._pdf_page
 
-    def note(pdf: object, document: Document, number: int, options: InputOptions) -> Image.Image:
+    def note(pdf: object, document: Document, number: int, options: InputOptions) -> Raster:
         made.append(number)
         return original(pdf, document, number, options)
 
@@ -544,15 +545,16 @@ def test_blank_page_of_a_sound_pdf_is_a_page(tmp_path: Path) -> None:
 def test_failing_page_keeps_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = pdf_pages._pdf_page
 
-    def fail_on_two(pdf: object, document: Document, number: int, options: InputOptions) -> Image.Image:
+    def fail_on_two(pdf: object, document: Document, number: int, options: InputOptions) -> Raster:
         if number == 2:
             raise RuntimeError("code=4: secret\n" + "x" * 500)
         return original(pdf, document, number, options)
 
     monkeypatch.setattr(pdf_pages, "_pdf_page", fail_on_two)
     path = make_pdf(tmp_path / "a.pdf", pages=3)
-    assert [(page.page, type(page)) for page in read(path)] == [(1, PageImage), (2, PageFault), (3, PageImage)]
-    (fault,) = faults(path)
+    pages = read(path, pdf_reader="pymupdf")
+    assert [(page.page, type(page)) for page in pages] == [(1, PageImage), (2, PageFault), (3, PageImage)]
+    (fault,) = faults(path, pdf_reader="pymupdf")
     assert "secret" not in str(fault.error)
     assert fault.error.hint
 
@@ -827,3 +829,65 @@ def test_pages_are_made_one_at_a_time(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_importing_the_module_loads_no_decoder() -> None:
     code = "import sys, rtprune_cli.inputs; print({'torch', 'PIL', 'pymupdf'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
+
+
+# --- Lists and folders of others ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "little", "big", "utf-16-le", "utf-16-be"])
+def test_lists_are_read_in_the_encodings_in_which_programs_write_them(tmp_path: Path, encoding: str) -> None:
+    path = make_pdf(tmp_path / "Blätter.pdf")
+    text = f"{path}\r\n"
+    with_mark = {"little": b"\xff\xfe" + text.encode("utf-16-le"), "big": b"\xfe\xff" + text.encode("utf-16-be")}
+    (tmp_path / "list.txt").write_bytes(with_mark.get(encoding) or text.encode(encoding))
+    (found,) = find_documents([], recursive=False, files_from=str(tmp_path / "list.txt"))
+    assert found.path == path
+
+
+def test_a_path_of_a_list_that_is_gone_fails_alone(tmp_path: Path) -> None:
+    path = make_pdf(tmp_path / "a.pdf")
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'gone.pdf'}\n{path}\n")
+    gone, there = find_documents([], recursive=False, files_from=str(tmp_path / "list.txt"))
+    assert there.path == path
+    with pytest.raises(InputError, match=r"gone\.pdf cannot be opened"):
+        select_pages(gone, InputOptions())
+
+
+def test_what_is_left_out_of_a_folder_is_told_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.djvu", "b.djvu", "c.docx", "Makefile", "d.py"):
+        (tmp_path / name).touch()
+    make_pdf(tmp_path / "a.pdf")
+    assert len(find_documents([str(tmp_path)], recursive=False)) == 1
+    assert caplog.messages == ["files of types that are not read were left out: 2 .djvu, 1 .docx"]
+
+
+def test_patterns_leave_out_files_and_folders(tmp_path: Path) -> None:
+    for name in ("a.pdf", "@eaDir/a.pdf", "draft-1.pdf", "x/b.pdf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        make_pdf(tmp_path / name)
+    found = find_documents([str(tmp_path)], recursive=True, patterns=InputOptions(exclude="draft-*, @eaDir").excluded)
+    assert [str(each.folder) for each in found] == ["a", "x/b"]
+
+
+def test_the_output_of_another_run_is_no_input(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_pdf(tmp_path / "a.pdf")
+    for place in (".rtprune", "a/images"):
+        (tmp_path / "results" / place).mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(tmp_path / "results" / "a" / "images" / "page-0001-1.png")
+    assert [str(each.folder) for each in find_documents([str(tmp_path)], recursive=True)] == ["a"]
+    assert "results was written by rtprune and left out" in caplog.text
+
+
+def test_names_that_are_taken_are_told_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paths = []
+    for folder in "abcd":
+        (tmp_path / folder).mkdir()
+        paths.append(str(make_pdf(tmp_path / folder / "x.pdf")))
+    find_documents(paths, recursive=False)
+    (line,) = caplog.messages
+    assert line.endswith("goes to x_2: the name x is taken, and 2 more with it")
+
+
+def test_the_first_pages_of_each_document_are_enough_where_asked(tmp_path: Path) -> None:
+    short, long = make_pdf(tmp_path / "a.pdf", pages=1), make_pdf(tmp_path / "b.pdf", pages=5)
+    assert [select_pages(document(path), InputOptions(max_pages=3)) for path in (short, long)] == [[1], [1, 2, 3]]

@@ -13,7 +13,7 @@ import pymupdf
 import pytest
 from PIL import Image
 
-from rtprune_cli.inputs import pdf as pdf_pages
+from rtprune_cli.inputs import mupdf as pdf_pages
 from rtprune_cli.inputs import read_pages
 from rtprune_cli.options import InputOptions
 from rtprune_cli.records import Document, PageFault, PageImage

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtprune_cli.markdown import to_markdown
+from rtprune_cli.markdown import plain_markdown, to_markdown
 from rtprune_cli.records import Box, Markdown
 
 SIZE = (1998, 999)
@@ -33,11 +33,11 @@ def test_boxes_are_scaled_to_page_pixels() -> None:
 
 
 def test_image_boxes_become_numbered_crops() -> None:
-    raw = f"{region('image', (0, 0, 10, 10), (20, 20, 30, 30))}\nbetween\n{region('image', (1, 1, 9, 9))}"
+    raw = f"{region('image', (0, 0, 10, 10), (20, 20, 30, 30))}\nbetween\n{region('image', (40, 1, 90, 9))}"
     result = convert(raw, page=12)
     links = [f"![](images/page-0012-{n}.png)" for n in (1, 2, 3)]
     assert result.text == f"{links[0]}\n{links[1]}\nbetween\n{links[2]}"
-    assert list(result.crops.values()) == [(0, 0, 20, 10), (40, 20, 60, 30), (2, 1, 18, 9)]
+    assert list(result.crops.values()) == [(0, 0, 20, 10), (40, 20, 60, 30), (80, 1, 180, 9)]
     assert len(result.boxes) == 3
 
 
@@ -45,6 +45,18 @@ def test_repeated_image_box_is_one_crop() -> None:
     result = convert(region("image", (0, 0, 10, 10)) * 300)
     assert len(result.crops) == 1
     assert result.text.count("page-0001-1.png") == 300
+
+
+def test_a_box_that_comes_again_within_some_pixels_is_one_crop() -> None:
+    result = convert("".join(region("image", (100 + shift, 100, 400, 500 + shift)) for shift in (0, 1, 2)))
+    assert len(result.crops) == 1
+    assert len(convert("".join(region("image", (100, 100, 400, 500 + 9 * n)) for n in range(3))).crops) == 3
+
+
+def test_pictures_beyond_a_hundred_are_named_and_not_cropped() -> None:
+    result = convert("".join(region("image", (n, n, n + 20, n + 20)) for n in range(0, 900, 5)))
+    assert (len(result.crops), result.left_out) == (100, 80)
+    assert result.text.count("<!-- picture not kept: ") == 80
 
 
 @pytest.mark.parametrize(
@@ -245,3 +257,8 @@ def test_time_grows_with_the_text_and_not_faster(piece: str) -> None:
     convert("<|det|>" + raw + "<table><tr><td>" + raw, tables="markdown")
     convert("<table><tr><td>" + raw + "</td></tr></table>", tables="markdown")
     assert time.perf_counter() - start < 10  # quadratic scans of 100,000 characters take minutes
+
+
+def test_text_of_a_pdf_forges_neither_markers_nor_tags() -> None:
+    text = plain_markdown("a < b\x00 <!-- page 2 --> <script>x</script> <|ref|> 1<2")
+    assert text == "a < b &lt;!-- page 2 --> &lt;script>x&lt;/script> &lt;|ref|> 1<2"

@@ -10,14 +10,15 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from rtprune_cli.errors import ExitCode, InputError, OutputError
+from rtprune_cli.errors import ExitCode, InputError, OutputError, OutputNameError, UsageError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput, StreamOutput, open_output
-from rtprune_cli.records import FIELDS, Document, Earlier, Markdown, PageRecord, PageResult, failed
+from rtprune_cli.records import FIELDS, Document, Earlier, Markdown, PageImage, PageRecord, PageResult, failed
 from rtprune_cli.storage import append, atomic_write
 
 PAPER = Document(Path("in/paper.pdf"), "in/paper.pdf", PurePosixPath("paper"))
@@ -33,11 +34,17 @@ def page(number: int | None, text: str = "text", *, document: Document = PAPER, 
     return PageResult(document, record, Markdown(text), raw=f"<|det|>{text}")
 
 
+def drawn(image: Image.Image) -> PageImage:
+    return PageImage(PAPER, 1, image, None, 0.0)
+
+
 def with_crop(number: int) -> PageResult:
     name = f"page-{number:04d}-1.png"
     result = page(number)
     return replace(
-        result, markdown=Markdown(f"![](images/{name})", crops={name: (0, 0, 2, 2)}), image=Image.new("RGB", (4, 4))
+        result,
+        markdown=Markdown(f"![](images/{name})", crops={name: (0, 0, 2, 2)}),
+        page=drawn(Image.new("RGB", (4, 4))),
     )
 
 
@@ -261,14 +268,14 @@ def test_lone_surrogates_do_not_stop_a_document(tmp_path: Path) -> None:
 def test_crops_are_saved_with_the_page(tmp_path: Path) -> None:
     noise = Image.effect_noise((60, 40), 90).convert("RGB")
     markdown = Markdown("![](images/page-0001-1.png)", crops={"page-0001-1.png": (3, 4, 20, 30)})
-    cut_short(tmp_path, replace(page(1), markdown=markdown, image=noise))
+    cut_short(tmp_path, replace(page(1), markdown=markdown, page=drawn(noise)))
     with Image.open(tmp_path / "paper" / "images" / "page-0001-1.png") as crop:
         assert crop.tobytes() == noise.crop((3, 4, 20, 30)).tobytes()
 
 
 def test_crop_names_cannot_leave_the_folder(tmp_path: Path) -> None:
     markdown = Markdown("", crops={"../../../evil.png": (0, 0, 2, 2)})
-    cut_short(tmp_path / "out", replace(page(1), markdown=markdown, image=Image.new("RGB", (4, 4))))
+    cut_short(tmp_path / "out", replace(page(1), markdown=markdown, page=drawn(Image.new("RGB", (4, 4)))))
     assert [path.parent.name for path in tmp_path.rglob("evil.png")] == ["images"]
 
 
@@ -586,3 +593,66 @@ def test_reader_that_went_away_is_told_from_a_full_disk(raised: type[OSError], e
 
     with pytest.raises(expected):
         StreamOutput(Gone()).add(page(1))
+
+
+# --- Poor places -----------------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_the_file_system_refuses_fails_that_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.mkdir
+
+    def mkdir(self: Path, *arguments: Any, **more: Any) -> None:
+        if self.name == "paper":
+            raise OSError(errno.ENAMETOOLONG, "File name too long", str(self))
+        real(self, *arguments, **more)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with FolderOutput(tmp_path / "out", OPTIONS) as output:
+        with pytest.raises(OutputNameError, match=r"paper\.pdf cannot be written under its name: file name too long"):
+            output.start(PAPER, "", "", frozenset())
+        output.add(page(None, error="no"))
+        output.finish(PAPER, (), {})
+    assert (tmp_path / "out" / "report.jsonl").read_text().count("\n") == 1
+
+
+def test_a_name_is_tried_without_leaving_anything(tmp_path: Path) -> None:
+    with FolderOutput(tmp_path / "out", OPTIONS) as output:
+        output.start(PAPER, "", "", frozenset())
+        assert not (tmp_path / "out" / "paper").exists()
+
+
+def test_without_locks_a_file_says_that_the_folder_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with FolderOutput(tmp_path / "out", OPTIONS):
+        assert "this file system has no locks" in caplog.text
+        with pytest.raises(OutputError, match="writes to"), FolderOutput(tmp_path / "out", OPTIONS):
+            pass
+    assert not (tmp_path / "out" / ".rtprune" / "lock.soft").exists()
+
+
+def test_without_fsync_a_run_goes_on_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_sync(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("os.fsync", no_sync)
+    monkeypatch.setattr("rtprune_cli.storage._syncs", True)
+    for name in "ab":
+        atomic_write(tmp_path / name, b"x")
+    assert caplog.text.count("cannot say when data is on the disk") == 1
+
+
+@pytest.mark.parametrize("name", ["notes.md", "out.TXT"])
+def test_what_looks_like_a_file_is_no_output_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="looks like a file"):
+        open_output(OutputOptions(output=str(tmp_path / name)))
+    (tmp_path / name).mkdir()
+    open_output(OutputOptions(output=str(tmp_path / name)))

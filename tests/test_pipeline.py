@@ -57,6 +57,7 @@ def test_every_mode_runs(make_pdf: Callable[..., Path], tiny: OcrModel, mode: st
     assert (row.status, row.mode) == ("ok", mode)
 
 
+@pytest.mark.usefixtures("pages_here")
 def test_a_failing_page_keeps_its_place_in_a_batch(
     make_pdf: Callable[..., Path], tiny: OcrModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

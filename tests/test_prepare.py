@@ -17,8 +17,10 @@ import pytest
 from PIL import Image
 
 from rtprune_cli.options import InputOptions
-from rtprune_cli.prepare import Job, Preparer, worker_count
-from rtprune_cli.records import Document, PageFault, PreparedPage
+from rtprune_cli.prepare import Job, Preparer, guard, worker_count
+from rtprune_cli.prepare.guarded import Guard
+from rtprune_cli.prepare.pool import Pool
+from rtprune_cli.records import Document, PackedImage, PageFault, PreparedPage
 
 PAGES = 20  # more than are prepared before workers start
 OPTIONS = InputOptions(dpi=40, workers=2)
@@ -39,7 +41,7 @@ def pdf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tiff(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiff") / "scan.tif"
-    first, *others = [Image.new("L", (90 + number, 120), 5 * number) for number in range(PAGES)]
+    first, *others = [Image.linear_gradient("L").resize((90 + number, 120)) for number in range(PAGES)]
     first.save(path, save_all=True, append_images=others, dpi=(72, 72))
     return path
 
@@ -98,7 +100,10 @@ def kills(page: int) -> int:
 @pytest.mark.parametrize("mode", ["base", "gundam"])
 def test_workers_make_what_this_process_makes(pdf: Path, tiff: Path, tmp_path: Path, mode: str) -> None:
     picture = tmp_path / "wide.png"
-    Image.new("RGBA", (1300, 700), (200, 30, 30, 90)).save(picture, dpi=(300, 300), icc_profile=b"profile")
+    alpha = Image.linear_gradient("L").resize((1300, 700))
+    Image.merge("RGBA", [*Image.new("RGB", alpha.size, (200, 30, 30)).split(), alpha]).save(
+        picture, dpi=(300, 300), icc_profile=b"profile"
+    )
     items = [job(tiff), "between", job(pdf, [3, 1, 2]), job(picture, [1]), "end"]
     here, there = prepare(items, mode, InputOptions(dpi=40, workers=0)), prepare(items, mode)
     assert [facts(item) for item in there] == [facts(item) for item in here]
@@ -139,9 +144,10 @@ def test_looking_ahead_is_bounded(tiff: Path) -> None:
             assert taken >= count + preparer.ahead - 1 or not 17 <= count < 50
 
 
-def test_a_short_run_starts_no_worker(tiff: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "loky", None)
-    assert numbers(prepare([job(tiff, range(1, 17))])) == [*range(1, 17)]
+def test_a_short_run_starts_no_worker_but_the_guard(pdf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pool, "_start", lambda self, workers, start=Pool._start: start(self, min(workers, 1)))
+    assert numbers(prepare([job(pdf, range(1, 17))])) == [*range(1, 17)]
+    assert len(workers_of(os.getpid())) <= 1
 
 
 @pytest.mark.slow
@@ -168,7 +174,9 @@ def test_a_death_that_does_not_come_again_costs_nothing(pdf: Path, tmp_path: Pat
 def test_where_workers_do_not_start_this_process_does_it(
     pdf: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    guard().stop()
     monkeypatch.setattr("rtprune_cli.prepare.worker.begin", os._exit)  # refuses its arguments
+    monkeypatch.setattr("rtprune_cli.prepare.guarded._guard", Guard())
     assert numbers(prepare([job(pdf)])) == [*range(1, PAGES + 1)]
     assert "no worker process can be started" in caplog.text
 
@@ -188,15 +196,11 @@ def test_pages_and_documents_fail_as_in_this_process(pdf: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_what_is_wrong_with_a_document_is_said_once(
-    pdf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_wrong_with_a_document_stands_with_its_first_page(pdf: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.pdf"
     damaged.write_bytes(pdf.read_bytes().replace(b"startxref", b"startxxxx"))
-    prepare([job(damaged)])
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "damaged.pdf is damaged: what could be repaired is read"
-    ]
+    made = prepare([job(damaged)])
+    assert [[each.code for each in page.page.warnings] for page in made] == [["repaired"], *[[]] * (PAGES - 1)]
 
 
 @pytest.mark.slow
@@ -218,7 +222,7 @@ def test_an_exception_of_the_caller_ends_the_workers(pdf: Path) -> None:
         next(iter(preparer.prepare([job(pdf)])))
         assert workers_of(os.getpid())
         raise KeyboardInterrupt
-    assert not workers_of(os.getpid())
+    assert len(workers_of(os.getpid())) <= 1  # the guard
 
 
 def workers_of(parent: int) -> list[int]:
@@ -301,3 +305,21 @@ def test_a_worker_does_not_import_torch(pdf: Path, tmp_path: Path) -> None:
 )
 def test_how_many_workers(setting: int | None, cores: int, on_gpu: bool, small: bool, count: int) -> None:
     assert worker_count(setting, cores, on_gpu=on_gpu, small_model=small) == count
+
+
+def test_large_pages_wait_in_packed_form_with_their_profile(tmp_path: Path) -> None:
+    image = Image.linear_gradient("L").resize((3000, 2000)).convert("RGB")
+    image.save(tmp_path / "a.png", icc_profile=b"profile")
+    (page,) = prepare([job(tmp_path / "a.png", [1])])
+    assert isinstance(page.page.pixels, PackedImage) and len(page.page.pixels.packed) < 1_000_000
+    assert page.page.image.tobytes() == image.tobytes()
+    assert page.page.image.info == {"icc_profile": b"profile"}
+
+
+def test_a_guard_that_is_lost_between_calls_costs_nothing(pdf: Path) -> None:
+    assert guard().select(document(pdf), OPTIONS) == [*range(1, PAGES + 1)]
+    for pid in workers_of(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.2)
+    assert numbers(prepare([job(pdf, [1, 2])], options=InputOptions(dpi=40, workers=0))) == [1, 2]
+    assert guard().select(document(pdf), OPTIONS) == [*range(1, PAGES + 1)]

@@ -168,7 +168,7 @@ def test_pages_that_wait_for_a_slow_one_hold_no_pixels(tiny: OcrModel) -> None:
 
     network = ScriptedNetwork(tiny.network, lambda prompt: Act(endless=True) if prompt.ordinal == 0 else None)
     results = PageReader(replace(tiny, network=network), OPTIONS).read(pages())  # type: ignore[arg-type]
-    assert next(results).image is None
+    assert next(results).page is None
     assert [image() for image in images] == [None] * 6
 
 

@@ -27,7 +27,8 @@ SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report.schema.json").r
 def record(**values: Any) -> PageRecord:
     """A page that was read, with plausible numbers."""
     known = dict(
-        document="a.pdf", folder="a", page=1, status="ok", mode="tiny", prompt="free", image_width=9, image_height=9,
+        document="a.pdf", folder="a", page=1, status="ok", reader="mupdf", mode="tiny", prompt="free",
+        image_width=9, image_height=9,
         visual_tokens_before=100, visual_tokens_after=80, prunable=64, kept=44, merged=20, newlines_dropped=0,
         r_similarity=0.5, r_density=0.5, ratio=0.75, retention=0.8, output_tokens=10, finish_reason="eos",
         loop_tokens_cut=0, flops_speedup=1.25, **dict.fromkeys(TIMES, 1.0),
@@ -57,7 +58,7 @@ def test_the_schema_and_its_table_are_fresh() -> None:
 
 @pytest.mark.parametrize("code", ["out_of_memory", "loop", "page_range", "encrypted", "unreadable"])
 def test_every_error_of_a_page_fits_the_schema(code: str) -> None:
-    jsonschema.validate(replace(lost(), error=ErrorRecord(code, "no")).to_json(), SCHEMA)
+    jsonschema.validate(json.loads(to_json(replace(lost(), error=ErrorRecord(code, "no")).to_json())), SCHEMA)
 
 
 ATTEMPT = AttemptRecord(mode="tiny", retention=0.5, finish_reason="loop", output_tokens=1, loop_tokens_cut=2)

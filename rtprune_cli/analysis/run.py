@@ -19,10 +19,10 @@ from rtprune_cli.bench.accuracy.progress import Tell, showing
 from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
 from rtprune_cli.failures import at_page, page_name, tell
-from rtprune_cli.inputs import read_pages, select_pages
 from rtprune_cli.inputs.formats import printable
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import InputOptions, LogOptions, PruneOptions, ResolvedOptions
+from rtprune_cli.prepare import read_pages, select_pages
 from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.records import Document, PageFault, PageImage
 from rtprune_cli.report.facts import TIMED, command_line, model_facts, now, versions

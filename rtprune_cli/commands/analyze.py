@@ -108,7 +108,7 @@ def _analyze(
     analysis = Analysis(
         folder, plan, checkpoint.resolve(replace(settings, decode=decode)), group_names(documents, plan.group_by)
     )
-    with stoppable():
+    with stoppable(at_once=True):
         try:
             analysis.read(documents, checkpoint, log_options)
         except (KeyboardInterrupt, EnvironmentFault):

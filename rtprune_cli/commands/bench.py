@@ -221,7 +221,7 @@ def _accuracy(
     check_packages(source.name)
     checkpoint = locate(settings.model)
     folder = source.folder()
-    with stoppable(), own_folder(folder, wait=settings.run.wait):
+    with stoppable(at_once=True), own_folder(folder, wait=settings.run.wait):
         dataset = source.open(plan, small_model=checkpoint.is_small)
         gates = parse_gates(dataset, above, below)
         options = replace(

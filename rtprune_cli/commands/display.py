@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.options import LogOptions
 from rtprune_cli.outputs import Output
 from rtprune_cli.pipeline import DocumentPlan, Watcher
-from rtprune_cli.records import PageResult, failed
+from rtprune_cli.records import PageRecord, PageResult, failed
 from rtprune_cli.report import Totals, print_table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtprune")
 
-MAX_FAILURES = 20  # listed at the end; all of them are in the report
+MAX_LISTED = 20  # of those that failed, and that have warnings, at the end; all of them are in the report
 RATE_PAGES = 64  # the speed shown is that of the latest pages
 RATE_SECONDS = 600.0  # the time left is estimated from the documents of the last ten minutes
 
@@ -61,7 +61,7 @@ class Display(Watcher):
             "folder": str(plan.document.folder),
             "status": "done before" if plan.earlier.finished else status,
             "pages_done_before": len(plan.earlier.pages),
-            **{name: summary[name] for name in ("pages", "failed", "retention", "output_tokens")},
+            **{name: summary[name] for name in ("pages", "failed", "warned", "retention", "output_tokens")},
         }
         if plan.earlier.finished:
             log.log(
@@ -75,6 +75,8 @@ class Display(Watcher):
             parts.append(f"{len(plan.earlier.pages)} done before")
         if totals.failed:
             parts.append(f"{totals.failed} failed")
+        if totals.warned:
+            parts.append(_warned(len(totals.warned)))
         if totals.retention is not None:
             parts.append(f"retention {100 * totals.retention:.1f} %")
         parts.append(f"{sum(summary['milliseconds'].values()) / 1000:.1f} s")
@@ -144,6 +146,8 @@ class ProgressDisplay(Display):
         parts = [_count(totals.pages, "page")]
         if totals.failed:
             parts.append(f"{totals.failed} failed")
+        if totals.warned:
+            parts.append(_warned(len(totals.warned)))
         if (seconds := self._recent[-1][0] - self._recent[0][0] if self._recent else 0) > 0:
             tokens = sum(count for _, count in list(self._recent)[1:])
             parts += [f"{(len(self._recent) - 1) / seconds:.2f} pages/s", f"{tokens / seconds:.0f} tokens/s"]
@@ -192,14 +196,21 @@ def _print_end(display: Display, console: Console) -> None:
     if display.finished_before:
         what = _count(display.finished_before, "document")
         console.print(f"{what} done before; --force reads again", style="dim", highlight=False)
+    if totals.warned and totals.failed + totals.pages > 1:
+        console.print(f"{_warned(len(totals.warned))}:", style="yellow", highlight=False)
+        _list(totals.warned, lambda record: ", ".join(each.code for each in record.warnings), console)
     if totals.failed and totals.failed + totals.pages > 1:
         console.print(f"{totals.failed} failed:", style="red", highlight=False)
-        for failure in totals.failures[:MAX_FAILURES]:
-            page = "" if failure.page is None else f", page {failure.page}"
-            line = f"  {failure.document}{page}: {failure.error.code if failure.error else ''}"
-            console.print(Text(line.replace("\n", "\\n")), soft_wrap=True)
-        if totals.failed > MAX_FAILURES:
-            console.print(f"  … {totals.failed - MAX_FAILURES} more in the report", highlight=False)
+        _list(totals.failures, lambda record: record.error.code if record.error else "", console)
+
+
+def _list(records: Sequence[PageRecord], why: Callable[[PageRecord], str], console: Console) -> None:
+    """The first pages, a line each."""
+    for record in records[:MAX_LISTED]:
+        page = "" if record.page is None else f", page {record.page}"
+        console.print(Text(f"  {record.document}{page}: {why(record)}".replace("\n", "\\n")), soft_wrap=True)
+    if len(records) > MAX_LISTED:
+        console.print(f"  … {len(records) - MAX_LISTED} more in the report", highlight=False)
 
 
 def print_plan(plans: Iterable[DocumentPlan], output: Output) -> Totals:
@@ -213,7 +224,7 @@ def print_plan(plans: Iterable[DocumentPlan], output: Output) -> Totals:
         state = f"{len(plan.earlier.pages)} done" if plan.earlier.pages else "new"
         if plan.error is not None:
             totals.add(failed(plan.document, None, plan.error).record)
-            state = f"failed: {plan.error.code}"
+            state = f"failed: {plan.error.code}: {plan.error.message}"
         print(plan.document.name, page_ranges(todo) or "-", state, output.place(plan.document), sep="\t")
         documents, pages, done = documents + 1, pages + len(todo), done + plan.earlier.finished
     parts = [_count(documents, "document"), f"{_count(pages, 'page')} to read"]
@@ -231,6 +242,10 @@ def page_ranges(pages: Sequence[int]) -> str:
         else:
             runs.append([page])
     return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def _warned(number: int) -> str:
+    return f"{number} with warnings"
 
 
 def _count(number: int, what: str) -> str:

@@ -15,10 +15,10 @@ import typer
 
 from rtprune_cli import logs, settings
 from rtprune_cli.commands.flags import Given
-from rtprune_cli.commands.interrupts import Terminated
 from rtprune_cli.errors import ExitCode, RtpruneError
 from rtprune_cli.failures import gpu_watched
 from rtprune_cli.options import LogOptions
+from rtprune_cli.stopping import Terminated
 
 log = logging.getLogger("rtprune")
 

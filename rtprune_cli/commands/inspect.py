@@ -68,7 +68,7 @@ def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions) -> ExitCod
     check_pages(options.input.pages)
     documents = find_documents(paths, recursive=options.input.recursive, exclude=[folder])
     make_folder(folder)
-    with stoppable():
+    with stoppable(at_once=True):
         model = locate(options.model).load()
         settled = model.resolve(options)
         log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
@@ -96,7 +96,7 @@ def _document(
         OutputError: the folder cannot be written.
         EnvironmentFault: the GPU failed.
     """
-    from rtprune_cli.inputs import read_pages
+    from rtprune_cli.prepare import read_pages
 
     pages = read_pages(document, options.input)
     while True:

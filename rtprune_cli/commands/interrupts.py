@@ -3,38 +3,67 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 
+from rtprune_cli import stopping
+from rtprune_cli.stopping import Terminated
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as schedulers and ``docker stop`` send it."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# struct sigaction of glibc and musl: handler, 128 bytes of mask, flags
+FLAGS_AT, SIGACTION_BYTES = 8 + 128, 256
+SA_RESETHAND = 0x80000000
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Inside, SIGINT raises KeyboardInterrupt and SIGTERM raises :class:`Terminated`, once; then both kill.
+def stoppable(*, at_once: bool = False) -> Iterator[None]:
+    """Inside, SIGINT and SIGTERM ask the run to stop (stopping.py), once; the second of them ends the process.
 
     A page that is done is in the journal, so ending needs no more than to leave: what is raised drops the pages in
     flight, and a second signal during the way out costs no more than a kill.
+
+    Args:
+        at_once: the first raises where it arrives: for commands whose work does not look at the flag.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers; a program that embeds this has its own
         return
 
     def stop(number: int, _: FrameType | None) -> None:
+        stopping.ask(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
         for each in before:
             signal.signal(each, signal.SIG_DFL)
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        if stopping.raises_at_once():
+            stopping.check()
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup, `&`
+    stopping.clear()
     try:
-        for number in before:
-            signal.signal(number, stop)
-        yield
+        with stopping.at_once() if at_once else nullcontext():
+            for number in before:
+                signal.signal(number, stop)
+                _end_by_the_second(number)
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        stopping.clear()
+
+
+def _end_by_the_second(number: int) -> None:
+    """Have the system forget the handler at the first signal: Python runs it when the code in C at hand is through,
+    which may be never, and until then the second would change nothing."""
+    if sys.platform != "linux" or sys.maxsize < 2**32:
+        return
+    import ctypes
+
+    with suppress(Exception):
+        libc, action = ctypes.CDLL(None), ctypes.create_string_buffer(SIGACTION_BYTES)
+        if libc.sigaction(number, None, action) == 0:
+            flags = ctypes.c_uint.from_buffer(action, FLAGS_AT)
+            flags.value |= SA_RESETHAND
+            libc.sigaction(number, action, None)

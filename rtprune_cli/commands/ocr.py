@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtprune_cli import stopping
 from rtprune_cli.commands.flags import SECTIONS, Config, Given, with_settings
 from rtprune_cli.commands.frame import code_of, resolved
 from rtprune_cli.commands.interrupts import stoppable
@@ -72,9 +73,12 @@ def _ocr(
     log_options: LogOptions,
     dry_run: bool,
 ) -> ExitCode:
+    from rtprune_cli.prepare import guard, with_attachments
+
+    guard().start()  # it is there when torch is
     from rtprune_cli.inputs import check_pages, content_hash, find_files
     from rtprune_cli.outputs import STDOUT, name_documents, open_output
-    from rtprune_cli.outputs.layout import Layout, is_written
+    from rtprune_cli.outputs.layout import Layout, is_output, is_written
 
     # What can be wrong with the command is found before the model, which takes longest, is loaded.
     check_pages(options.input.pages)
@@ -86,9 +90,13 @@ def _ocr(
         files_from=files_from,
         null=null,
         exclude=written,
+        patterns=options.input.excluded,
         is_written=is_written,
+        is_output=is_output,
     )
-    output = open_output(options.output, wait=options.run.wait)
+    if options.input.attachments:
+        found = with_attachments(found, options.input)
+    output = open_output(options.output, wait=options.run.wait, several=len(found) > 1)
 
     def documents() -> list[Document]:
         """Named as the output folder allows, which nobody else may change meanwhile."""
@@ -112,12 +120,14 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
     code = None
     with showing(len(documents), log_options, f"finding {options.model.model}") as display:
         try:
-            read_and_write(documents, locate(options.model), options, output, display)
+            with stopping.at_once():  # it may be downloaded
+                checkpoint = locate(options.model)
+            read_and_write(documents, checkpoint, options, output, display)
         except KeyboardInterrupt as stop:
             display.totals.stopped, code = "interrupted", code_of(stop)
     same = "The same command without --force" if options.run.force else "The same command"
     tell_end(display, log_options, goes_on=same if isinstance(output, FolderOutput) else "")
-    return exit_code(display.totals) if code is None else code
+    return exit_code(display.totals, options.run.fail_on_warning) if code is None else code
 
 
 def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> ExitCode:
@@ -134,11 +144,12 @@ def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> 
     return exit_code(print_plan(plans, output))
 
 
-def exit_code(totals: Totals) -> ExitCode:
-    """0 when every page was read; 8 or 2 when each failure is an encrypted file or a page range; else 4."""
+def exit_code(totals: Totals, fail_on_warning: bool = False) -> ExitCode:
+    """0 when every page was read; 8 or 2 when each failure is an encrypted file or a page range; else 4, which it is
+    also for a warning where that was asked for."""
     failures = {failure.error.code for failure in totals.failures if failure.error}
     if not failures:
-        return ExitCode.OK
+        return ExitCode.PARTIAL if fail_on_warning and totals.warned else ExitCode.OK
     if len(failures) > 1:
         return ExitCode.PARTIAL
     return {"encrypted": ExitCode.ENCRYPTED, "page_range": ExitCode.USAGE}.get(failures.pop(), ExitCode.PARTIAL)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rtprune_cli import stopping
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device import hardware
 from rtprune_cli.device.graphs import Graphs
@@ -109,7 +110,7 @@ class Engine:
             with at_page(page.document, page.page, goes_on=True):
                 wanted = active.resume(value)
         except PageFailedError as error:
-            active.end(failed(page.document, page.page, error))
+            active.end(failed(page.document, page.page, error, page.warnings))
             return
         if isinstance(wanted, Request):
             # A page that is read again goes first: those behind it cannot come out before it.
@@ -123,6 +124,7 @@ class Engine:
         Raises:
             EnvironmentFault: the GPU failed.
         """
+        stopping.check()
         starved = self.scheduler.waiting < self.scheduler.free_rows
         batch = self._next_batch() if starved or flush or len(self._to_encode) >= self._encoded_pages else []
 

@@ -35,12 +35,14 @@ from rtprune_cli.pruning import PendingPrune, Pruner, untouched
 from rtprune_cli.records import (
     Decoded,
     DecoderInput,
+    Markdown,
     PageImage,
     PageResult,
     PreparedPage,
     PrunedTokens,
     Views,
     VisualTokens,
+    WarningRecord,
     failed,
 )
 from rtprune_cli.report import attempt, page_record, prefill_flops
@@ -163,9 +165,11 @@ class PageSteps:
         if best.loops and self._options.on_loop == "fail":
             hint = "Give --on-loop retry or mark to keep its text"
             name = page_name(page.document, page.page)
-            return failed(page.document, page.page, LoopError(f"the text of {name} runs into a loop", hint))
+            error = LoopError(f"the text of {name} runs into a loop", hint)
+            return failed(page.document, page.page, error, page.warnings)
         # Step 6
         raw = model.decode_text(best.decoded.token_ids)
+        markdown = to_markdown(raw, size=page.size, page=page.page, tables=self._options.output.tables)
         speedup, distance = yield from self._comparison(page, best, raw)
         unpruned_length, length = best.prompt.next_position, len(best.prompt.embeds)
         record = page_record(
@@ -182,14 +186,35 @@ class PageSteps:
             retry_ms=sum(a.total_ms for a in attempts if a is not best),
             prefill_speedup=speedup,
             edit_distance=distance,
+            warnings=page.warnings + self._warnings(best, markdown),
         )
-        markdown = to_markdown(raw, size=page.image.size, page=page.page, tables=self._options.output.tables)
         view = None
         if self._options.output.html:
             # Not only when it is written: results wait for their turn, and files take less room than pixels.
-            tokens = token_map(best.views, page.image.size, best.tokens, best.pruned)
+            tokens = token_map(best.views, page.size, best.tokens, best.pruned)
             view = page_view(page.image, tokens, markdown.boxes)
-        return PageResult(page.document, record, markdown, raw, page.image if markdown.crops else None, view=view)
+        return PageResult(page.document, record, markdown, raw, page if markdown.crops else None, view=view)
+
+    def _warnings(self, reading: PageReading, markdown: Markdown) -> tuple[WarningRecord, ...]:
+        """What a reader of the text should know of how it was read."""
+        found = []
+        if self._options.mode not in self._model.trained_modes:
+            known = ", ".join(self._model.trained_modes)
+            message = f"{self._model.name} was not trained for mode {self._options.mode}, only for {known}"
+            found.append(WarningRecord("untrained_mode", message))
+        if reading.decoded.finish_reason == "length":
+            limit = self._options.decode.max_new_tokens
+            found.append(
+                WarningRecord("token_limit", f"the text is cut at the limit of {limit} tokens (max-new-tokens)")
+            )
+        if reading.loops:
+            cut = reading.decoded.loop_tokens_cut
+            found.append(WarningRecord("loop", f"the text ran into a loop: {cut} tokens of repetition are cut off"))
+        if markdown.left_out:
+            kept, count = len(markdown.crops), len(markdown.crops) + markdown.left_out
+            message = f"{count} pictures were named, most likely by counting in a loop: {kept} are kept"
+            found.append(WarningRecord("crops", message))
+        return tuple(found)
 
     def _retries(self, page: PageImage, attempts: list[PageReading]) -> Generator[Request, PageReading, None]:
         """The page read again, unpruned and then in another mode, as long as its text runs into a loop."""

@@ -8,8 +8,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
+from rtprune_cli import stopping
 from rtprune_cli.errors import InputError, UnsupportedFileError
 from rtprune_cli.inputs.formats import READS, reason
 from rtprune_cli.records import Document
@@ -29,6 +31,14 @@ def read_head(document: Document) -> bytes:
         return file.read(HEAD)
 
 
+def where(document: Document) -> Path | bytes:
+    """Where libraries find the document: its path, or the bytes of standard input."""
+    if document.data is not None:
+        return document.data
+    assert document.path is not None
+    return document.path
+
+
 def content_hash(document: Document) -> str:
     """The SHA-256 of a document's bytes, as lower-case hexadecimal digits.
 
@@ -39,21 +49,22 @@ def content_hash(document: Document) -> str:
     digest = hashlib.sha256()
     with _opened(document) as file:
         while chunk := file.read(CHUNK):
+            stopping.check()
             digest.update(chunk)
     return digest.hexdigest()
 
 
 @contextmanager
 def _opened(document: Document) -> Iterator[BinaryIO]:
-    if document.data is not None:
-        yield io.BytesIO(document.data)
+    place = where(document)
+    if isinstance(place, bytes):
+        yield io.BytesIO(place)
         return
-    assert document.path is not None
     try:
         # Looked at before it is opened: opening a named pipe would wait for its writer.
-        if not stat.S_ISREG(os.stat(document.path).st_mode):
+        if not stat.S_ISREG(os.stat(place).st_mode):
             raise UnsupportedFileError(f"{document.name} is not a file", f"rtprune reads {READS}")
-        with open(document.path, "rb") as file:
+        with open(place, "rb") as file:
             yield file
     except OSError as error:
         hint = "Check its permissions" if isinstance(error, PermissionError) else "Check that it still exists"

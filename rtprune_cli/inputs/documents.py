@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
+import fnmatch
 import logging
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from rtprune_cli.errors import InputError, UsageError
-from rtprune_cli.inputs.formats import EXTENSIONS, READS, printable, reason
+from rtprune_cli.inputs.formats import EXTENSIONS, OTHERS, READS, printable, reason
 from rtprune_cli.records import Document
 
 log = logging.getLogger("rtprune")
@@ -27,18 +30,22 @@ def find_files(
     null: bool = False,
     stdin: BinaryIO | None = None,
     exclude: Iterable[Path] = (),
+    patterns: Sequence[str] = (),
     is_written: Callable[[str], bool] = lambda path: False,
+    is_output: Callable[[str], bool] = lambda folder: False,
 ) -> list[Document]:
     """The files behind command-line paths, in the order given; a folder's files are sorted.
 
     Each has the place that it would like in the output folder; which it gets is for the output to say.
 
     A folder gives its direct children with a supported extension, or its whole tree with ``recursive``; hidden files
-    are skipped and linked folders below it are not followed. A file that is named is always returned: opening it
-    decides whether it can be read. ``-`` is a document on standard input; ``files_from`` is a list of paths in a file
-    (``-``: standard input), one a line or separated by NUL with ``null``. Nothing under ``exclude`` is found inside
-    folders, so that a second run over a tree that holds the output folder does not read its own crops; where the two
-    are one folder, what ``is_written`` knows as a run's own is left out. A path that is reached twice is one file.
+    are skipped, as are names that match one of ``patterns``, and linked folders below it are not followed. A file that
+    is named is always returned: opening it decides whether it can be read. ``-`` is a document on standard input;
+    ``files_from`` is a list of paths in a file (``-``: standard input), one a line or separated by NUL with ``null``.
+    A path of a list that does not exist is a document that cannot be opened. Nothing under ``exclude`` is found inside
+    folders, nor in a folder that ``is_output`` knows as written by a run, so that a second run over a tree that holds
+    results does not read its own crops; where input and output are one folder, what ``is_written`` knows is left out.
+    A path that is reached twice is one file.
 
     Raises:
         UsageError: nothing to read, a path that does not exist, a folder without supported files.
@@ -46,7 +53,7 @@ def find_files(
     """
     if files_from == STDIN and STDIN in paths:
         raise UsageError("both a list and a document on standard input", "Put one of them in a file")
-    skipped = {os.path.realpath(path) for path in exclude}
+    search = _Search(recursive, {os.path.realpath(path) for path in exclude}, patterns, is_written, is_output)
     found: list[Document] = []
     seen: set[str] = set()
     listed = [] if files_from is None else _read_list(files_from, null, stdin)
@@ -56,10 +63,11 @@ def find_files(
                 seen.add(STDIN)
                 found.append(Document(None, "stdin", PurePosixPath("stdin"), _standard_input(stdin).read()))
             continue
-        for path, place in _expand(raw, recursive, skipped, is_written):
+        for path, place in search.expand(raw, is_listed):
             if (key := os.path.abspath(path)) not in seen:
                 seen.add(key)
                 found.append(Document(path, printable(str(path)), place, _drain_pipe(path)))
+    search.tell()
     if not found:
         what = "no input given" if files_from is None else f"the list {printable(files_from)} names no files"
         raise UsageError(what, "Name PDFs, images or folders, or use --files-from")
@@ -75,59 +83,116 @@ def _read_list(source: str, null: bool, stdin: BinaryIO | None) -> list[str]:
         blob = _standard_input(stdin).read() if source == STDIN else Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read the list {printable(source)}: {reason(error)}", "Check --files-from") from None
+    if encoding := _utf16(blob):  # as Windows PowerShell writes lists
+        blob = blob.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
     if null:
         return [os.fsdecode(entry) for entry in blob.split(b"\0") if entry]
     if b"\0" in blob:
         raise UsageError(f"the list {printable(source)} is separated by NUL", "Add -0 / --null")
-    lines = blob.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    lines = blob.removeprefix(codecs.BOM_UTF8).split(b"\n")
     return [os.fsdecode(line) for line in (line.removesuffix(b"\r") for line in lines) if line.strip()]
 
 
-def _expand(
-    raw: str, recursive: bool, skipped: set[str], is_written: Callable[[str], bool]
-) -> list[tuple[Path, PurePosixPath]]:
-    """The files behind one path, each with the place it would like in the output folder."""
-    path = Path(raw)
-    try:
-        is_folder = stat.S_ISDIR(os.stat(raw).st_mode)
-    except (OSError, ValueError) as error:
-        name = printable(raw)
-        if isinstance(error, PermissionError):
-            raise InputError(f"{name} cannot be reached: permission denied", "Check its permissions") from None
-        raise UsageError(f"{name!r} does not exist", "Check the spelling, or quote names with spaces") from None
-    if not is_folder:
-        return [(path, PurePosixPath(path.stem))]
-    files = _walk(path, recursive, skipped, is_written)
-    if not files:
-        hint = f"rtprune reads {READS}" + ("" if recursive else "; add -r to look into subfolders")
-        raise UsageError(f"the folder {printable(raw)} holds no file that can be read", hint)
-    return [(file, PurePosixPath(*file.relative_to(path).with_suffix("").parts)) for file in files]
+def _utf16(blob: bytes) -> str | None:
+    """The encoding of a list in UTF-16: by its mark, or by zeros in every other place, which paths in Latin letters
+    have. In a list that NUL separates they are rare, and two never stand so near."""
+    if blob.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros = blob[first::2].count(0)
+        if len(blob) % 2 == 0 and zeros > len(blob) / 4 and not blob[1 - first :: 2].count(0):
+            return name
+    return None
 
 
-def _walk(root: Path, recursive: bool, skipped: set[str], is_written: Callable[[str], bool]) -> list[Path]:
-    def give_up_or_warn(error: OSError) -> None:
-        where = printable(str(error.filename))
-        if error.filename == str(root):
-            raise InputError(f"the folder {where} cannot be read: {reason(error)}", "Check its permissions")
-        log.warning("the folder %s was skipped: %s", where, reason(error))
+class _Search:
+    """Looks for the files behind paths, and counts what it leaves out."""
 
-    files: list[Path] = []
-    into_itself = os.path.realpath(root) in skipped  # the output goes beside the input
-    # Linked folders are not followed, as in find(1): a loop of links ends here, and no file is reached twice.
-    for folder, subfolders, names in os.walk(root, onerror=give_up_or_warn):
-        wanted = [name for name in subfolders if not name.startswith(".")]
-        wanted = [name for name in wanted if os.path.realpath(os.path.join(folder, name)) not in skipped]
-        subfolders[:] = sorted(wanted) if recursive else []
-        for name in sorted(names):
-            if into_itself and is_written(os.path.join(folder, name)):
-                continue
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
-                path = Path(folder, name)
-                if os.path.isfile(path):
-                    files.append(path)
-                else:
-                    log.warning("%s was skipped: not a file, or a broken link", printable(str(path)))
-    return files
+    def __init__(
+        self,
+        recursive: bool,
+        skipped: set[str],
+        patterns: Sequence[str],
+        is_written: Callable[[str], bool],
+        is_output: Callable[[str], bool],
+    ) -> None:
+        self._recursive, self._skipped, self._patterns = recursive, skipped, patterns
+        self._is_written, self._is_output = is_written, is_output
+        self._others: Counter[str] = Counter()  # suffixes of files that look like documents and are not read
+        self._results: list[str] = []  # folders of other runs
+
+    def expand(self, raw: str, is_listed: bool) -> list[tuple[Path, PurePosixPath]]:
+        """The files behind one path, each with the place it would like in the output folder."""
+        path = Path(raw)
+        try:
+            is_folder = stat.S_ISDIR(os.stat(raw).st_mode)
+        except (OSError, ValueError) as error:
+            if is_listed and "\0" not in raw:  # one of many: it fails when its turn comes, and the others are read
+                return [(path, PurePosixPath(path.stem))]
+            name = printable(raw)
+            if isinstance(error, PermissionError):
+                raise InputError(f"{name} cannot be reached: permission denied", "Check its permissions") from None
+            raise UsageError(f"{name!r} does not exist", "Check the spelling, or quote names with spaces") from None
+        if not is_folder:
+            return [(path, PurePosixPath(path.stem))]
+        files = self._walk(path)
+        if not files and not is_listed:
+            self.tell()
+            hint = f"rtprune reads {READS}" + ("" if self._recursive else "; add -r to look into subfolders")
+            raise UsageError(f"the folder {printable(raw)} holds no file that can be read", hint)
+        return [(file, PurePosixPath(*file.relative_to(path).with_suffix("").parts)) for file in files]
+
+    def tell(self) -> None:
+        """Say what was left out."""
+        if self._others:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in self._others.most_common())
+            log.warning("files of types that are not read were left out: %s", kinds)
+        if self._results:
+            count = len(self._results)
+            what = "the folder" if count == 1 else f"{count} folders, such as"
+            log.warning("%s %s was written by rtprune and left out", what, printable(self._results[0]))
+        self._others.clear()
+        self._results.clear()
+
+    def _walk(self, root: Path) -> list[Path]:
+        def give_up_or_warn(error: OSError) -> None:
+            where = printable(str(error.filename))
+            if error.filename == str(root):
+                raise InputError(f"the folder {where} cannot be read: {reason(error)}", "Check its permissions")
+            log.warning("the folder %s was skipped: %s", where, reason(error))
+
+        files: list[Path] = []
+        # Linked folders are not followed, as in find(1): a loop of links ends here, and no file is reached twice.
+        for folder, subfolders, names in os.walk(root, onerror=give_up_or_warn):
+            subfolders[:] = sorted(name for name in subfolders if self._enters(folder, name)) if self._recursive else []
+            # Crops and views where the output goes beside the input
+            mixed = os.path.realpath(root) in self._skipped or self._is_output(str(root))
+            for name in sorted(names):
+                if not self._is_hidden(name) and not (mixed and self._is_written(os.path.join(folder, name))):
+                    self._take(Path(folder, name), files)
+        return files
+
+    def _enters(self, folder: str, name: str) -> bool:
+        path = os.path.join(folder, name)
+        if self._is_hidden(name) or os.path.realpath(path) in self._skipped:
+            return False
+        if self._is_output(path):
+            self._results.append(path)
+            return False
+        return True
+
+    def _is_hidden(self, name: str) -> bool:
+        return name.startswith(".") or any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns)
+
+    def _take(self, path: Path, files: list[Path]) -> None:
+        suffix = path.suffix.lower()
+        if suffix not in EXTENSIONS:
+            if suffix in OTHERS:
+                self._others[suffix] += 1
+        elif os.path.isfile(path):
+            files.append(path)
+        else:
+            log.warning("%s was skipped: not a file, or a broken link", printable(str(path)))
 
 
 def _drain_pipe(path: Path) -> bytes | None:

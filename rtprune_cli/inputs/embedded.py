@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from rtprune_cli.inputs.formats import guard
+from rtprune_cli.inputs.jpeg import has_end, without_end
 from rtprune_cli.records import Document
+
+T = TypeVar("T")
 
 JPEG_MARKERS = frozenset((*range(0xC0, 0xD0), 0xDA)) - {0xC4, 0xC8, 0xCC}  # start of a frame or scan
 JPEG_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
@@ -18,8 +21,9 @@ JBIG2_PAGE, JBIG2_END_OF_STRIPE = 48, 50
 JBIG2_UNKNOWN = 0xFFFFFFFF
 
 
-def guard_images(document: Document, page: int, drawing: Any, limit: int) -> None:
-    """Refuse a page whose ``drawing``, MuPDF's display list, holds an image that would exhaust the memory.
+def guard_images(document: Document, page: int, drawing: Any, limit: int) -> tuple[int, int]:
+    """Refuse a page whose ``drawing``, MuPDF's display list, holds an image that would exhaust the memory; how many
+    JPEGs on it lack no more than their end mark, and how many lack rows. MuPDF says the same of both, or nothing.
 
     Only JPEG 2000, progressive JPEG and JBIG2 can: they are decoded whole and at full size. In every other coding
     MuPDF reads an image row by row and shrinks it on the way, so that 60,000 x 60,000 pixels take 40 MB and some
@@ -35,19 +39,24 @@ def guard_images(document: Document, page: int, drawing: Any, limit: int) -> Non
     everywhere = mupdf.FzRect(mupdf.FzRect.Fixed_INFINITE)
     mupdf.fz_run_display_list(drawing.this, lister, mupdf.FzMatrix(), everywhere, mupdf.FzCookie())
     mupdf.fz_close_device(lister)
+    unended = cut = 0
     for image in lister.images:
         kind = image.fz_compressed_image_type()
+        if kind == mupdf.FZ_IMAGE_JPEG and not _of(image, has_end):
+            is_whole = _of(image, _lacks_only_its_end)
+            unended, cut = unended + is_whole, cut + (not is_whole)
         if kind == mupdf.FZ_IMAGE_JPX:
             width, height = image.w(), image.h()
         elif kind == mupdf.FZ_IMAGE_JPEG:
-            width, height = _size(image, _progressive_size)
+            width, height = _of(image, _progressive_size)
         elif kind == mupdf.FZ_IMAGE_JBIG2:
-            width, height = _size(image, _jbig2_size)
+            width, height = _of(image, _jbig2_size)
         else:
             continue
         if width and height:
             most = limit * 8 if kind == mupdf.FZ_IMAGE_JBIG2 else limit
             guard(document, page, width, height, most, "Raise", "an image of ")
+    return unended, cut
 
 
 @functools.cache
@@ -72,12 +81,20 @@ def _lister_class() -> Any:
     return Lister
 
 
-def _size(image: Any, measure: Callable[[memoryview], tuple[int, int]]) -> tuple[int, int]:
+def _of(image: Any, measure: Callable[[memoryview], T]) -> T:
+    """What ``measure`` finds in the compressed bytes of an image."""
     from pymupdf import mupdf
 
     compressed = image.fz_compressed_image_buffer()  # owns what the view shows
     with mupdf.fz_buffer_storage_memoryview(compressed.get_buffer()) as blob:
         return measure(blob)
+
+
+def _lacks_only_its_end(blob: memoryview) -> bool:
+    try:
+        return without_end(bytes(blob)) is not None
+    except Exception:  # Pillow cannot decode it: MuPDF will say what it can
+        return False
 
 
 def _progressive_size(blob: memoryview) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What is read, and what its parts have in common: names for messages, reasons, the pixel guard."""
+"""What is read, and what its parts have in common: names for messages, reasons, the pixel guard, ink."""
 
 from __future__ import annotations
 
@@ -8,26 +8,57 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rtprune_cli.errors import InputError
 from rtprune_cli.failures import page_name
-from rtprune_cli.records import Document
+from rtprune_cli.records import Document, PageReaderName, WarningCode, WarningRecord
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")
-READS = "PDF, PNG, JPEG, TIFF, WebP, BMP, GIF and JPEG 2000"
+IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM", "AVIF")
+READS = "PDF, PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PNM and AVIF (HEIC with the extra [heic])"
+PDF = ".pdf"
 EXTENSIONS = frozenset((
-    ".pdf", ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif",
-    ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
+    PDF, ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif",
+    ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pbm", ".pgm", ".ppm", ".pnm", ".avif",
+    ".heic", ".heif",
 ))  # fmt: skip
+# What programs that know only suffixes call a picture or a document; told when a folder has some, not read.
+OTHERS = frozenset((
+    ".djvu", ".djv", ".jxl", ".psd", ".svg", ".eps", ".ps", ".xps", ".oxps", ".tga", ".pcx", ".ico", ".exr", ".hdr",
+    ".raw", ".cr2", ".nef", ".arw", ".dng", ".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx", ".odp", ".xls", ".xlsx",
+    ".epub", ".mobi", ".fb2", ".cbz", ".cbr", ".jb2", ".jbig2", ".jxr", ".wdp", ".sgi", ".rgb", ".ras", ".xbm", ".xpm",
+    ".pam", ".pfm", ".fits", ".dcm", ".wmf", ".emf", ".qoi", ".zip", ".rar", ".7z",
+))  # fmt: skip
+INK = 8  # levels of 255 by which the darkest pixel of a page must differ from the lightest to be told from it
+
+
+class Raster(NamedTuple):
+    """A page as it was drawn: RGB, upright. ``dpi`` is None for pixels as they were; ``text`` is a sound text layer."""
+
+    image: Image
+    dpi: int | None = None
+    warnings: tuple[WarningRecord, ...] = ()
+    reader: PageReaderName = "pillow"
+    text: str | None = None
 
 
 class Source(NamedTuple):
-    """An open document: how many pages, and how to make one of them."""
+    """An open document: how many pages, how to make one of them, what a user should know of it."""
 
     pages: int
-    dpi: int | None
-    raster: Callable[[int], Image]  # 1-based page -> RGB, upright
-    warning: str | None = None
+    raster: Callable[[int], Raster]  # of a 1-based page
+    about: tuple[WarningRecord, ...] = ()
+    attachments: Callable[[], list[tuple[str, bytes]]] = list  # the names and bytes of the files inside
+
+
+def warning(code: WarningCode, message: str) -> tuple[WarningRecord, ...]:
+    """A warning as the tuple of one that pages carry."""
+    return (WarningRecord(code, message),)
+
+
+def has_ink(image: Image) -> bool:
+    """Whether anything stands out from the page."""
+    low, high = image.convert("L").getextrema()  # type: ignore[misc]
+    return bool(high - low >= INK)  # type: ignore[operator]
 
 
 def printable(name: str) -> str:
@@ -35,6 +66,9 @@ def printable(name: str) -> str:
     return re.sub(
         r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda hit: hit[0].encode("unicode_escape").decode(), name
     )
+
+
+_DECODER = re.compile(r"(decoder|encoder) error -?\d+.*")  # Pillow's numbers say nothing to anybody
 
 
 def reason(error: BaseException) -> str:
@@ -45,6 +79,9 @@ def reason(error: BaseException) -> str:
         return "not enough memory"
     text = printable(" ".join(str(error).split())).rstrip(".")
     text = re.sub(r"^code=\d+: ", "", text)  # MuPDF's
+    if "malloc" in text or "calloc" in text:
+        return "not enough memory"
+    text = _DECODER.sub("its compressed data is damaged", text)
     return text if 0 < len(text) <= 80 else type(error).__name__
 
 

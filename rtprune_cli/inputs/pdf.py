@@ -1,117 +1,116 @@
-"""PDF pages through PyMuPDF."""
+"""PDFs: MuPDF reads them, and PDFium those pages that it cannot."""
 
 from __future__ import annotations
 
-import functools
-import itertools
+import importlib.util
 import logging
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
 
 from rtprune_cli.errors import EncryptedError, InputError
 from rtprune_cli.failures import page_name
-from rtprune_cli.inputs.embedded import guard_images
-from rtprune_cli.inputs.formats import Source, guard
+from rtprune_cli.inputs.formats import Raster, Source, has_ink
+from rtprune_cli.inputs.mupdf import gave_up, opened_by_mupdf
+from rtprune_cli.inputs.pdfium import opened_by_pdfium
 from rtprune_cli.options import InputOptions
 from rtprune_cli.records import Document
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 log = logging.getLogger("rtprune")
 
-PAGES_KEPT = 16  # fonts that come again on the next page are loaded again after so many
-
-
-@functools.cache
-def _pymupdf() -> Any:
-    """PyMuPDF, told not to print: standard output belongs to the results."""
-    import pymupdf
-
-    pymupdf.TOOLS.mupdf_display_errors(False)
-    pymupdf.TOOLS.mupdf_display_warnings(False)
-    pymupdf.set_messages(pylogging=True, pylogging_name="rtprune.mupdf", pylogging_level=logging.DEBUG)
-    return pymupdf
+MORE_INK = 1.02  # times MuPDF's; below, two programs differ by how they smooth
 
 
 @contextmanager
 def opened_pdf(document: Document, options: InputOptions) -> Iterator[Source]:
-    """Open a PDF; raises InputError or EncryptedError."""
-    pymupdf = _pymupdf()
-    try:
-        pdf = pymupdf.open(**_where(document), filetype="pdf")
-    except Exception as error:
-        log.debug("MuPDF cannot open %s", document.name, exc_info=True)
-        if "encryption handler" in str(error.__cause__):
-            message = f"{document.name} is encrypted in a way that cannot be read"
-            raise EncryptedError(message, "Save an unprotected copy first") from None
-        raise InputError(f"{document.name} is damaged or truncated", "Repair the file or get it again") from None
-    with pdf:
-        if pdf.needs_pass and not pdf.authenticate(options.password or ""):
-            if options.password is None:
-                raise EncryptedError(f"{document.name} is encrypted", "Give --password")
-            raise EncryptedError(f"the password for {document.name} is wrong", "Check --password")
-        warning = f"{document.name} is damaged: what could be repaired is read" if pdf.is_repaired else None
-        made = itertools.count(1)
+    """Open a PDF by the reader that ``options.pdf_reader`` names.
 
-        def raster(number: int) -> Image:
+    Raises:
+        InputError: it cannot be opened.
+        EncryptedError: a password is missing or wrong.
+    """
+    if options.pdf_reader == "pdfium" or not _is_installed("pymupdf"):
+        opened = opened_by_pdfium
+    elif options.pdf_reader == "pymupdf" or not _is_installed("pypdfium2"):
+        opened = opened_by_mupdf
+    else:
+        opened = _opened_by_both
+    with opened(document, options) as source:
+        yield source
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+@contextmanager
+def _opened_by_both(document: Document, options: InputOptions) -> Iterator[Source]:
+    with ExitStack() as stack:
+        try:
+            first = stack.enter_context(opened_by_mupdf(document, options))
+        except EncryptedError:
+            raise
+        except InputError as error:
             try:
-                return _pdf_page(pdf, document, number, options)
-            finally:
-                if next(made) % PAGES_KEPT == 0:
-                    _forget(pdf)
-
-        yield Source(_pdf_count(pdf), options.dpi, raster, warning)
-
-
-def _pdf_count(pdf: Any) -> int:
-    try:
-        return int(pdf.page_count)
-    except Exception:  # a broken page tree: the caller reports a file without pages
-        log.debug("MuPDF cannot count pages", exc_info=True)
-        return 0
+                second = stack.enter_context(opened_by_pdfium(document, options))
+            except InputError:
+                raise error from None
+            if second.pages < 1:
+                raise
+            log.debug("%s is read by PDFium", document.name)
+            yield second
+            return
+        pair = _Pair(document, options, first, stack)
+        yield first._replace(raster=pair.raster)
 
 
-def _where(document: Document) -> dict[str, Any]:
-    if document.data is not None:
-        return {"stream": document.data}
-    assert document.path is not None
-    try:
-        str(document.path).encode()
-    except UnicodeEncodeError:  # MuPDF takes names as UTF-8 only
-        return {"stream": document.path.read_bytes()}
-    return {"filename": str(document.path)}
+class _Pair:
+    """Draws by MuPDF, and by PDFium what MuPDF could not; that opens the file only when it is needed."""
+
+    def __init__(self, document: Document, options: InputOptions, first: Source, stack: ExitStack) -> None:
+        self._document, self._options, self._first, self._stack = document, options, first, stack
+        self._second: Source | None = None
+        self._lost = False
+
+    def raster(self, number: int) -> Raster:
+        """The page as MuPDF draws it; where that fails, lacks something or is blank, the one with more ink."""
+        try:
+            drawn = self._first.raster(number)
+        except Exception:
+            other = self._other(number)
+            # Blank paper is what PDFium, too, makes of a page whose objects are missing.
+            if other is None or not has_ink(other.image):
+                raise
+            return other
+        if not drawn.warnings and has_ink(drawn.image):
+            return drawn
+        other = self._other(number)
+        if other is None:
+            return drawn
+        if ink(other) <= MORE_INK * ink(drawn):
+            # What MuPDF gave up on was no more than what PDFium, which does not give up, cannot draw either.
+            return drawn._replace(warnings=()) if gave_up(drawn) else drawn
+        # It, too, may lack something, and does not say so.
+        return other._replace(warnings=drawn.warnings, text=drawn.text)
+
+    def _other(self, number: int) -> Raster | None:
+        """The page as PDFium draws it; None where it cannot."""
+        try:
+            if self._second is None and not self._lost:
+                self._lost = True  # unless it opens
+                self._second = self._stack.enter_context(opened_by_pdfium(self._document, self._options))
+            if self._second is not None and number <= self._second.pages:
+                return self._second.raster(number)
+        except Exception:
+            log.debug("PDFium cannot draw %s", page_name(self._document, number), exc_info=True)
+        return None
 
 
-def _pdf_page(pdf: Any, document: Document, number: int, options: InputOptions) -> Image:
-    from PIL import Image
-
-    pymupdf = _pymupdf()
-    pymupdf.TOOLS.reset_mupdf_warnings()
-    page = pdf.load_page(number - 1)
-    scale = options.dpi / 72
-    width, height = page.rect.width * scale, page.rect.height * scale
-    guard(document, number, width, height, options.max_pixels, "Lower --dpi, or raise")
-    drawing = page.get_displaylist()
-    guard_images(document, number, drawing, options.max_pixels)
-    pixmap = drawing.get_pixmap(matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csRGB, alpha=False)
-    image: Image.Image = Image.frombytes("RGB", (pixmap.width, pixmap.height), pixmap.samples_mv)
-    # MuPDF paints a page whose objects are missing as blank paper and only warns. (Its own is_unicolor takes five
-    # seconds for a blank page.)
-    if re.search("error|cannot|non-page|not a stream", pymupdf.TOOLS.mupdf_warnings()) and image.getcolors(1):
-        message = f"{page_name(document, number)} is damaged: its content is missing"
-        raise InputError(message, "Repair the file or get it again")
-    return image
-
-
-def _forget(pdf: Any) -> None:
-    """Drop what MuPDF keeps of the pages so far: decoded images and fonts, up to 256 MB, and every object it parsed,
-    without a limit. All of it is read again where it is needed."""
-    mupdf = _pymupdf().mupdf
-    try:
-        mupdf.fz_empty_store()
-        mupdf.pdf_minimize_document(mupdf.pdf_document_from_fz_document(pdf.this))
-    except Exception:  # tidying up must not cost the page
-        log.debug("MuPDF cannot drop what it keeps", exc_info=True)
+def ink(drawn: Raster) -> float:
+    """How much is on the page: the sum of what its pixels are darker than the lightest of them, a pixel at 100 dpi."""
+    levels = drawn.image.convert("L").histogram()
+    lightest = max((level for level, count in enumerate(levels) if count), default=255)
+    dark = sum((lightest - level) * count for level, count in enumerate(levels[:lightest]))
+    return dark / ((drawn.dpi or 100) / 100) ** 2

@@ -13,7 +13,7 @@ from rtprune_cli.hub import checkpoint_folder
 from rtprune_cli.model import experts
 from rtprune_cli.model.adapters import read_config
 from rtprune_cli.model.loading import ATTENTION, load_network, weights_size
-from rtprune_cli.options import Mode, ModelOptions, OcrOptions, Prompt, ResolvedOptions
+from rtprune_cli.options import MODES, Mode, ModelOptions, OcrOptions, Prompt, ResolvedOptions
 
 if TYPE_CHECKING:
     from rtprune_cli.model.network import OcrModel
@@ -34,6 +34,12 @@ class Checkpoint:
     device: torch.device
     dtype: torch.dtype
     config: dict[str, Any] = field(repr=False)
+
+    @property
+    def trained_modes(self) -> tuple[Mode, ...]:
+        """The modes in which it learnt to read; the official checkpoints know all."""
+        own = self.config.get("rtprune", {})
+        return tuple(own.get("modes", [own["mode"]] if "mode" in own else MODES))
 
     @property
     def attention(self) -> str:

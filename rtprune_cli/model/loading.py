@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rtprune_cli import stopping
 from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.failures import free_memory, is_out_of_memory
 from rtprune_cli.model import experts
@@ -45,7 +46,7 @@ def load_network(checkpoint: Checkpoint) -> UnlimitedOcrForConditionalGeneration
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the loader logs a table for what is checked below
     try:
-        with _without_threads():
+        with _without_threads(), stopping.at_once():
             network, info = UnlimitedOcrForConditionalGeneration.from_pretrained(
                 checkpoint.folder,
                 config=config,
@@ -110,7 +111,16 @@ def _no_room(checkpoint: Checkpoint) -> EnvironmentFault:
 
 def finish(network: UnlimitedOcrForConditionalGeneration) -> UnlimitedOcrForConditionalGeneration:
     """A network that is on its device, made ready to read."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    on_cpu = next(network.parameters()).device.type == "cpu"
     for module in network.modules():
         if hasattr(module, "rel_pos_h"):
             module.forward = RelativeAttention(module)
+        if on_cpu and isinstance(module, GradientCheckpointingLayer):  # a layer; a pass may take a minute
+            module.register_forward_pre_hook(_look_up)
     return network.eval()
+
+
+def _look_up(*_: object) -> None:
+    stopping.check()

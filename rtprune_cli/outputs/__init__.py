@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rtprune_cli.errors import UsageError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs.folder import FolderOutput
 from rtprune_cli.outputs.naming import find_documents, name_documents
@@ -14,6 +15,20 @@ __all__ = ["STDOUT", "FolderOutput", "Output", "StreamOutput", "find_documents",
 Output = FolderOutput | StreamOutput
 
 
-def open_output(options: OutputOptions, *, wait: bool = False) -> Output:
-    """The output that ``options.output`` names; enter it to use it. ``wait``: for another run to leave the folder."""
-    return StreamOutput() if options.output == STDOUT else FolderOutput(Path(options.output), options, wait=wait)
+FILES = frozenset((".md", ".txt", ".html", ".json", ".jsonl", ".pdf", ".docx"))  # what a folder is hardly called
+
+
+def open_output(options: OutputOptions, *, wait: bool = False, several: bool = False) -> Output:
+    """The output that ``options.output`` names; enter it to use it. ``wait``: for another run to leave the folder.
+    ``several``: documents, to be told apart on standard output.
+
+    Raises:
+        UsageError: it looks like a file.
+    """
+    if options.output == STDOUT:
+        return StreamOutput(several=several)
+    folder = Path(options.output)
+    if folder.suffix.lower() in FILES and not folder.is_dir():
+        hint = f"Name a folder, or give -o - > {folder.name} for one text"
+        raise UsageError(f"-o {str(folder)!r} looks like a file, and output is a folder", hint)
+    return FolderOutput(folder, options, wait=wait)

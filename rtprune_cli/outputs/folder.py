@@ -8,11 +8,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Any
 
-from rtprune_cli.errors import OutputError, RtpruneError
+from rtprune_cli.errors import OutputError, OutputNameError, RtpruneError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import journal
 from rtprune_cli.outputs.html import ReportFile, remove_other_views, save_view
@@ -23,8 +24,18 @@ from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import join, page_text, without_crops
 from rtprune_cli.records import SCHEMA_VERSION, Document, Earlier, PageRecord, PageResult
 from rtprune_cli.report import summarise
-from rtprune_cli.storage import atomic_write, make_folder, output_error, read_start, remove, temporary_path, to_json
+from rtprune_cli.storage import (
+    atomic_write,
+    make_folder,
+    output_error,
+    read_start,
+    remove,
+    sync,
+    temporary_path,
+    to_json,
+)
 
+REFUSED_NAMES = (errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)
 LOST = "<!-- document failed"
 
 
@@ -42,6 +53,7 @@ class FolderOutput:
         self._layout = Layout(root, options.md_only)
         self._journals: dict[PurePosixPath, Journal] = {}
         self._lost: dict[PurePosixPath, PageRecord] = {}  # documents that failed as a whole
+        self._refused: set[PurePosixPath] = set()  # places whose names the file system does not take
         self._rows: IO[bytes] | None = None
         self._written: set[str] = set()  # folders of the documents in the rows
         self._lock = FolderLock(self._layout.state, wait=wait)
@@ -124,8 +136,7 @@ class FolderOutput:
                     report.write(line)
                 with open(self._layout.rows, "rb") as rows:
                     shutil.copyfileobj(rows, report)
-                report.flush()
-                os.fsync(report.fileno())
+                sync(report)
             os.replace(temporary, self._layout.report)
         except BaseException:
             remove(temporary)
@@ -197,12 +208,41 @@ class FolderOutput:
         """Open the document's journal; the ``keep`` pages of an earlier run stay.
 
         Raises:
+            OutputNameError: the file system does not take its name.
             OutputError: it cannot be written.
         """
+        self._check_name(document)
         header = Header(_absolute(document), content, fingerprint)
         self._journals[document.folder] = Journal(
             self._files(document).journal, header, keep or None, self._layout.scratch
         )
+
+    def _check_name(self, document: Document) -> None:
+        """Found before pages are read: shares refuse names that other file systems take."""
+        files = self._files(document)
+        longest = max((files.markdown, files.records), key=lambda path: len(path.name))
+        try:
+            longest.parent.mkdir(parents=True, exist_ok=True)
+            if not longest.exists():
+                with open(longest, "xb"):
+                    pass
+                longest.unlink()
+            self._remove_empty(longest.parent)
+        except OSError as error:
+            if error.errno not in REFUSED_NAMES:
+                return  # no matter of the name: writing says what is wrong
+            self._refused.add(document.folder)
+            self._remove_empty(longest.parent)
+            reason = (error.strerror or type(error).__name__).lower()
+            message = f"{document.name} cannot be written under its name: {reason}"
+            raise OutputNameError(message, "Rename it, or write to another file system with -o") from None
+
+    def _remove_empty(self, folder: Path) -> None:
+        """Folders in which nothing was written after all."""
+        with suppress(OSError):  # not empty
+            while folder != self.root:
+                folder.rmdir()
+                folder = folder.parent
 
     def add(self, result: PageResult) -> None:
         """Save the crops and the view of a page, then its text and record: from then on it is done.
@@ -247,6 +287,9 @@ class FolderOutput:
 
     def _finish_lost(self, document: Document, record: PageRecord, settings: Mapping[str, Any]) -> None:
         """A document that could not be opened: a comment takes its place, unless there is text of an earlier run."""
+        if document.folder in self._refused:
+            self._append_rows([record])
+            return
         markdown = self._files(document).markdown
         if not markdown.exists() or read_start(markdown).startswith(LOST):
             self._write_document(document, [Entry(record, "", "")], settings)
@@ -317,17 +360,17 @@ class FolderOutput:
     # --- Crops
 
     def _save_crops(self, result: PageResult) -> list[str]:
-        if not result.markdown.crops or result.image is None:
+        if not result.markdown.crops or result.page is None:
             return []
         from PIL import Image
 
         folder = self._files(result.document).images
         make_folder(folder)
-        names = []
+        names, page = [], result.page.image
         for name, box in result.markdown.crops.items():
             size = (box[2] - box[0], box[3] - box[1])
             # The same pixels as crop(), which has a size limit of its own that large pages would meet.
-            crop = result.image.resize(size, Image.Resampling.NEAREST, box=box)
+            crop = page.resize(size, Image.Resampling.NEAREST, box=box)
             buffer = io.BytesIO()
             crop.save(buffer, "PNG")
             names.append(PurePosixPath(name).name)

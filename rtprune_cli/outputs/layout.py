@@ -81,6 +81,11 @@ def is_written(path: str) -> bool:
     return picture is not None and os.path.exists(os.path.join(folder, numbers_name(int(picture[1]))))
 
 
+def is_output(folder: str) -> bool:
+    """Whether a folder is the output folder of a run; its documents lie in it and are no input."""
+    return os.path.isdir(os.path.join(folder, STATE))
+
+
 @dataclass(frozen=True)
 class Layout:
     """The places in one output folder. ``md_only``: each document is one markdown file."""

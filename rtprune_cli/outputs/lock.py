@@ -7,10 +7,15 @@ import os
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rtprune_cli import stopping
 from rtprune_cli.errors import OutputError
 from rtprune_cli.logs import NOTICE
-from rtprune_cli.storage import atomic_write, output_error, read_start, remove
+from rtprune_cli.storage import NO_SUCH_CALL, atomic_write, output_error, read_start, remove
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 log = logging.getLogger("rtprune")
 
@@ -22,7 +27,8 @@ class FolderLock:
     def __init__(self, state: Path, *, wait: bool) -> None:
         from filelock import FileLock
 
-        self._lock = FileLock(state / "lock")
+        self._state = state
+        self._lock: BaseFileLock = FileLock(state / "lock")
         self._note = state / "owner"
         self._wait = wait
 
@@ -35,14 +41,14 @@ class FolderLock:
         from filelock import Timeout
 
         try:
-            self._lock.acquire(timeout=0)
+            self._try()
         except Timeout:
             who = read_start(self._note) or "another rtprune"
             if not self._wait:
                 hint = "Wait for it (or use --wait), or choose another folder with -o"
                 raise OutputError(f"{who} writes to {str(folder)!r}", hint) from None
             log.log(NOTICE, "waiting: %s writes to %r", who, str(folder))
-            self._lock.acquire()
+            self._acquire_in_time()
         except OSError as error:
             raise output_error(folder, error) from None
         started = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
@@ -52,6 +58,31 @@ class FolderLock:
         except BaseException:
             self._lock.release()
             raise
+
+    def _try(self) -> None:
+        """Take the lock, if it is free; by a file alone where the file system has no locks."""
+        from filelock import SoftFileLock
+
+        try:
+            self._lock.acquire(timeout=0)
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in NO_SUCH_CALL:
+                raise
+            log.warning("this file system has no locks: after a kill, delete %s", self._state / "lock.soft")
+            self._lock = SoftFileLock(self._state / "lock.soft")
+            self._lock.acquire(timeout=0)
+
+    def _acquire_in_time(self) -> None:
+        """Wait as long as it takes, and look up in between."""
+        from filelock import Timeout
+
+        while True:
+            stopping.check()
+            try:
+                self._lock.acquire(timeout=stopping.TICK * 10)
+                return
+            except Timeout:
+                continue
 
     def release(self) -> None:
         """Let others have the folder."""

@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal
 
 from rtprune_cli.inputs import find_files
 from rtprune_cli.inputs.formats import printable
-from rtprune_cli.outputs.layout import MAX_STEM_BYTES, RESERVED, document_of, files_of, is_written
+from rtprune_cli.outputs.layout import MAX_STEM_BYTES, RESERVED, document_of, files_of, is_output, is_written
 from rtprune_cli.records import Document
 
 log = logging.getLogger("rtprune")
@@ -30,6 +30,7 @@ def find_documents(
     null: bool = False,
     stdin: BinaryIO | None = None,
     exclude: Iterable[Path] = (),
+    patterns: Sequence[str] = (),
 ) -> list[Document]:
     """Turn command-line paths into documents, each with its own place: find_files, then :func:`name_documents`.
 
@@ -45,7 +46,9 @@ def find_documents(
             null=null,
             stdin=stdin,
             exclude=exclude,
+            patterns=patterns,
             is_written=is_written,
+            is_output=is_output,
         )
     )
 
@@ -62,7 +65,9 @@ def name_documents(found: Iterable[Document], occupancy: Callable[[Document], Oc
     in whatever order the files come, unless a file that came first has it.
     """
     namer = _Namer(occupancy)
-    return [namer.claim(item) for item in found]
+    named = [namer.claim(item) for item in found]
+    namer.tell()
+    return named
 
 
 class _Namer:
@@ -74,7 +79,18 @@ class _Namer:
         self._ancestors: set[str] = set()
         self._kept_out: set[str] = set()  # places whose crops or views would meet a folder of another document
         self._files = set(RESERVED)
+        self._moved: list[tuple[str, str, str]] = []  # documents whose name was taken: which, where to, from where
         self._numbers: dict[str, int] = {}  # wanted place -> the first number that may still be free in this run
+
+    def tell(self) -> None:
+        """Say whose names were taken, in one line."""
+        for number, moved in enumerate(self._moved):
+            if not number:
+                more = len(self._moved) - 1
+                rest = f", and {more} more with it" if more else ""
+                log.warning("%s goes to %s: the name %s is taken%s", *moved, rest)
+            else:
+                log.info("%s goes to %s: the name %s is taken", *moved)
 
     def claim(self, item: Document) -> Document:
         wanted = PurePosixPath(*([_safe_part(part) for part in item.folder.parts] or ["_"]))
@@ -84,8 +100,7 @@ class _Namer:
         document, occupancy = next((document, by) for document, by in held if by != "other")
         folder = document.folder
         if folder != wanted and occupancy == "free":
-            shown = printable(str(folder)), printable(str(wanted))
-            log.warning("%s goes to %s: the name %s is taken", item.name, *shown)
+            self._moved.append((item.name, printable(str(folder)), printable(str(wanted))))
         key = _key(folder)
         self._folders.add(key)
         self._ancestors.update(_way_to(key))

@@ -6,25 +6,44 @@ import re
 from collections.abc import Sequence
 
 from rtprune_cli.outputs.layout import CROP_NAME, IMAGES
-from rtprune_cli.records import PageRecord, PageResult
+from rtprune_cli.records import Document, PageRecord, PageResult, WarningRecord
 
 MAX_ERROR_TEXT = 200
 _CROP_LINK = re.compile(rf"!\[\]\({IMAGES}/({CROP_NAME})\)")
 
 
+# Warnings of a text that ends too early stand where it ends, others of missing text before it; what is left says
+# nothing about the text.
+AT_THE_END = frozenset(("token_limit", "loop"))
+NOT_OF_THE_TEXT = frozenset(("untrained_mode",))
+
+
 def page_text(record: PageRecord, text: str) -> str:
-    """One page with its marker; a failed page (or document) is a comment in its place."""
+    """One page with its marker, and comments where text may be missing; a failed page (or document) is a comment in its
+    place."""
     place = "document" if record.page is None else f"page {record.page}"
     if record.error is None:
-        return f"<!-- {place} -->\n\n{text}".rstrip()
+        said = [each for each in record.warnings if each.code not in NOT_OF_THE_TEXT]
+        before = [_comment(place, each) for each in said if each.code not in AT_THE_END]
+        after = [_comment(place, each) for each in said if each.code in AT_THE_END]
+        return "\n\n".join(filter(None, ["\n".join([f"<!-- {place} -->", *before]), text, *after])).rstrip()
     code, message = _harmless(record.error.code), _harmless(record.error.message)
     return f"<!-- {place} failed: {code}: {message}".rstrip(" :") + " -->"
+
+
+def _comment(place: str, warning: WarningRecord) -> str:
+    return f"<!-- {place} warning: {_harmless(warning.code)}: {_harmless(warning.message)} -->"
 
 
 def _harmless(value: str) -> str:
     """Text that cannot end the comment it stands in, on one line."""
     text = " ".join(value.split())[:MAX_ERROR_TEXT]
     return re.sub("-{2,}", "-", text).replace(">", "&gt;").strip("-")
+
+
+def document_line(document: Document) -> str:
+    """What begins each of several documents in one text."""
+    return f"<!-- document {_harmless(document.name)} -->"
 
 
 def join(pages: Sequence[str]) -> bytes:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from rtprune_cli.outputs.naming import Occupancy
-from rtprune_cli.outputs.pages import join, page_text, without_crops
+from rtprune_cli.outputs.pages import document_line, join, page_text, without_crops
 from rtprune_cli.records import Document, Earlier, PageRecord, PageResult
 from rtprune_cli.storage import output_error
 
@@ -18,9 +18,12 @@ STDOUT = "-"
 class StreamOutput:
     """The same markdown page by page on a text stream (``-o -``): no folder, no report, no crops, nothing to resume."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, several: bool = False) -> None:
+        """``several``: documents, each of which begins with a line that names it."""
         self._stream = sys.stdout if stream is None else stream
         self._first = True
+        self._several = several
+        self._document: Document | None = None
 
     def __enter__(self) -> StreamOutput:
         return self
@@ -52,8 +55,11 @@ class StreamOutput:
             BrokenPipeError: the reader has gone.
             OutputError: any other failure to write.
         """
-        page = page_text(result.record, without_crops(result))
-        self._write(b"" if self._first else b"\n", join([page]))
+        pages = [page_text(result.record, without_crops(result))]
+        if self._several and result.document is not self._document:
+            pages.insert(0, document_line(result.document))
+            self._document = result.document
+        self._write(b"" if self._first else b"\n", join(pages))
         self._first = False
 
     def finish(self, document: Document, pages: Sequence[int], settings: Mapping[str, Any]) -> None:

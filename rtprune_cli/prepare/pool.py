@@ -1,4 +1,4 @@
-"""The worker processes as their parent sees them: started late, asked for pages, ended at once."""
+"""The worker processes as their parent sees them: started late, asked for pages, watched, ended at once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import logging
 import os
 import signal
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rtprune_cli import stopping
 from rtprune_cli.options import InputOptions, Mode
 from rtprune_cli.prepare import worker
 from rtprune_cli.prepare.loader import Outcome
@@ -46,14 +48,25 @@ class Job:
     pages: Sequence[int]
 
 
+class Overdue(Exception):
+    """A call took longer than it may."""
+
+
 @dataclass(eq=False)
 class Call:
-    """One page for a worker. ``future`` is None before it is sent, and after its answer or its worker's death."""
+    """One page for a worker. ``future`` is None before it is sent, and after its answer or its worker's death.
+
+    ``source`` is the document as workers find it; ``overdue``: its worker was stopped because it took too long.
+    """
 
     job: Job
     page: int
-    future: Future[worker.Answer] | None = None
+    source: Document
+    options: InputOptions
+    mode: Mode | None
+    future: Future[Any] | None = None
     place: int = -1
+    overdue: bool = False
 
 
 class Pool:
@@ -63,45 +76,107 @@ class Pool:
     time; through memory it costs 4 ms.
     """
 
-    def __init__(self, options: InputOptions, mode: Mode, places: int) -> None:
-        self._options = options
-        self._mode = mode
+    def __init__(self, places: int) -> None:
         self._free = list(range(places))
+        self._places = places
+        self._starts: Connection | None = None
         self._memory: list[Connection] = []
         self._executor: ProcessPoolExecutor | None = None
+        self._is_ready = False
         self._workers = 0
         self._ends: tuple[Connection, ...] = ()  # of the pipe by which workers know that this process lives
 
     def submit(self, call: Call, workers: int) -> None:
         """Send a page to one of so many workers. Its ``future`` stays None when that cannot be done."""
         try:
-            executor = self._start(workers)
-            call.future = executor.submit(worker.work, call.job.document, call.page, self._free[-1])
-            call.place = self._free.pop()
+            self._send(call, workers, worker.work, call.source, call.page, self._free[-1], call.options, call.mode)
         except Exception:
             log.debug("a page cannot be sent to a worker process", exc_info=True)
 
+    def _send(self, call: Call, workers: int, work: Callable[..., Any], *arguments: Any) -> None:
+        executor = self._start(workers)
+        if self._starts is not None:
+            os.pwrite(self._starts.fileno(), worker.START.pack(0.0), self._free[-1] * worker.START.size)
+        call.future = executor.submit(work, *arguments)
+        call.place = self._free.pop()
+
+    def ask(self, call: Call, work: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``work``, a function of worker.py, returns for the call's document in a single worker. Raises what it
+        raises, :class:`Overdue`, or whatever went wrong with the worker."""
+        self._send(call, 1, work, call.source, self._free[-1], *arguments)
+        return self._result(call)
+
+    def load(self, call: Call) -> Outcome:
+        """A page by a single worker: :meth:`submit` and :meth:`answer`."""
+        self._send(call, 1, worker.work, call.source, call.page, self._free[-1], call.options, call.mode)
+        return self.answer(call)
+
+    def began(self, call: Call) -> bool:
+        """Whether a worker began with the call, as far as it can be known."""
+        return call.place >= 0 and (self._starts is None or self._start_of(call) > 0)
+
     def answer(self, call: Call) -> Outcome:
-        """Wait for a page, and say what its worker has for the log. Raises whatever went wrong with the worker."""
-        assert call.future is not None
-        future, call.future = call.future, None
-        self._free.append(call.place)
-        answer = future.result()
+        """Wait for a page, and say what its worker has for the log. Raises whatever went wrong with the worker, and
+        :class:`Overdue` for a page that took too long: then the workers are to be stopped."""
+        answer = self._result(call)
         made = worker.unpack(answer, call.job.document, self._memory[call.place] if self._memory else None)
-        for record in answer.records:
-            logging.getLogger(record.name).handle(record)
+        handle(answer.records)
         return made
+
+    def _result(self, call: Call) -> Any:
+        from concurrent.futures import wait
+
+        assert call.future is not None
+        future, since = call.future, time.monotonic()
+        while not wait([future], stopping.TICK).done:
+            stopping.check()
+            if self._is_overdue(call, since):
+                call.overdue = True
+                raise Overdue
+        call.future = None
+        self._free.append(call.place)
+        return future.result()
+
+    def _is_overdue(self, call: Call, since: float) -> bool:
+        """Whether a call that is in flight is at work for longer than it may; ``since`` counts where its worker cannot
+        say when it began."""
+        if not call.options.page_timeout:
+            return False
+        began = since if self._starts is None else self._start_of(call)
+        return began > 0 and time.monotonic() - began > call.options.page_timeout
+
+    def _start_of(self, call: Call) -> float:
+        assert self._starts is not None
+        blob = os.pread(self._starts.fileno(), worker.START.size, call.place * worker.START.size)
+        return float(worker.START.unpack(blob)[0])
+
+    def look(self, calls: Iterator[Call]) -> None:
+        """Before a stop: which other calls are overdue too."""
+        for call in calls:
+            if call.future and not call.future.done():
+                call.overdue = self._is_overdue(call, time.monotonic())
 
     def take_back(self, call: Call) -> None:
         """Forget that a page was sent, unless its answer is there. Only after :meth:`stop`."""
-        if call.future and call.future.exception():
+        future = call.future
+        if future and (not future.done() or future.cancelled() or future.exception()):
             self._free.append(call.place)
             call.future = None
 
+    def warm_up(self) -> None:
+        """Start a single worker, and do not wait for it."""
+        try:
+            self._start(1)
+        except Exception:
+            log.debug("a worker process does not start", exc_info=True)
+
     def works_alone(self) -> bool:
-        """Whether a single worker, started if need be, does anything at all."""
+        """Whether a single worker, started if need be, does anything at all; asked once."""
+        if self._executor and self._is_ready:
+            return True
         try:
             self._start(1).submit(worker.ready).result()
+            self._is_ready = True
         except Exception:
             log.debug("a worker process does not start", exc_info=True)
             self.stop()
@@ -116,14 +191,14 @@ class Pool:
                 self._executor.shutdown(wait=True, kill_workers=True)
         for end in self._ends:
             end.close()
-        self._executor, self._ends = None, ()
+        self._executor, self._ends, self._is_ready = None, (), False
 
     def close(self) -> None:
         """End the workers and let go of the memory."""
         self.stop()
-        for memory in self._memory:
+        for memory in [*self._memory, *([self._starts] if self._starts else [])]:
             memory.close()
-        self._memory = []
+        self._memory, self._starts = [], None
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
         if self._executor and workers == self._workers:
@@ -134,18 +209,26 @@ class Pool:
         from loky import ProcessPoolExecutor
 
         if not self._memory and hasattr(os, "pwritev"):
-            self._memory = [_shared_memory() for _ in self._free]
+            self._memory = [_shared_memory() for _ in range(self._places)]
+            self._starts = _shared_memory()
+            os.pwrite(self._starts.fileno(), bytes(self._places * worker.START.size), 0)
         self._workers = workers
         self._ends = reader, _ = Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(
             workers,
             initializer=worker.begin,
-            initargs=(self._options, self._mode, log.getEffectiveLevel(), reader, self._memory),
+            initargs=(log.getEffectiveLevel(), reader, self._memory, self._starts),
             env=ENVIRONMENT | ({} if log.isEnabledFor(logging.DEBUG) else NO_TRACEBACK),
         )
         with _deaf_children():
             self._executor.submit(worker.ready)  # starts them all
         return self._executor
+
+
+def handle(records: Sequence[logging.LogRecord]) -> None:
+    """Say what a worker had for the log."""
+    for record in records:
+        logging.getLogger(record.name).handle(record)
 
 
 def _shared_memory() -> Connection:

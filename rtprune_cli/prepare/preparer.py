@@ -7,14 +7,16 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TypeVar
 
-from rtprune_cli.errors import InputError
-from rtprune_cli.failures import page_name
+from rtprune_cli import stopping
 from rtprune_cli.options import InputOptions, Mode
-from rtprune_cli.prepare.loader import Outcome, PageLoader
-from rtprune_cli.prepare.pool import Call, Job, Pool
-from rtprune_cli.records import PageFault
+from rtprune_cli.prepare.guarded import guard, sendable, timed_out
+from rtprune_cli.prepare.loader import Outcome
+from rtprune_cli.prepare.pool import Call, Job, Overdue, Pool
+from rtprune_cli.records import Document, PageFault, PreparedPage
 
 log = logging.getLogger("rtprune")
 
@@ -42,10 +44,12 @@ def available_cores() -> int:
 
 
 class Preparer:
-    """Prepares pages in order. A context manager: on the way out its workers end at once.
+    """Prepares pages in order, in processes that can be killed. A context manager: on the way out those that work ahead
+    end at once.
 
-    With workers, at most ``ahead`` pages are in flight. A page that kills its worker, as a hostile file or a lack of
-    memory may, becomes a :class:`PageFault`; those that were in flight with it are prepared again, one at a time.
+    With workers, at most ``ahead`` pages are in flight; without, and for the first few pages, the guard prepares one at
+    a time (guarded.py). A page that kills its process, as a hostile file or a lack of memory may, or that takes too
+    long, becomes a :class:`PageFault`; those that were in flight with it are prepared again, one at a time.
     """
 
     def __init__(
@@ -58,20 +62,22 @@ class Preparer:
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         """``batch_size`` is how many pages the reader takes at once; ``on_start`` is called before workers start."""
+        self._options, self._mode = options, mode
         self._workers = workers
         self._on_start = on_start
         self.ahead = 2 * self._workers + (batch_size or BATCH)
-        self._loader = PageLoader(options, mode)
-        self._pool = Pool(options, mode, places=self.ahead)
+        self._pool = Pool(places=self.ahead)
+        self._files = ExitStack()  # what is not a file for workers is made one for as long as it is read
         self._lost: Job | None = None  # the last one whose document could not be opened
-        self._told: Job | None = None  # the last one whose document's warning was said
+        self._told: Job | None = None  # the last one whose document's warnings were said
 
     def __enter__(self) -> Preparer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.close()
-        self._loader.close()
+        guard().close()
+        self._files.close()
 
     def prepare(self, items: Iterable[Job | T]) -> Iterator[Outcome | T]:
         """The pages of each job, in order; whatever else is among the items keeps its place.
@@ -85,16 +91,17 @@ class Preparer:
             if self._workers and pages > FEW_PAGES:
                 yield from self._ahead(itertools.chain([item], items))
             elif isinstance(item, Job):
-                yield from self._here(item)
+                yield from self._one_by_one(item)
             else:
                 yield item
 
-    def _here(self, job: Job) -> Iterator[Outcome]:
-        """The pages of a job, prepared in this process as they are asked for."""
-        for page in job.pages:
-            if job is not self._lost:
-                yield self._said(job, self._loader.load(job.document, page))
-        self._loader.close()
+    def _one_by_one(self, job: Job) -> Iterator[Outcome]:
+        """The pages of a job, prepared as they are asked for."""
+        with sendable(job.document) as source:
+            for page in job.pages:
+                if job is not self._lost:
+                    made = guard().load(source, page, self._options, self._mode)
+                    yield self._said(job, _of(job.document, made))
 
     def _ahead(self, items: Iterable[Job | T]) -> Iterator[Outcome | T]:
         self._on_start()
@@ -106,7 +113,7 @@ class Preparer:
                 return
             item = waiting.popleft()
             if isinstance(item, Job):
-                yield from self._here(item)
+                yield from self._one_by_one(item)
             elif not isinstance(item, Call):
                 yield item
             elif item.job is self._lost:
@@ -117,17 +124,20 @@ class Preparer:
 
     def _calls(self, items: Iterable[Job | T]) -> Iterator[Call | Job | T]:
         for item in items:
-            # Bytes from standard input would have to be sent to every worker: their pages are made here, in their turn.
-            if not isinstance(item, Job) or item.document.data is not None or not self._workers:
+            if not isinstance(item, Job) or not self._workers:
                 yield item
-            else:
-                yield from (Call(item, page) for page in item.pages if item is not self._lost)
+                continue
+            found: Document = self._files.enter_context(sendable(item.document))
+            for page in item.pages:
+                if item is not self._lost:
+                    yield Call(item, page, found, self._options, self._mode)
 
     def _fill(self, waiting: deque[Call | Job | T], source: Iterator[Call | Job | T]) -> None:
         """Take items until enough pages are in flight. Documents that are done have no pages: they end it too."""
         calls = [item for item in waiting if isinstance(item, Call)]
         # After a worker's death nothing is sent until the calls without a future have been tried alone.
         while len(calls) < self.ahead and len(waiting) < 2 * self.ahead and all(call.future for call in calls):
+            stopping.check()
             try:
                 item = next(source)
             except StopIteration:
@@ -138,40 +148,41 @@ class Preparer:
                 self._pool.submit(item, self._workers)
 
     def _made(self, call: Call, waiting: Iterable[object]) -> Outcome:
+        others = [other for other in waiting if isinstance(other, Call)]
         if call.future:
             try:
                 return self._pool.answer(call)
+            except Overdue:
+                log.debug("a worker process took too long", exc_info=True)
             except Exception:
                 log.debug("a worker process died", exc_info=True)
-                self._pool.stop()
-                for other in waiting:
-                    if isinstance(other, Call):
-                        self._pool.take_back(other)
+            self._pool.look(iter(others))
+            self._pool.stop()
+            for each in [call, *others]:
+                self._pool.take_back(each)
         return self._alone(call)
 
     def _alone(self, call: Call) -> Outcome:
-        """A page that was in flight when a worker died, with no other: if a worker dies again, it is this page."""
-        document, page = call.job.document, call.page
-        if self._workers and not self._pool.works_alone():
-            log.warning("no worker process can be started: pages are prepared one after the other")
-            self._workers = 0
-        if not self._workers:
-            return self._loader.load(document, page)
-        self._pool.submit(call, 1)
-        try:
-            return self._pool.answer(call)
-        except Exception:
-            log.debug("%s", page_name(document, page), exc_info=True)
-            self._pool.stop()
-        message = f"{page_name(document, page)} cannot be read: it crashed the process that prepared it"
-        hint = "Repair the file, or see whether the machine ran out of memory"
-        return PageFault(document, page, InputError(message, hint))
+        """A page that was in flight when a worker was lost, with no other: if one is lost again, it is this page's."""
+        if call.overdue:
+            return timed_out(call)
+        return _of(call.job.document, guard().load(call.source, call.page, self._options, self._mode))
 
     def _said(self, job: Job, outcome: Outcome) -> Outcome:
-        """Say what is wrong with the document, once; remember when it is lost."""
+        """Say what is wrong with the document, once, and note it with that page; remember when it is lost."""
         if isinstance(outcome, PageFault) and outcome.page is None:
             self._lost = job
-        if outcome.warning and job is not self._told:
-            log.warning("%s", outcome.warning)
-            self._told = job
-        return outcome
+        if job is self._told:
+            return outcome
+        self._told = job
+        if isinstance(outcome, PreparedPage):
+            page = outcome.page
+            return replace(outcome, page=replace(page, warnings=page.about + page.warnings))
+        return replace(outcome, warnings=outcome.about + outcome.warnings)
+
+
+def _of(document: Document, made: Outcome) -> Outcome:
+    """What a worker made of its own copy of the document."""
+    if isinstance(made, PreparedPage):
+        return replace(made, page=replace(made.page, document=document))
+    return replace(made, document=document)

@@ -7,14 +7,19 @@ import logging
 import os
 import pickle
 import signal
+import struct
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from rtprune_cli.inputs import select_pages
 from rtprune_cli.options import InputOptions, Mode
 from rtprune_cli.prepare.loader import Outcome, PageLoader
 from rtprune_cli.records import Document
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rtprune")
 
 KEPT_MEMORY = 64 * 2**20  # bytes of shared memory that a place for a page keeps for the next one
+START = struct.Struct("d")  # when a call's work began, by the system's monotonic clock; 0 before that
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Answer(NamedTuple):
@@ -41,15 +48,17 @@ class Answer(NamedTuple):
 class _Worker(NamedTuple):
     loader: PageLoader
     memory: Sequence[Connection]
+    starts: Connection | None
     records: _Records
 
 
 _worker: _Worker  # set by begin
 
 
-def begin(options: InputOptions, mode: Mode, level: int, parent: Connection, memory: Sequence[Connection]) -> None:
-    """Begin a worker. Its options come through a pipe, so that a password is in no list of processes."""
+def begin(level: int, parent: Connection, memory: Sequence[Connection], starts: Connection | None) -> None:
+    """Begin a worker. ``starts`` is where it says when each call's work began."""
     global _worker
+    _die_with_parent()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where signals cannot be blocked before it starts
     os.dup2(2, 1)  # standard output belongs to the results
@@ -58,7 +67,17 @@ def begin(options: InputOptions, mode: Mode, level: int, parent: Connection, mem
     records = _Records()
     log.handlers, log.propagate = [records], False
     log.setLevel(level)
-    _worker = _Worker(PageLoader(options, mode), memory, records)
+    logging.getLogger().handlers = [records if level <= logging.DEBUG else logging.NullHandler()]
+    _worker = _Worker(PageLoader(), memory, starts, records)
+
+
+def _die_with_parent() -> None:
+    """Have the system kill this process with its parent: inside MuPDF no thread of Python's can end it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(Exception):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with(parent: Connection) -> None:
@@ -73,9 +92,11 @@ def ready() -> None:
     """What a worker can do when it can do anything."""
 
 
-def work(document: Document, page: int, place: int) -> Answer:
-    """Make a page and put its pixels into that place in the shared memory."""
-    made = _worker.loader.load(document, page)
+def work(document: Document, page: int, place: int, options: InputOptions, mode: Mode | None) -> Answer:
+    """Make a page and put its pixels into that place in the shared memory. The options come with each call, through a
+    pipe, so that a password is in no list of processes."""
+    _begin_call(place, options)
+    made = _worker.loader.load(document, page, options, mode)
     buffers: list[pickle.PickleBuffer] = []
     body = io.BytesIO()
     _Pickler(body, protocol=5, buffer_callback=buffers.append).dump(made)
@@ -83,6 +104,34 @@ def work(document: Document, page: int, place: int) -> Answer:
     sizes = [view.nbytes for view in raw]
     in_memory = bool(_worker.memory) and _written(raw, _worker.memory[place].fileno())
     return Answer(body.getvalue(), sizes, None if in_memory else list(map(bytes, raw)), _worker.records.take())
+
+
+def count(document: Document, place: int, options: InputOptions) -> tuple[list[int], list[logging.LogRecord]]:
+    """The pages of a document that are asked for; raises what is wrong with it."""
+    _begin_call(place, options)
+    return select_pages(document, options), _worker.records.take()
+
+
+def attachments(document: Document, place: int, options: InputOptions) -> list[tuple[str, bytes]]:
+    """The names and bytes of the files inside a document."""
+    from rtprune_cli.inputs.pages import open_document
+
+    _begin_call(place, options)
+    with open_document(document, options) as opened:
+        return opened.attachments()
+
+
+def _begin_call(place: int, options: InputOptions) -> None:
+    if _worker.starts is not None:
+        os.pwrite(_worker.starts.fileno(), START.pack(time.monotonic()), place * START.size)
+    with suppress(ImportError, OSError, ValueError):  # where the system has no such limit
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = int(options.page_memory * 2**30) or most
+        if most != resource.RLIM_INFINITY and most >= 0:
+            wanted = min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
 
 
 def unpack(answer: Answer, document: Document, memory: Connection | None) -> Outcome:

@@ -7,7 +7,10 @@ from rtprune_cli.records.page_record import (
     AttemptRecord,
     ErrorRecord,
     FinishReason,
+    PageReaderName,
     PageRecord,
+    WarningCode,
+    WarningRecord,
     from_json,
 )
 from rtprune_cli.records.stages import (
@@ -17,6 +20,7 @@ from rtprune_cli.records.stages import (
     Document,
     Earlier,
     Markdown,
+    PackedImage,
     PageFault,
     PageImage,
     PageResult,
@@ -41,8 +45,10 @@ __all__ = [
     "ErrorRecord",
     "FinishReason",
     "Markdown",
+    "PackedImage",
     "PageFault",
     "PageImage",
+    "PageReaderName",
     "PageRecord",
     "PageResult",
     "PageView",
@@ -50,6 +56,8 @@ __all__ = [
     "PrunedTokens",
     "Views",
     "VisualTokens",
+    "WarningCode",
+    "WarningRecord",
     "failed",
     "from_json",
 ]

@@ -13,7 +13,22 @@ from rtprune_cli.options import Mode, Prompt
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed"]
-FinishReason = Literal["eos", "length", "loop"]
+FinishReason = Literal["eos", "length", "loop", "blank", "text_layer"]
+PageReaderName = Literal["mupdf", "pdfium", "pillow"]
+WarningCode = Literal[
+    "damaged",  # something on the page cannot be drawn, and is missing
+    "truncated",  # an image ends before its end
+    "repaired",  # the file was damaged, and what could be mended is read
+    "placeholder",  # the page stands in for a form that cannot be drawn
+    "attachments",  # the document has files inside that are not read
+    "animated",  # pictures after the first are not read
+    "stretched",  # a strip so long that the model cannot read it
+    "sideways",  # the lines of the page seem to run upright
+    "untrained_mode",  # the checkpoint was not trained for the mode
+    "token_limit",  # the text was cut at the token limit
+    "loop",  # the text repeated itself, and was cut there
+    "crops",  # more pictures than are kept of a page
+]
 
 
 def described(doc: str, *, default: Any = MISSING, always: bool = False, **limits: Any) -> Any:
@@ -46,6 +61,14 @@ class ErrorRecord:
     message: str = described("For people.")
 
 
+@dataclass(frozen=True)
+class WarningRecord:
+    """Why a page that was read may lack something, or not be what was meant."""
+
+    code: WarningCode = described("Short and machine-readable.")
+    message: str = described("For people.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttemptRecord:
     """One reading of a page that was read more than once."""
@@ -70,11 +93,19 @@ class PageRecord:
     page: int | None = described("From 1; null when the document as a whole failed.", minimum=1)
     status: Status = described("`ok` or `failed`.")
     error: ErrorRecord | None = described("Null, or `code` and `message`.", default=None)
+    warnings: tuple[WarningRecord, ...] = described(
+        "What may be missing or wrong on the page: `code` and `message` of each; empty where nothing is. What concerns "
+        "the whole document stands with the first of its pages that was read.",
+        default=(),
+    )
+    reader: PageReaderName | None = described(
+        "What drew the page: `mupdf`, `pdfium`, or `pillow` for an image.", default=None, always=True
+    )
     mode: Mode | None = described("The mode that was used.", default=None, always=True)
     prompt: Prompt | None = described("The prompt that was used.", default=None, always=True)
     image_width: int | None = _read("Pixels of the page.")
     image_height: int | None = _read("Pixels of the page.")
-    dpi: int | None = _optional("Resolution of a rasterised PDF page; null for images.")
+    dpi: int | None = _optional("Resolution at which a PDF page was drawn; null for images.")
     tile_columns: int | None = _optional("Tiles beside one another; null without tiles.")
     tile_rows: int | None = _optional("Tiles below one another; null without tiles.")
     visual_tokens_before: int | None = _read("Visual tokens of the page, newlines and separator included.")
@@ -95,7 +126,8 @@ class PageRecord:
     output_tokens: int | None = _read("Text tokens written, without eos.")
     finish_reason: FinishReason | None = described(
         "`eos`: the model ended the page; `length`: cut at the token limit; `loop`: stopped because the text repeated "
-        "itself.",
+        "itself; `blank`: there is no ink, and the model was not asked; `text_layer`: written from the PDF's own text, "
+        "and the model was not asked.",
         default=None,
         always=True,
     )
@@ -148,10 +180,12 @@ FIELDS = tuple(each.name for each in fields(PageRecord))
 TIMES = tuple(name for name in FIELDS if name.endswith("_ms"))
 
 
-def failure_record(document: str, folder: str, page: int | None, error: RtpruneError) -> PageRecord:
+def failure_record(
+    document: str, folder: str, page: int | None, error: RtpruneError, warnings: tuple[WarningRecord, ...] = ()
+) -> PageRecord:
     """The record of a page that failed, or with ``page`` None of a document that could not be opened."""
     reason = ErrorRecord(error.code, error.message)
-    return PageRecord(document=document, folder=folder, page=page, status="failed", error=reason)
+    return PageRecord(document=document, folder=folder, page=page, status="failed", error=reason, warnings=warnings)
 
 
 def from_json(value: Any) -> PageRecord:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.options import Mode
-from rtprune_cli.records.page_record import FinishReason, PageRecord, failure_record
+from rtprune_cli.records.page_record import (
+    FinishReason,
+    PageReaderName,
+    PageRecord,
+    WarningRecord,
+    failure_record,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,31 +52,70 @@ class Earlier:
 
 
 @dataclass(frozen=True)
+class PackedImage:
+    """An RGB image as compressed bytes: pages wait in hundreds for their turn. ``size`` is (width, height), ``profile``
+    the colour profile that crops are saved with."""
+
+    size: tuple[int, int]
+    packed: bytes
+    profile: bytes | None = None
+
+    @classmethod
+    def of(cls, image: Image) -> PackedImage:
+        """By the quickest of zlib's levels, which packs pages nearly as well as the slowest."""
+        return cls(image.size, zlib.compress(image.tobytes(), 1), image.info.get("icc_profile"))
+
+    def unpack(self) -> Image:
+        """The image again, pixel by pixel."""
+        from PIL import Image
+
+        image = Image.frombytes("RGB", self.size, zlib.decompress(self.packed))
+        if self.profile is not None:
+            image.info["icc_profile"] = self.profile
+        return image
+
+
+@dataclass(frozen=True)
 class PageImage:
     """One rasterised page: RGB, upright. ``page`` is 1-based; ``dpi`` is None when the file was pixels already.
 
-    ``warning`` is what a user should know, once, of the document.
+    ``warnings`` are of the page, ``about`` of its document, to be said once; ``reader`` is what drew it. ``text`` is
+    there for a page that the model need not read: "" without ink, else the PDF's own text.
     """
 
     document: Document
     page: int
-    image: Image
+    pixels: Image | PackedImage
     dpi: int | None
     rasterise_ms: float
-    warning: str | None = None
+    warnings: tuple[WarningRecord, ...] = ()
+    about: tuple[WarningRecord, ...] = ()
+    reader: PageReaderName = "pillow"
+    text: str | None = None
+
+    @property
+    def image(self) -> Image:
+        """The page's pixels; of a packed page they are made anew at each call."""
+        return self.pixels.unpack() if isinstance(self.pixels, PackedImage) else self.pixels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.pixels.size
 
 
 @dataclass(frozen=True)
 class PageFault:
     """A page that could not be made ready; it keeps its place in the document. ``page`` is 1-based.
 
-    With ``page`` None the document cannot be opened, and none of its pages follow. ``warning`` as in PageImage.
+    With ``page`` None the document cannot be opened, and none of its pages follow. Warnings as in PageImage.
     """
 
     document: Document
     page: int | None
     error: RtpruneError
-    warning: str | None = None
+    warnings: tuple[WarningRecord, ...] = ()
+    about: tuple[WarningRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,10 +149,6 @@ class PreparedPage:
     page: PageImage
     views: Views
     preprocess_ms: float
-
-    @property
-    def warning(self) -> str | None:
-        return self.page.warning
 
 
 @dataclass(frozen=True)
@@ -188,11 +230,15 @@ class Box:
 
 @dataclass(frozen=True)
 class Markdown:
-    """Clean markdown of one page, its boxes, and the crops it refers to: file name under images/ -> page box."""
+    """Clean markdown of one page, its boxes, and the crops it refers to: file name under images/ -> page box.
+
+    ``left_out``: pictures beyond so many that are kept of a page; they are comments in the text.
+    """
 
     text: str
     boxes: list[Box] = field(default_factory=list)
     crops: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -208,21 +254,23 @@ class PageView:
 class PageResult:
     """One page as it goes to the outputs: markdown, raw model text, and its report record.
 
-    ``image`` is needed only until the crops are saved; without crops it is None. ``view`` is there when an HTML report
-    was asked for. A page (or a whole document: ``page`` None in the record) that failed has an ``error``, empty text
-    and a record of its failure.
+    ``page`` has the pixels, which are needed only until the crops are saved; without crops it is None. ``view`` is
+    there when an HTML report was asked for. A page (or a whole document: ``page`` None in the record) that failed has
+    an ``error``, empty text and a record of its failure.
     """
 
     document: Document
     record: PageRecord
     markdown: Markdown
     raw: str = ""
-    image: Image | None = None
+    page: PageImage | None = None
     error: RtpruneError | None = None
     view: PageView | None = None
 
 
-def failed(document: Document, page: int | None, error: RtpruneError) -> PageResult:
+def failed(
+    document: Document, page: int | None, error: RtpruneError, warnings: tuple[WarningRecord, ...] = ()
+) -> PageResult:
     """The result of a page, or with ``page`` None of a document, that cannot be read."""
-    record = failure_record(document.name, str(document.folder), page, error)
+    record = failure_record(document.name, str(document.folder), page, error, warnings)
     return PageResult(document, record, Markdown(""), error=error)

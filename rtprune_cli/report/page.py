@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from rtprune_cli.options import Prompt
-from rtprune_cli.records import AttemptRecord, Decoded, PageImage, PageRecord, PrunedTokens, Views
+from typing import Any
+
+from rtprune_cli.options import Mode, Prompt
+from rtprune_cli.records import (
+    TIMES,
+    AttemptRecord,
+    Decoded,
+    PageImage,
+    PageRecord,
+    PrunedTokens,
+    Views,
+    WarningRecord,
+)
 from rtprune_cli.report.totals import rounded
 
 
@@ -20,18 +31,21 @@ def page_record(
     retry_ms: float = 0.0,
     prefill_speedup: float | None = None,
     edit_distance: float | None = None,
+    warnings: tuple[WarningRecord, ...] = (),
 ) -> PageRecord:
     """The report record of a page that was read. ``milliseconds`` holds preprocess, encode and prune.
 
     ``attempts`` are the :func:`attempt` records of a page that was read more than once, ``retry_ms`` the time of those
     that were not kept.
     """
-    width, height = page.image.size
+    width, height = page.size
     return PageRecord(
         document=page.document.name,
         folder=str(page.document.folder),
         page=page.page,
         status="ok",
+        warnings=warnings,
+        reader=page.reader,
         mode=views.mode,
         prompt=prompt,
         image_width=width,
@@ -63,6 +77,40 @@ def page_record(
         flops_speedup=rounded(flops_speedup, 4),
         prefill_speedup=rounded(prefill_speedup, 4),
         edit_distance_to_unpruned=rounded(edit_distance, 6),
+    )
+
+
+def unread_record(page: PageImage, mode: Mode, prompt: Prompt) -> PageRecord:
+    """The report record of a page whose ``text`` is known without the model; what the model would count is 0."""
+    width, height = page.size
+    counts: dict[str, Any] = dict.fromkeys(
+        (
+            "visual_tokens_before", "visual_tokens_after", "prunable", "kept", "merged", "newlines_dropped",
+            "output_tokens", "loop_tokens_cut",
+        ), 0,
+    )  # fmt: skip
+    times: dict[str, Any] = {name: 0.0 for name in TIMES if name != "rasterise_ms"}
+    return PageRecord(
+        document=page.document.name,
+        folder=str(page.document.folder),
+        page=page.page,
+        status="ok",
+        warnings=page.warnings,
+        reader=page.reader,
+        mode=mode,
+        prompt=prompt,
+        image_width=width,
+        image_height=height,
+        dpi=page.dpi,
+        r_similarity=0.0,
+        r_density=0.0,
+        ratio=1.0,
+        retention=1.0,
+        finish_reason="text_layer" if page.text else "blank",
+        rasterise_ms=rounded(page.rasterise_ms, 3),
+        flops_speedup=1.0,
+        **counts,
+        **times,
     )
 
 

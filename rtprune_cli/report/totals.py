@@ -23,6 +23,7 @@ class Totals:
     def __init__(self) -> None:
         self.rows: list[PageRecord] = []  # the first ones, for the table
         self.failures: list[PageRecord] = []
+        self.warned: list[PageRecord] = []
         self.stopped: str | None = None  # why the run ended early
         self.pages = self.retried = 0
         self.visual_tokens_before = self.visual_tokens_after = self.output_tokens = 0
@@ -34,6 +35,8 @@ class Totals:
         """Count a page."""
         if len(self.rows) < TABLE_PAGES:
             self.rows.append(page)
+        if page.warnings:
+            self.warned.append(page)
         if page.failed:
             self.failures.append(page)
             return
@@ -46,8 +49,9 @@ class Totals:
             self._finish_reasons[page.finish_reason] += 1
         for name, milliseconds in page.milliseconds.items():
             self._milliseconds[name] += milliseconds
-        for name, mean in self._means.items():
-            mean.add(getattr(page, name))
+        if page.visual_tokens_before:  # else the model was not asked
+            for name, mean in self._means.items():
+                mean.add(getattr(page, name))
 
     @property
     def failed(self) -> int:
@@ -64,6 +68,7 @@ class Totals:
         return {
             "pages": self.pages,
             "failed": self.failed,
+            "warned": len(self.warned),
             "retried": self.retried,
             "visual_tokens_before": self.visual_tokens_before,
             "visual_tokens_after": self.visual_tokens_after,

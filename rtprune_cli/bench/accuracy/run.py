@@ -23,13 +23,13 @@ from rtprune_cli.bench.accuracy.scorer import Task, score
 from rtprune_cli.bench.accuracy.summary import Gate, summarise
 from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.errors import RtpruneError, UsageError
-from rtprune_cli.inputs import read_pages
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import InputOptions, LogOptions, OcrOptions
 from rtprune_cli.outputs.layout import STATE
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.pipeline import run_settings
+from rtprune_cli.prepare import read_pages
 from rtprune_cli.records import Document, PageImage, PageRecord
 from rtprune_cli.report.facts import TIMED, command_line, machine_facts, now, versions
 from rtprune_cli.storage import atomic_write, make_folder, to_json

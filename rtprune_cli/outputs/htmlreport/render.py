@@ -102,7 +102,11 @@ def _row(page: Shown) -> _Row:
     before, after = record.visual_tokens_before, record.visual_tokens_after
     seconds = sum(record.milliseconds.values()) / 1000
     finish = str(record.finish_reason) if record.error is None else f"failed: {record.error.code}"
-    state = "failed" if record.failed else f"{record.finish_reason}{'' if page.tokens else ' unseen'}"
+    finish = ", ".join([finish, *(each.code for each in record.warnings)])
+    states = ["failed"] if record.failed else [str(record.finish_reason)]
+    if record.visual_tokens_before and not page.tokens:
+        states.append("unseen")
+    state = " ".join([*states, *(["warned"] if record.warnings else [])])
     cells = [
         _Cell(_share(record.retention), _value(record.retention)),
         _Cell(NOTHING if before is None else f"{before:,} → {after:,}", _value(before)),
@@ -129,6 +133,7 @@ def _figures(summary: Summary) -> list[tuple[str, str]]:
     found = [
         ("pages read", f"{summary['pages']:,}"),
         ("failed", f"{summary['failed']:,}"),
+        ("with warnings", f"{summary['warned']:,}" if summary["warned"] else NOTHING),
         ("visual tokens kept", _share(summary["retention"])),
         ("visual tokens saved", f"{before - after:,} of {before:,}"),
         ("FLOPs speed-up", _times(summary["flops_speedup"])),

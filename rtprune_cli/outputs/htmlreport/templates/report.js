@@ -58,7 +58,11 @@ function show(row) {
   $("detail-title").textContent = record.page === null ? record.document : `${record.document}, page ${record.page}`;
   let message = "";
   if (record.status === "failed") message = `Failed (${record.error.code}): ${record.error.message}`;
+  else if (record.finish_reason === "blank") message = "No ink: the model was not asked.";
+  else if (record.finish_reason === "text_layer") message = "Written from the PDF's own text: the model was not asked.";
   else if (!view.tokens) message = "Read without --html; --force reads again.";
+  const warnings = record.warnings.map((warning) => `Warning (${warning.code}): ${warning.message}`);
+  message = [message, ...warnings].filter(Boolean).join(" ");
   $("message").textContent = message;
   $("message").hidden = !message;
   $("seen").hidden = !view.tokens;
