@@ -47,3 +47,18 @@ def test_a_second_run_is_refused_while_the_first_writes(tmp_path: Path, referenc
 @pytest.mark.slow
 def test_every_bad_file_keeps_its_place(tmp_path: Path) -> None:
     faults.read_a_zoo(tmp_path)
+
+
+@pytest.mark.slow
+def test_signals_arrive_while_a_page_is_drawn(tmp_path: Path) -> None:
+    faults.signals_while_drawing(tmp_path, 1)
+
+
+@pytest.mark.slow
+def test_a_page_without_an_end_fails_alone(tmp_path: Path) -> None:
+    faults.page_time_outs(tmp_path)
+
+
+@pytest.mark.slow
+def test_shares_that_refuse_names_locks_and_syncs_cost_what_they_refuse(tmp_path: Path) -> None:
+    faults.poor_shares(tmp_path)
