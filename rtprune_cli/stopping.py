@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class Interrupted(KeyboardInterrupt):
+    """SIGINT, as Ctrl-C sends it. A class of its own: where C code that runs a text of Python's meets KeyboardInterrupt
+    itself, as imports of libraries do, CPython ends the process by the signal whatever becomes of the exception."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as schedulers and ``docker stop`` send it."""
 

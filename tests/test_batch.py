@@ -21,7 +21,7 @@ from rtprune_cli import stopping
 from rtprune_cli.commands import display
 from rtprune_cli.commands.display import page_ranges
 from rtprune_cli.commands.interrupts import stoppable
-from rtprune_cli.stopping import Terminated
+from rtprune_cli.stopping import Interrupted, Terminated
 
 TINY = ("--model", "tiny", "--max-new-tokens", "4")
 MakePdf = Callable[..., Path]
@@ -251,7 +251,7 @@ def test_page_ranges_read_like_the_flag(pages: list[int], text: str) -> None:
 # --- Stopping
 
 
-@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
 def test_a_signal_is_noted_once_and_then_kills(number: signal.Signals, raised: type[BaseException]) -> None:
     before = signal.getsignal(number)
     with stoppable():

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 
 from rtprune_cli import stopping
-from rtprune_cli.stopping import Terminated
+from rtprune_cli.stopping import Interrupted, Terminated
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # struct sigaction of glibc and musl: handler, 128 bytes of mask, flags
@@ -33,7 +33,7 @@ def stoppable(*, at_once: bool = False) -> Iterator[None]:
         return
 
     def stop(number: int, _: FrameType | None) -> None:
-        stopping.ask(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+        stopping.ask(Terminated if number == signal.SIGTERM else Interrupted)
         for each in before:
             signal.signal(each, signal.SIG_DFL)
         if stopping.raises_at_once():

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from rtprune_cli import stopping
 from rtprune_cli.engine.engine import ActivePage, Engine
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import OcrOptions
@@ -77,7 +78,8 @@ class PageReader:
     def _begin(self, prepared: PreparedPage) -> ActivePage:
         if self._engine is None:
             self._on_load()
-            model = self._checkpoint.load()
+            with stopping.at_once():  # imports and weights take seconds
+                model = self._checkpoint.load()
             log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
             self._engine = Engine(model, self._options)
         return self._engine.begin(prepared)

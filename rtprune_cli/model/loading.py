@@ -46,7 +46,7 @@ def load_network(checkpoint: Checkpoint) -> UnlimitedOcrForConditionalGeneration
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the loader logs a table for what is checked below
     try:
-        with _without_threads(), stopping.at_once():
+        with _without_threads():
             network, info = UnlimitedOcrForConditionalGeneration.from_pretrained(
                 checkpoint.folder,
                 config=config,
