@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,10 @@ from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions
 from rtprune_cli.records import Decoded, DecoderInput, VisualTokens
 from rtprune_cli.views import make_views
+
+# A shell starts what runs in the background with SIGINT ignored, which is inherited, and stays so.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DOCS = Path(__file__).parents[1] / "docs"
 # For `--hypothesis-profile long`: see tests/faults.py

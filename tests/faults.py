@@ -523,7 +523,7 @@ def long_document(folder: Path, pages: int) -> Outcome:
         pdf.save(path)
     out, early = folder / "long", pages // 10
     resident: dict[int, float] = {}
-    with started(path, out, "--max-new-tokens", "1") as process:
+    with started(path, out, "--max-new-tokens", "1", "-q") as process:  # nobody reads what it says
         for count in (early, pages):
             wait_for_pages(out, count - 2, process)  # the last page's line is there just before the process ends
             resident[count] = _resident_mib(process.pid)
