@@ -51,7 +51,8 @@ def test_every_bad_file_keeps_its_place(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_signals_arrive_while_a_page_is_drawn(tmp_path: Path) -> None:
-    faults.signals_while_drawing(tmp_path, 1)
+    faults.signals_while_drawing(tmp_path / "endless", 1)
+    faults.signals_while_drawing(tmp_path / "slow", 1, slow=True)
 
 
 @pytest.mark.slow
