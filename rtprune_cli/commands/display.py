@@ -73,10 +73,7 @@ class Display(Watcher):
         parts = [_count(totals.pages, "page")]
         if plan.earlier.pages:
             parts.append(f"{len(plan.earlier.pages)} done before")
-        if totals.failed:
-            parts.append(f"{totals.failed} failed")
-        if totals.warned:
-            parts.append(_warned(len(totals.warned)))
+        parts += _troubles(totals)
         if totals.retention is not None:
             parts.append(f"retention {100 * totals.retention:.1f} %")
         parts.append(f"{sum(summary['milliseconds'].values()) / 1000:.1f} s")
@@ -143,11 +140,7 @@ class ProgressDisplay(Display):
             count=self._count(),
         )
         totals = self.totals
-        parts = [_count(totals.pages, "page")]
-        if totals.failed:
-            parts.append(f"{totals.failed} failed")
-        if totals.warned:
-            parts.append(_warned(len(totals.warned)))
+        parts = [_count(totals.pages, "page"), *_troubles(totals)]
         if (seconds := self._recent[-1][0] - self._recent[0][0] if self._recent else 0) > 0:
             tokens = sum(count for _, count in list(self._recent)[1:])
             parts += [f"{(len(self._recent) - 1) / seconds:.2f} pages/s", f"{tokens / seconds:.0f} tokens/s"]
@@ -242,6 +235,12 @@ def page_ranges(pages: Sequence[int]) -> str:
         else:
             runs.append([page])
     return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def _troubles(totals: Totals) -> list[str]:
+    """How many pages failed, and how many have warnings, where any do."""
+    failed = [f"{totals.failed} failed"] if totals.failed else []
+    return [*failed, _warned(len(totals.warned))] if totals.warned else failed
 
 
 def _warned(number: int) -> str:

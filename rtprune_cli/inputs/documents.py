@@ -162,11 +162,11 @@ class _Search:
             log.warning("the folder %s was skipped: %s", where, reason(error))
 
         files: list[Path] = []
+        # Crops and views where the output goes beside the input
+        mixed = os.path.realpath(root) in self._skipped or self._is_output(str(root))
         # Linked folders are not followed, as in find(1): a loop of links ends here, and no file is reached twice.
         for folder, subfolders, names in os.walk(root, onerror=give_up_or_warn):
             subfolders[:] = sorted(name for name in subfolders if self._enters(folder, name)) if self._recursive else []
-            # Crops and views where the output goes beside the input
-            mixed = os.path.realpath(root) in self._skipped or self._is_output(str(root))
             for name in sorted(names):
                 if not self._is_hidden(name) and not (mixed and self._is_written(os.path.join(folder, name))):
                     self._take(Path(folder, name), files)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtprune_cli.errors import InputError
@@ -31,7 +33,8 @@ OTHERS = frozenset((
 INK = 8  # levels of 255 by which the darkest pixel of a page must differ from the lightest to be told from it
 
 
-class Raster(NamedTuple):
+@dataclass(frozen=True)
+class Raster:
     """A page as it was drawn: RGB, upright. ``dpi`` is None for pixels as they were; ``text`` is a sound text layer."""
 
     image: Image
@@ -39,6 +42,12 @@ class Raster(NamedTuple):
     warnings: tuple[WarningRecord, ...] = ()
     reader: PageReaderName = "pillow"
     text: str | None = None
+
+    @functools.cached_property
+    def has_ink(self) -> bool:
+        """Whether anything stands out from the page."""
+        low, high = self.image.convert("L").getextrema()  # type: ignore[misc]
+        return bool(high - low >= INK)  # type: ignore[operator]
 
 
 class Source(NamedTuple):
@@ -53,12 +62,6 @@ class Source(NamedTuple):
 def warning(code: WarningCode, message: str) -> tuple[WarningRecord, ...]:
     """A warning as the tuple of one that pages carry."""
     return (WarningRecord(code, message),)
-
-
-def has_ink(image: Image) -> bool:
-    """Whether anything stands out from the page."""
-    low, high = image.convert("L").getextrema()  # type: ignore[misc]
-    return bool(high - low >= INK)  # type: ignore[operator]
 
 
 def printable(name: str) -> str:

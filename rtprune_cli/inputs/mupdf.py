@@ -15,7 +15,7 @@ from rtprune_cli.errors import EncryptedError, InputError
 from rtprune_cli.failures import page_name
 from rtprune_cli.inputs.content import where
 from rtprune_cli.inputs.embedded import guard_images
-from rtprune_cli.inputs.formats import Raster, Source, has_ink, warning
+from rtprune_cli.inputs.formats import Raster, Source, warning
 from rtprune_cli.inputs.sizes import pixels_of
 from rtprune_cli.inputs.textlayer import sound_text
 from rtprune_cli.options import InputOptions
@@ -238,11 +238,12 @@ def _pdf_page(pdf: Any, document: Document, number: int, options: InputOptions) 
     said = pymupdf.TOOLS.mupdf_warnings()
     if said:
         log.debug("%s: MuPDF says %s", page_name(document, number), " / ".join(said.splitlines())[:2000])
-    if _lost_all(said, image):
+    text = sound_text(page, image) if options.text_layer == "prefer" else None
+    drawn = Raster(image, dpi, _losses(pdf, page, said, unended, cut), "mupdf", text)
+    if _lost_all(said, drawn):
         message = f"{page_name(document, number)} is damaged: its content is missing"
         raise InputError(message, "Repair the file or get it again")
-    text = sound_text(page, image) if options.text_layer == "prefer" else None
-    return Raster(image, dpi, _losses(pdf, page, said, unended, cut), "mupdf", text)
+    return drawn
 
 
 def gave_up(drawn: Raster) -> bool:
@@ -250,10 +251,10 @@ def gave_up(drawn: Raster) -> bool:
     return all(each.code == "damaged" and GAVE_UP in each.message for each in drawn.warnings)
 
 
-def _lost_all(said: str, image: Image) -> bool:
+def _lost_all(said: str, drawn: Raster) -> bool:
     """Whether a page is blank because its objects are missing, of which MuPDF only warns."""
     lines = [line for line in said.splitlines() if COMPLAINTS.search(line) and not HARMLESS.search(line)]
-    return bool(lines) and not has_ink(image)
+    return bool(lines) and not drawn.has_ink
 
 
 def _losses(pdf: Any, page: Any, said: str, unended: int, cut: int) -> tuple[WarningRecord, ...]:

@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rtprune_cli.errors import EmptyFileError, InputError, PageRangeError, RtpruneError
 from rtprune_cli.failures import page_name
 from rtprune_cli.inputs.content import read_head
-from rtprune_cli.inputs.formats import PDF, Raster, Source, has_ink, reason, warning
+from rtprune_cli.inputs.formats import PDF, Raster, Source, reason, warning
 from rtprune_cli.inputs.images import opened_image
 from rtprune_cli.inputs.pdf import opened_pdf
 from rtprune_cli.inputs.ranges import parse_pages
@@ -62,7 +63,7 @@ class OpenDocument:
             error = InputError(message, "Repair the file or scan the page again")
             return PageFault(self._document, page, error, about=self.about)
         drawn, text = _turned(drawn, self._options.rotate), drawn.text
-        if self._options.skip_blank and not drawn.warnings and not has_ink(drawn.image):
+        if self._options.skip_blank and not drawn.warnings and not drawn.has_ink:
             text = ""
         rasterise_ms = (time.perf_counter() - start) * 1000
         return PageImage(
@@ -75,7 +76,7 @@ def _turned(drawn: Raster, rotate: str) -> Raster:
     from PIL import Image
 
     turns = {"90": Image.Transpose.ROTATE_270, "180": Image.Transpose.ROTATE_180, "270": Image.Transpose.ROTATE_90}
-    return drawn if rotate not in turns else drawn._replace(image=drawn.image.transpose(turns[rotate]))
+    return drawn if rotate not in turns else replace(drawn, image=drawn.image.transpose(turns[rotate]))
 
 
 def _hard_to_read(drawn: Raster) -> tuple[WarningRecord, ...]:

@@ -6,10 +6,11 @@ import importlib.util
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from rtprune_cli.errors import EncryptedError, InputError
 from rtprune_cli.failures import page_name
-from rtprune_cli.inputs.formats import Raster, Source, has_ink
+from rtprune_cli.inputs.formats import Raster, Source
 from rtprune_cli.inputs.mupdf import gave_up, opened_by_mupdf
 from rtprune_cli.inputs.pdfium import opened_by_pdfium
 from rtprune_cli.options import InputOptions
@@ -81,19 +82,19 @@ class _Pair:
         except Exception:
             other = self._other(number)
             # Blank paper is what PDFium, too, makes of a page whose objects are missing.
-            if other is None or not has_ink(other.image):
+            if other is None or not other.has_ink:
                 raise
             return other
-        if not drawn.warnings and has_ink(drawn.image):
+        if not drawn.warnings and drawn.has_ink:
             return drawn
         other = self._other(number)
         if other is None:
             return drawn
         if ink(other) <= MORE_INK * ink(drawn):
             # What MuPDF gave up on was no more than what PDFium, which does not give up, cannot draw either.
-            return drawn._replace(warnings=()) if gave_up(drawn) else drawn
+            return replace(drawn, warnings=()) if gave_up(drawn) else drawn
         # It, too, may lack something, and does not say so.
-        return other._replace(warnings=drawn.warnings, text=drawn.text)
+        return replace(other, warnings=drawn.warnings, text=drawn.text)
 
     def _other(self, number: int) -> Raster | None:
         """The page as PDFium draws it; None where it cannot."""

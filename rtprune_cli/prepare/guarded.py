@@ -154,18 +154,10 @@ def guard() -> Guard:
 @contextmanager
 def sendable(document: Document) -> Iterator[Document]:
     """The document as a worker finds it: bytes from standard input, which would have to go through a pipe for every
-    page, as a file."""
+    page, as a file, as long as this lasts."""
     if document.data is None:
         yield document
         return
-    with spooled(document) as found:
-        yield found
-
-
-@contextmanager
-def spooled(document: Document) -> Iterator[Document]:
-    """The document's bytes in a file, as long as this lasts."""
-    assert document.data is not None
     descriptor, name = tempfile.mkstemp(prefix="rtprune-")
     try:
         with open(descriptor, "wb") as file:

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -89,9 +89,12 @@ class Pool:
     def submit(self, call: Call, workers: int) -> None:
         """Send a page to one of so many workers. Its ``future`` stays None when that cannot be done."""
         try:
-            self._send(call, workers, worker.work, call.source, call.page, self._free[-1], call.options, call.mode)
+            self._send_page(call, workers)
         except Exception:
             log.debug("a page cannot be sent to a worker process", exc_info=True)
+
+    def _send_page(self, call: Call, workers: int) -> None:
+        self._send(call, workers, worker.work, call.source, call.page, self._free[-1], call.options, call.mode)
 
     def _send(self, call: Call, workers: int, work: Callable[..., Any], *arguments: Any) -> None:
         executor = self._start(workers)
@@ -108,7 +111,7 @@ class Pool:
 
     def load(self, call: Call) -> Outcome:
         """A page by a single worker: :meth:`submit` and :meth:`answer`."""
-        self._send(call, 1, worker.work, call.source, call.page, self._free[-1], call.options, call.mode)
+        self._send_page(call, 1)
         return self.answer(call)
 
     def began(self, call: Call) -> bool:
@@ -150,7 +153,7 @@ class Pool:
         blob = os.pread(self._starts.fileno(), worker.START.size, call.place * worker.START.size)
         return float(worker.START.unpack(blob)[0])
 
-    def look(self, calls: Iterator[Call]) -> None:
+    def look(self, calls: Iterable[Call]) -> None:
         """Before a stop: which other calls are overdue too."""
         for call in calls:
             if call.future and not call.future.done():

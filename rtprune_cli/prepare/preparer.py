@@ -156,7 +156,7 @@ class Preparer:
                 log.debug("a worker process took too long", exc_info=True)
             except Exception:
                 log.debug("a worker process died", exc_info=True)
-            self._pool.look(iter(others))
+            self._pool.look(others)
             self._pool.stop()
             for each in [call, *others]:
                 self._pool.take_back(each)

@@ -38,19 +38,9 @@ def page_record(
     ``attempts`` are the :func:`attempt` records of a page that was read more than once, ``retry_ms`` the time of those
     that were not kept.
     """
-    width, height = page.size
     return PageRecord(
-        document=page.document.name,
-        folder=str(page.document.folder),
-        page=page.page,
-        status="ok",
+        **_of_page(page, views.mode, prompt),
         warnings=warnings,
-        reader=page.reader,
-        mode=views.mode,
-        prompt=prompt,
-        image_width=width,
-        image_height=height,
-        dpi=page.dpi,
         tile_columns=views.grid[0] if views.tiles is not None else None,
         tile_rows=views.grid[1] if views.tiles is not None else None,
         visual_tokens_before=pruned.total,
@@ -67,7 +57,6 @@ def page_record(
         finish_reason=decoded.finish_reason,
         loop_tokens_cut=decoded.loop_tokens_cut,
         attempts=attempts,
-        rasterise_ms=rounded(page.rasterise_ms, 3),
         preprocess_ms=rounded(milliseconds["preprocess"], 3),
         encode_ms=rounded(milliseconds["encode"], 3),
         prune_ms=rounded(milliseconds["prune"], 3),
@@ -82,7 +71,6 @@ def page_record(
 
 def unread_record(page: PageImage, mode: Mode, prompt: Prompt) -> PageRecord:
     """The report record of a page whose ``text`` is known without the model; what the model would count is 0."""
-    width, height = page.size
     counts: dict[str, Any] = dict.fromkeys(
         (
             "visual_tokens_before", "visual_tokens_after", "prunable", "kept", "merged", "newlines_dropped",
@@ -91,27 +79,35 @@ def unread_record(page: PageImage, mode: Mode, prompt: Prompt) -> PageRecord:
     )  # fmt: skip
     times: dict[str, Any] = {name: 0.0 for name in TIMES if name != "rasterise_ms"}
     return PageRecord(
-        document=page.document.name,
-        folder=str(page.document.folder),
-        page=page.page,
-        status="ok",
+        **_of_page(page, mode, prompt),
         warnings=page.warnings,
-        reader=page.reader,
-        mode=mode,
-        prompt=prompt,
-        image_width=width,
-        image_height=height,
-        dpi=page.dpi,
         r_similarity=0.0,
         r_density=0.0,
         ratio=1.0,
         retention=1.0,
         finish_reason="text_layer" if page.text else "blank",
-        rasterise_ms=rounded(page.rasterise_ms, 3),
         flops_speedup=1.0,
         **counts,
         **times,
     )
+
+
+def _of_page(page: PageImage, mode: Mode, prompt: Prompt) -> dict[str, Any]:
+    """The fields of every page that was drawn, whatever wrote its text."""
+    width, height = page.size
+    return {
+        "document": page.document.name,
+        "folder": str(page.document.folder),
+        "page": page.page,
+        "status": "ok",
+        "reader": page.reader,
+        "mode": mode,
+        "prompt": prompt,
+        "image_width": width,
+        "image_height": height,
+        "dpi": page.dpi,
+        "rasterise_ms": rounded(page.rasterise_ms, 3),
+    }
 
 
 def attempt(mode: str, retention: float, decoded: Decoded) -> AttemptRecord:

@@ -16,8 +16,8 @@ from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.bench.scoring.text import METRICS, score_text
 from rtprune_cli.errors import InputError, RtpruneError
 from rtprune_cli.inputs.formats import EXTENSIONS, printable
-from rtprune_cli.inputs.pages import open_document
 from rtprune_cli.options import InputOptions
+from rtprune_cli.prepare import select_pages
 from rtprune_cli.records import Document
 
 log = logging.getLogger("rtprune")
@@ -182,8 +182,8 @@ def _check_one_page(path: Path, truth: Path) -> None:
     if path.suffix.lower() not in PAGED:
         return
     try:
-        with open_document(Document(path, printable(path.name), PurePosixPath(path.stem)), InputOptions()) as document:
-            count = document.count
+        document = Document(path, printable(path.name), PurePosixPath(path.stem))
+        count = len(select_pages(document, InputOptions()))
     except RtpruneError:  # the run says what is wrong with it, and goes on
         return
     if count > 1:
