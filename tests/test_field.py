@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw, PngImagePlugin, TiffImagePlugin
 
 from rtprune_cli.errors import EncryptedError, PageTimeoutError
-from rtprune_cli.inputs import read_pages, select_pages
+from rtprune_cli.inputs import images, read_pages, select_pages
 from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare import guard, with_attachments
 from rtprune_cli.prepare import read_pages as read_guarded
@@ -209,6 +209,19 @@ def test_pyramids_and_masks_are_no_pages(tmp_path: Path) -> None:
             frame.save(file, "TIFF", tiffinfo=tagged(kind))
             file.newFrame()
     assert [page.page for page in read(tmp_path / "a.tif")] == [1, 2]
+
+
+def test_a_broken_directory_brings_no_mask_back() -> None:
+    """Frames: a page, a smaller copy, one that cannot be reached, a page."""
+    kinds = {0: 0, 1: 1, 3: 0}
+
+    class Frames:
+        n_frames, tag_v2 = 4, {254: 0}
+
+        def seek(self, frame: int) -> None:
+            self.tag_v2 = {254: kinds[frame]}
+
+    assert images._pages_of(Frames()) == [0, 2, 3]  # type: ignore[arg-type]
 
 
 def test_metadata_of_some_megabytes_is_no_damage(tmp_path: Path) -> None:

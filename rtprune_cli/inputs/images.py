@@ -121,13 +121,16 @@ def _pages_of(image: ImageFile) -> list[int]:
     pages, frames = [], 1
     try:
         frames = getattr(image, "n_frames", 1)
-        for frame in range(frames):
+    except Exception:
+        log.debug("frames cannot be counted", exc_info=True)
+    for frame in range(frames):
+        try:
             image.seek(frame)
-            if not int(_tag(image, NEW_SUBFILE_TYPE) or 0) & (REDUCED | MASK):
-                pages.append(frame)
-    except Exception:  # a directory is broken: the page itself will say so
-        log.debug("a frame cannot be looked at", exc_info=True)
-        pages += range(len(pages), frames)
+            if int(_tag(image, NEW_SUBFILE_TYPE) or 0) & (REDUCED | MASK):
+                continue
+        except Exception:  # its directory is broken: the page itself will say so
+            log.debug("a frame cannot be looked at", exc_info=True)
+        pages.append(frame)
     image.seek(0)
     return pages or [0]
 
