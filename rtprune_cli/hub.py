@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtprune_cli import __version__
 from rtprune_cli.errors import ModelError
+from rtprune_cli.forms import refuse
 from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL
 
 # What a run needs of a hub repository: remote code, pictures and papers stay there.
@@ -34,19 +36,24 @@ class CachedModel:
 
 
 def checkpoint_folder(model: str, revision: str | None = None, *, offline: bool = False) -> Origin:
-    """Find or fetch the checkpoint and check that its weights are safetensors.
+    """Find or fetch the checkpoint and check that its weights are in a form that is loaded.
 
     Raises:
-        ModelError: not found, not reachable, incomplete, or pickle weights only.
+        ModelError: not found, not reachable, incomplete, or in a form that is not loaded.
     """
-    if model == BUNDLED_MODEL:
-        origin = _bundled()
-    elif Path(model).is_dir():
-        origin = Origin(Path(model), f"local-{_stamp(Path(model))}")
-    else:
-        origin = pull(model, revision, offline=offline)
-    check_weights(origin.folder)
+    origin = local(model)
+    if origin is None:
+        return pull(model, revision, offline=offline)
+    check_weights(origin.folder, str(origin.folder))
     return origin
+
+
+def local(model: str) -> Origin | None:
+    """The checkpoint where its name leads to it without the hub: the bundled one, or a folder's path."""
+    folder = Path(os.path.expanduser(model))  # in a file or a variable no shell has done it
+    if model == BUNDLED_MODEL:
+        return _bundled()
+    return Origin(folder, f"local-{_stamp(folder)}") if folder.is_dir() else None
 
 
 def _bundled() -> Origin:
@@ -55,6 +62,37 @@ def _bundled() -> Origin:
 
 def pull(model: str, revision: str | None = None, *, offline: bool = False) -> Origin:
     """Fetch a hub checkpoint into the cache, or find it there.
+
+    Raises:
+        ModelError: the name is no hub id, the repository or revision is unknown, the hub is out of reach, or the
+            checkpoint is in a form that is not loaded.
+    """
+    _check_name(model)
+    if not offline:  # gigabytes that config.json shows to be of no use are not fetched
+        first = _fetch(model, revision, ["config.json"])
+        refuse(first, model)
+        revision = first.name
+    folder = _fetch(model, revision, PATTERNS, offline=offline)
+    check_weights(folder, model)
+    return Origin(folder, folder.name)
+
+
+def _check_name(model: str) -> None:
+    """Refuse what the hub need not be asked for.
+
+    Raises:
+        ModelError: a file's path, or the bundled model in other letters.
+    """
+    if model.lower() == BUNDLED_MODEL:
+        raise ModelError(f"model {model!r} is neither a folder nor a hub id", f"Did you mean {BUNDLED_MODEL}?")
+    place = Path(os.path.expanduser(model))
+    if place.is_file():
+        refuse(place, str(place))
+        raise ModelError(f"{place} is a file, not a checkpoint's folder", f"Give the folder: --model {place.parent}")
+
+
+def _fetch(model: str, revision: str | None, patterns: list[str], *, offline: bool = False) -> Path:
+    """The snapshot of a hub repository in the cache, with those of its files that match.
 
     Raises:
         ModelError: the name is no hub id, the repository or revision is unknown, or the hub is out of reach.
@@ -68,14 +106,15 @@ def pull(model: str, revision: str | None = None, *, offline: bool = False) -> O
         RevisionNotFoundError,
     )
 
-    how = f"On a machine with network: rtprune models pull {model}. To try the tool without: --model {BUNDLED_MODEL}"
+    command = f"rtprune models pull {model}" + (f" --revision {revision}" if revision else "")
+    how = f"On a machine with network: {command}. To try the tool without: --model {BUNDLED_MODEL}"
     try:
-        folder = Path(
+        return Path(
             snapshot_download(
                 model,
                 revision=revision,
                 cache_dir=constants.HF_HUB_CACHE,
-                allow_patterns=PATTERNS,
+                allow_patterns=patterns,
                 local_files_only=offline,
             )
         )
@@ -94,28 +133,51 @@ def pull(model: str, revision: str | None = None, *, offline: bool = False) -> O
         ) from None
     except LocalEntryNotFoundError:
         place = "is not on this machine" if offline else "is not on this machine and the hub cannot be reached"
-        raise ModelError(f"{model} {place}", how) from None
+        here, wanted = _revisions(model), revision or constants.DEFAULT_REVISION
+        if wanted in here or not (here or revision):
+            raise ModelError(f"{model} {place}", how) from None
+        others = f"Here is --revision {', '.join(here)}. " if here else ""
+        raise ModelError(f"revision {wanted!r} of {model} {place}", others + how) from None
     except (
         Exception
     ) as error:  # the hub's HTTP and storage clients raise types of their own, which change with versions
         raise ModelError(f"{model} could not be fetched ({type(error).__name__})", how) from error
-    return Origin(folder, folder.name)
 
 
-def check_weights(folder: Path) -> None:
-    """Refuse a folder without safetensors: a pickle checkpoint can run code when it is loaded.
+def _revisions(model: str) -> list[str]:
+    """The revisions of a hub model that are in the cache, by every name that they go by."""
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except CacheNotFound:
+        return []
+    snapshots = [
+        each for repo in repositories if (repo.repo_type, repo.repo_id) == ("model", model) for each in repo.revisions
+    ]
+    return sorted(name for each in snapshots for name in (*each.refs, each.commit_hash))
+
+
+def check_weights(folder: Path, name: str) -> None:
+    """Refuse a folder whose weights are in a form that is not loaded, or that has none. Pickle can run code when it is
+    loaded. ``name`` is what the checkpoint is called in the error.
 
     Raises:
-        ModelError: no safetensors weights.
+        ModelError: no safetensors weights of a full model.
     """
+    refuse(folder, name)
     if any(folder.glob("*.safetensors")):
         return
     if any(path for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern)):
         raise ModelError(
-            f"{folder} holds pickle weights only, which can run code when loaded",
+            f"{name} holds pickle weights only, which can run code when loaded",
             "Convert them to safetensors with safetensors.torch.save_file",
         )
-    raise ModelError(f"{folder} holds no model.safetensors", "Pull the checkpoint again, or give its folder")
+    raise ModelError(
+        f"{name} holds no model.safetensors",
+        f"Give a checkpoint that does, such as {DEFAULT_MODEL}, or pull it again if it was cut short",
+    )
 
 
 def cached_models() -> list[CachedModel]:

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ from rtprune_cli.model.adapters import build_config
 from rtprune_cli.model.sam import RelativeAttention
 from rtprune_cli.options import ModelOptions
 from rtprune_cli.views import make_views
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,115 @@ def test_a_folder_without_weights_is_refused(checkpoint: Path) -> None:
         load(ModelOptions(model=str(checkpoint)))
 
 
+def spoil(checkpoint: Path, spoilt: dict[str, Any]) -> None:
+    """Config keys and tensors added, files written in place of the weights, metadata of the weights."""
+    edit_config(checkpoint, **spoilt.get("config", {}))
+    tensors = {**load_file(checkpoint / "model.safetensors"), **spoilt.get("tensors", {})}
+    save_file(tensors, checkpoint / "model.safetensors", metadata=spoilt.get("metadata", {"format": "pt"}))
+    if "files" in spoilt:
+        (checkpoint / "model.safetensors").unlink()
+    for name, text in spoilt.get("files", {}).items():
+        (checkpoint / name).write_text(text)
+
+
+def quantised(**values: object) -> dict[str, Any]:
+    return {"config": {"quantization_config": values}}
+
+
+CODES = torch.zeros(4, 4, dtype=torch.uint8)
+LAYER = "model.layers.0.mlp.down_proj"
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoilt"),
+    [
+        ("a GGUF copy", {"files": {"model-Q4_K_M.gguf": ""}}),
+        ("a LoRA adapter", {"files": {"adapter_config.json": "{}", "adapter_model.safetensors": ""}}),
+        ("a LoRA adapter", {"files": {"adapter_model.bin": ""}}),
+        ("an unmerged adapter", {"tensors": {f"base_model.model.{LAYER}.weight": torch.ones(2)}}),
+        ("an unmerged adapter", {"tensors": {f"{LAYER}.base_layer.weight": torch.ones(2)}}),
+        ("an unmerged adapter", {"tensors": {f"{LAYER}.lora_A.default.weight": torch.ones(2)}}),
+        ("an MLX copy", {"config": {"quantization": {"group_size": 64, "bits": 4}}}),
+        ("an MLX copy", {"metadata": {"format": "mlx"}}),
+        (r"\(bitsandbytes, 4-bit\)", quantised(quant_method="bitsandbytes", load_in_4bit=True)),
+        (r"\(bitsandbytes, 8-bit\)", quantised(quant_method="bitsandbytes", load_in_8bit=True)),
+        (r"\(awq, 4-bit\)", quantised(quant_method="awq", bits=4)),
+        (r"\(fp8\)", {"config": {"language_config": {"quantization_config": {"quant_method": "fp8"}}}}),
+        (r"\(bitsandbytes, 4-bit\)", {"tensors": {f"{LAYER}.weight": CODES, f"{LAYER}.weight.absmax": torch.ones(2)}}),
+        (r"\(bitsandbytes, 8-bit\)", {"tensors": {f"{LAYER}.weight": CODES, f"{LAYER}.SCB": torch.ones(2)}}),
+        (r"\(gptq or awq\)", {"tensors": {f"{LAYER}.qweight": CODES, f"{LAYER}.scales": torch.ones(2)}}),
+        (r"\(fp8\)", {"tensors": {f"{LAYER}.weight_scale_inv": torch.ones(2)}}),
+        (r"\(weights of type U8\)", {"tensors": {f"{LAYER}.weight": CODES}}),
+    ],
+)  # fmt: skip
+def test_a_form_that_is_not_loaded_is_refused_by_its_name(
+    checkpoint: Path, kind: str, spoilt: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(UnlimitedOcrForConditionalGeneration, "from_pretrained", None)  # a call would fail
+    spoil(checkpoint, spoilt)
+    way_out = "Merge it into" if "adapter" in kind else "--model deepseek-ai/DeepSeek-OCR"
+    with pytest.raises(ModelError, match=f"{kind}.*, which is not loaded.*{way_out}"):
+        load(ModelOptions(model=str(checkpoint)))
+
+
+def test_an_adapter_names_the_model_to_merge_it_into(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/base"}')
+    with pytest.raises(ModelError, match="Merge it into someone/base first"):
+        checkpoint_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"config": {"quantization_config": None}},
+        {"tensors": {f"{LAYER}.weight": torch.zeros(64, 96, dtype=torch.float8_e4m3fn)}},  # without scales: plain
+    ],
+)
+def test_plain_weights_are_not_refused(checkpoint: Path, spoilt: dict[str, Any]) -> None:
+    spoil(checkpoint, spoilt)
+    load(ModelOptions(model=str(checkpoint), device="cpu"))
+
+
+def test_what_a_finished_merge_leaves_behind_is_not_refused(checkpoint: Path) -> None:
+    (checkpoint / "adapter_config.json").write_text("{}")
+    assert checkpoint_folder(str(checkpoint)).folder == checkpoint
+
+
+def test_a_quantised_hub_model_is_refused_before_its_weights_are_fetched(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_config(checkpoint, quantization_config={"quant_method": "gptq", "bits": 8})
+    fetched = []
+
+    def fetch(*_: object, allow_patterns: list[str], **__: object) -> str:
+        fetched.extend(allow_patterns)
+        return str(checkpoint)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    with pytest.raises(ModelError, match=r"someone/ocr is a quantised copy \(gptq, 8-bit\)"):
+        pull("someone/ocr")
+    assert fetched == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("x.gguf", r"x\.gguf is a GGUF copy"),
+        ("model.safetensors", "is a file, not a checkpoint's folder. Give the folder"),
+    ],
+)
+def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path, name: str, answer: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ModelError, match=answer):
+        checkpoint_folder(str(tmp_path / name))
+
+
+def test_the_home_folder_is_expanded(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    monkeypatch.setenv("USERPROFILE", str(checkpoint.parent))
+    assert checkpoint_folder("~/checkpoint").folder == checkpoint
+
+
 def test_an_unknown_architecture_is_refused(checkpoint: Path) -> None:
     edit_config(checkpoint, architectures=["LlamaForCausalLM"])
     with pytest.raises(ModelError, match="LlamaForCausalLM is not supported"):
@@ -149,6 +261,40 @@ def test_an_absent_model_offline_says_how_to_get_it(tmp_path: Path, monkeypatch:
         checkpoint_folder("someone/something", offline=True)
 
 
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with one revision of someone/ocr: its snapshot."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--someone--ocr"
+    snapshot = repository / "snapshots" / COMMIT
+    shutil.copytree(GOLDEN / "checkpoint", snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    return snapshot
+
+
+def test_an_absent_revision_offline_is_named_with_those_that_are_here(cached: Path) -> None:
+    answer = f"revision 'nope' of someone/ocr is not on this machine. Here is --revision {COMMIT}, main"
+    with pytest.raises(ModelError, match=answer):
+        checkpoint_folder("someone/ocr", "nope", offline=True)
+    with pytest.raises(
+        ModelError, match=r"'nope' of someone/other is .*\. On a machine with network: .* --revision nope"
+    ):
+        checkpoint_folder("someone/other", "nope", offline=True)
+
+
+@pytest.mark.parametrize("name", ["Tiny", "TINY"])
+def test_the_bundled_model_in_other_letters_is_suggested(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=f"'{name}' is neither a folder nor a hub id. Did you mean tiny?"):
+        checkpoint_folder(name)
+    Path(name).mkdir()
+    with pytest.raises(ModelError, match=f"{name} holds no model"):
+        checkpoint_folder(name)
+
+
 def test_a_name_that_is_no_hub_id_is_refused() -> None:
     with pytest.raises(ModelError, match="neither a folder nor a hub id"):
         pull("a/b/c d", offline=True)
@@ -160,20 +306,13 @@ def test_the_bundled_model_is_listed_and_cannot_be_removed() -> None:
         remove("tiny")
 
 
-def test_a_cached_model_is_listed_found_loaded_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "models--someone--ocr"
-    snapshot = repository / "snapshots" / commit
-    shutil.copytree(GOLDEN / "checkpoint", snapshot)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
-    assert [(m.name, m.revision) for m in cached_models()][1:] == [("someone/ocr", commit)]
+def test_a_cached_model_is_listed_found_loaded_and_removed(cached: Path) -> None:
+    assert [(m.name, m.revision) for m in cached_models()][1:] == [("someone/ocr", COMMIT)]
     model = load(ModelOptions(model="someone/ocr", offline=True, device="cpu"))
-    assert (model.revision, model.folder) == (commit, snapshot)
+    assert (model.revision, model.folder) == (COMMIT, cached)
     assert remove("someone/ocr") > 0
     assert len(cached_models()) == 1
-    assert not snapshot.exists()
+    assert not cached.exists()
 
 
 def test_removing_what_is_not_there_is_an_error() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from rtprune_cli.commands.flags import Quiet, Verbose, complete_models, option
 from rtprune_cli.commands.frame import reporting
+from rtprune_cli.logs import NOTICE, log
 from rtprune_cli.options import BUNDLED_MODEL, LogOptions, ModelOptions
 
 app = typer.Typer(help="Checkpoints on this machine.", no_args_is_help=True, rich_markup_mode=None)
@@ -34,11 +35,12 @@ def models_pull(
 ) -> None:
     """Download a checkpoint into the Hugging Face cache and print its folder."""
     with reporting(LogOptions(quiet, verbose)):
-        from rtprune_cli.hub import check_weights, pull
+        from rtprune_cli.hub import checkpoint_folder, local
 
-        origin = pull(model, revision)
-        check_weights(origin.folder)
-        typer.echo(str(origin.folder))
+        if local(model):
+            what = "part of the package" if model == BUNDLED_MODEL else "a folder on this machine"
+            log.log(NOTICE, "%s is %s: there is nothing to download", model, what)
+        typer.echo(str(checkpoint_folder(model, revision).folder))
 
 
 @app.command("path")
