@@ -20,7 +20,7 @@ from rtprune_cli.failures import Failure
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, PruneOptions
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import prune_pages
 from rtprune_cli.records import Decoded, DecoderInput
 
 FREE = DecodeOptions(max_new_tokens=24, no_repeat_ngram=0)
@@ -41,7 +41,7 @@ def prompts(golden_model: OcrModel, encode_case: Callable[[Case], Encoded]) -> l
     for case in (golden_cases(SHARED_GOLDEN) or golden_cases(GOLDEN)).values():
         seen = encode_case(case)
         for ratio in (None, 1.0, 0.5):
-            pruned = prune(seen.tokens, seen.pixels, PruneOptions(ratio=ratio))[0]
+            pruned = prune_pages(seen.tokens, seen.pixels, PruneOptions(ratio=ratio))[0]
             pages.append(assemble(golden_model.embed([0]), pruned, golden_model.embed(AFTER)))
     return pages
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 from conftest import GOLDEN, decode_rows, golden_cases
 from stubs import Act, ScriptedNetwork
+from torch import Tensor
 
 from rtprune_cli.decoding import decode
+from rtprune_cli.decoding.forward import run_decoder
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import prune_pages
 from rtprune_cli.records import Decoded, DecoderInput
 from rtprune_cli.tiny.evaluate import views_of
 from rtprune_cli.tiny.synth import make_page
@@ -31,7 +33,7 @@ def inputs(golden_model: OcrModel) -> list[DecoderInput]:
         case = golden_cases(GOLDEN)[name]
         views = make_views(case.image, case.mode)
         pixels = golden_model.pixels([views])
-        pruned = prune(golden_model.encode([views], pixels), pixels, PruneOptions(ratio=ratio))[0]
+        pruned = prune_pages(golden_model.encode([views], pixels), pixels, PruneOptions(ratio=ratio))[0]
         pages.append(assemble(golden_model.embed([0]), pruned, golden_model.embed([5, 17, 33, 210, 9])))
     return pages
 
@@ -62,7 +64,7 @@ def test_eos_ends_a_page_and_is_not_part_of_it(golden_model: OcrModel, inputs: l
 
 def test_the_token_limit_ends_a_page(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
     page = decode(golden_model.network, inputs[:1], DecodeOptions(max_new_tokens=5), eos_token_id=-1)[0]
-    assert (len(page.token_ids), page.finish_reason) == (5, "length")
+    assert (len(page.token_ids), len(page.logprobs), page.finish_reason) == (5, 5, "length")
 
 
 def test_the_last_position_ends_a_page(golden_model: OcrModel, inputs: list[DecoderInput]) -> None:
@@ -78,6 +80,43 @@ def test_no_ngram_repeats_within_the_window(golden_model: OcrModel, inputs: list
     assert len(grams) == len(set(grams))
 
 
+@torch.inference_mode()
+def plain(model: OcrModel, prompt: DecoderInput, page: Decoded) -> Tensor:
+    """Log-probabilities (T, V) of a page's T tokens, by one pass over its prompt and all that it wrote."""
+    written = model.embed(page.token_ids[:-1])
+    positions = torch.cat([prompt.positions, prompt.next_position + torch.arange(len(written))])
+    hidden = run_decoder(model.network, torch.cat([prompt.embeds, written])[None], positions[None], None, None)
+    return model.network.lm_head(hidden[0, len(prompt.embeds) - 1 :]).float().log_softmax(dim=-1)
+
+
+def own(logprobs: Tensor, page: Decoded) -> Tensor:
+    """Those (T,) of the tokens that the page has."""
+    return logprobs[torch.arange(len(page.token_ids)), page.token_ids]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_logprobs_are_those_of_a_plain_pass(golden_model: OcrModel, inputs: list[DecoderInput], together: bool) -> None:
+    groups = [inputs] if together else [[prompt] for prompt in inputs]
+    # eos 29 ends the pages at different steps
+    pages = [page for group in groups for page in decode(golden_model.network, group, FREE, eos_token_id=29)]
+    for prompt, page in zip(inputs, pages, strict=True):
+        expected = own(plain(golden_model, prompt, page), page)
+        torch.testing.assert_close(torch.tensor(page.logprobs), expected, rtol=0, atol=1e-4)
+
+
+def test_a_token_in_the_place_of_a_banned_one_has_its_own_low_logprob(
+    golden_model: OcrModel, inputs: list[DecoderInput]
+) -> None:
+    options = replace(FREE, no_repeat_ngram=1, no_repeat_window=0)
+    page = decode(golden_model.network, inputs[:1], options, eos_token_id=-1)[0]
+    logprobs = plain(golden_model, inputs[0], page)
+    best, first_choice = logprobs.max(dim=-1)
+    replaced = first_choice != torch.tensor(page.token_ids)
+    assert 0 < replaced.sum() < len(replaced)
+    assert (torch.tensor(page.logprobs) < best - 1e-3)[replaced].all()
+    torch.testing.assert_close(torch.tensor(page.logprobs), own(logprobs, page), rtol=0, atol=1e-4)
+
+
 CYCLE = tuple(range(20, 50))
 
 
@@ -87,7 +126,7 @@ def read(model: OcrModel, seeds: Sequence[int], acts: Sequence[Act | None], **se
     views = views_of(make_page(seed) for seed in seeds)
     before, after = (model.embed(ids) for ids in model.prompt_ids("free"))
     pixels = model.pixels(views)
-    pruned = prune(model.encode(views, pixels), pixels, PruneOptions())
+    pruned = prune_pages(model.encode(views, pixels), pixels, PruneOptions())
     options = DecodeOptions(**{"max_new_tokens": 160, "no_repeat_ngram": 0, "loop_window": 64, **settings})
     prompts = [assemble(before, page, after) for page in pruned]
     return decode(model.network, prompts, options, eos_token_id=model.eos_token_id)
@@ -95,9 +134,10 @@ def read(model: OcrModel, seeds: Sequence[int], acts: Sequence[Act | None], **se
 
 @pytest.mark.slow
 def test_a_page_in_a_loop_stops_and_keeps_the_first_copy(tiny: OcrModel) -> None:
-    page = read(tiny, [1], [Act(CYCLE, after=3)])[0]
+    page, whole = read(tiny, [1], [Act(CYCLE, after=3)])[0], read(tiny, [1], [None])[0]
     assert page.finish_reason == "loop"
-    assert page.token_ids == read(tiny, [1], [None])[0].token_ids[:3] + list(CYCLE)
+    assert page.token_ids == whole.token_ids[:3] + list(CYCLE)
+    assert page.logprobs == whole.logprobs[:3] + [0.0] * len(CYCLE)  # it writes the cycle with logits of infinity
     # the second copy, 7 tokens that end no n-gram of the third, and the window
     assert page.loop_tokens_cut == len(CYCLE) + 7 + 64
 
@@ -120,6 +160,7 @@ def test_a_loop_is_seen_through_the_no_repeat_rule(tiny: OcrModel) -> None:
 def test_a_loop_at_the_token_limit_is_cut_too(tiny: OcrModel) -> None:
     page = read(tiny, [1], [Act((7,))], max_new_tokens=80, loop_window=0)[0]
     assert (page.token_ids, page.finish_reason, page.loop_tokens_cut) == ([7], "loop", 79)
+    assert len(page.logprobs) == 1
 
 
 def test_a_short_repetition_at_the_token_limit_stays(tiny: OcrModel) -> None:

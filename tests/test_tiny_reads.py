@@ -75,3 +75,13 @@ def test_the_markdown_prompt_finds_titles_tables_and_pictures(tiny: OcrModel) ->
     assert first.markdown.text.startswith("# Ferry times\n")
     assert first.markdown.text.count("<tr>") == 3
     assert list(second.markdown.crops) == ["page-0002-1.png"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("prompt", "count"), [("free", 1), ("markdown", 3)])
+def test_each_block_says_how_sure_the_model_was_of_it(tiny: OcrModel, prompt: str, count: int) -> None:
+    blocks = pages_of("leaflet", tiny, OcrOptions(prompt=prompt))[1].markdown.blocks
+    confidences = [block.confidence for block in blocks if block.confidence is not None]
+    assert len(confidences) == len(blocks) == count
+    assert len(set(confidences)) == count
+    assert all(-2 < confidence <= 0 for confidence in confidences)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rtprune_cli.decoding import Scheduler
+from rtprune_cli.decoding.loops import TokenKinds
 from rtprune_cli.failures import Failure, PageFailure
 from rtprune_cli.options import DecodeOptions
 from rtprune_cli.records import DecoderInput, FinishReason, VisualTokens
@@ -73,6 +74,7 @@ def watch(
     *,
     eos_token_id: int,
     ngram_exempt: frozenset[int] = frozenset(),
+    token_kinds: TokenKinds | None = None,
 ) -> Watched:
     """Decode one unpruned page, as `rtprune ocr` does, and record where it looks.
 
@@ -91,6 +93,7 @@ def watch(
         options,
         eos_token_id=eos_token_id,
         ngram_exempt=ngram_exempt,
+        token_kinds=token_kinds,
         rows=1,
         longest=len(prompt.embeds) + options.max_new_tokens,
         steps=1,  # no more steps than tokens, but for one after the end

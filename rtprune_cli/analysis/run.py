@@ -181,6 +181,7 @@ def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, o
         options.decode,
         eos_token_id=model.eos_token_id,
         ngram_exempt=model.ngram_exempt,
+        token_kinds=model.token_kinds,
     )
     norms = tokens.tokens.float().norm(dim=-1)[tokens.prunable.to(tokens.tokens.device)]
     numbers = measure(seen, groups, norms.cpu().numpy().astype("float64"))

@@ -1,4 +1,4 @@
-"""Greedy decoding with continuous batching: prompts in, token ids out.
+"""Greedy decoding with continuous batching: prompts in, token ids with their log-probabilities out.
 
 scheduler.py says which page is in which row, when it ends, and what is tried again; slots.py which row has which slot
 of the cache; runner.py is one step of all rows on the device, forward.py the pass through the network, cache.py keys

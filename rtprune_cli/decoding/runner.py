@@ -45,23 +45,24 @@ class ModelRunner:
 
     @torch.inference_mode()
     def start(self, slots: Sequence[int], prompts: Sequence[DecoderInput]) -> Tensor:
-        """Run prompts into free rows; the first token of each, (B,)."""
+        """Run prompts into free rows; what was chosen for each, (2, B): see :meth:`_choose`."""
         rows = send(torch.tensor(slots), self._device)
         facts = torch.tensor([[prompt.next_position for prompt in prompts], [len(prompt.embeds) for prompt in prompts]])
         logits = prefill(self._network, prompts, self._cache.prompts(rows))
         self._rule.reset(rows)
-        token = self._choose(rows, logits)
+        chosen = self._choose(rows, logits)
         state = torch.cat([send(facts, self._device), torch.ones_like(rows)[None]])
-        self._state[:, rows] = torch.cat([token.clamp_min(0)[None], state])
-        return token
+        self._state[:, rows] = torch.cat([_fed(chosen)[None], state])
+        return chosen
 
     @torch.inference_mode()
     def step(self, count: int, reach: int) -> Tensor:
-        """The next token of each of the first ``count`` rows, (count,). No row is longer than ``reach`` afterwards."""
+        """What is chosen for each of the first ``count`` rows, (2, count): see :meth:`_choose`. No row is longer than
+        ``reach`` afterwards."""
         if not self._graphs.recording(self._device):
             return self._step(count, reach)
-        token: Tensor = self._graphs.run((count, reach), lambda: self._step(count, reach))
-        return token.clone()
+        chosen: Tensor = self._graphs.run((count, reach), lambda: self._step(count, reach))
+        return chosen.clone()
 
     def _step(self, count: int, reach: int) -> Tensor:
         length = self._length[:count]
@@ -70,15 +71,20 @@ class ModelRunner:
         mask = torch.zeros_like(seen, dtype=embeds.dtype).masked_fill(~seen, float("-inf"))[:, None, None]
         cache = self._cache.steps(count, reach, length)
         hidden = run_decoder(self._network, embeds, self._position[:count, None], mask, cache)
-        token = self._choose(slice(count), self._network.lm_head(hidden[:, -1]).float())
+        chosen = self._choose(slice(count), self._network.lm_head(hidden[:, -1]).float())
         self._state[1:3, :count] += self._used[:count]
-        self._token[:count] = token.clamp_min(0)
-        return token
+        self._token[:count] = _fed(chosen)
+        return chosen
 
     def _choose(self, rows: slice | Tensor, logits: Tensor) -> Tensor:
+        """The next token of each row and its log-probability, in one tensor (2, k), which the host fetches at once.
+
+        float64 holds every token id as it is.
+        """
         best, token = self._rule.ban(rows, logits).max(dim=-1)
         self._rule.push(rows, token)
-        return torch.where(best.isnan(), NOT_A_TOKEN, token)
+        logprob = _logprob(logits, token)
+        return torch.stack([torch.where(best.isnan(), NOT_A_TOKEN, token).double(), logprob.double()])
 
     def lay_out(self, rows: int, capacity: int, used_rows: int, used: int) -> None:
         """Lay the cache out anew (:meth:`KvCache.lay_out`), and let go what was recorded on the old slots."""
@@ -95,3 +101,13 @@ class ModelRunner:
     def free(self, slot: int) -> None:
         """A row is done."""
         self._state[:, slot] = 0
+
+
+def _fed(chosen: Tensor) -> Tensor:
+    """The tokens (k,) of what was chosen as the network takes them: a row without one gets any."""
+    return chosen[0].long().clamp_min(0)
+
+
+def _logprob(logits: Tensor, token: Tensor) -> Tensor:
+    """The log-probability (k,) of a token of each row. In a row with a logit beyond all numbers it is 0."""
+    return logits.log_softmax(dim=-1).gather(1, token[:, None])[:, 0].nan_to_num(0.0)

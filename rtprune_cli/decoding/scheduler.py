@@ -17,7 +17,7 @@ import torch
 
 from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.decoding.forward import padded_length
-from rtprune_cli.decoding.loops import LoopGuard
+from rtprune_cli.decoding.loops import LoopGuard, TokenKinds
 from rtprune_cli.decoding.repeats import RepeatRule
 from rtprune_cli.decoding.runner import NOT_A_TOKEN, ModelRunner
 from rtprune_cli.decoding.slots import Sequence, Slots
@@ -42,10 +42,11 @@ STEPS_AHEAD = 8  # of a block on a GPU: one look at the tokens costs as much as 
 
 @dataclass(frozen=True)
 class _Block:
-    """Tokens (steps, rows) that are on their way, of these rows; ``prefill``: each sequence's first."""
+    """Tokens with their log-probabilities (steps, 2, rows) that are on their way, of these rows; ``prefill``: each
+    sequence's first."""
 
     rows: list[Sequence]
-    tokens: Fetch
+    chosen: Fetch
     span: Span
     prefill: bool
 
@@ -67,6 +68,7 @@ class Scheduler:
         *,
         eos_token_id: int,
         ngram_exempt: frozenset[int] = frozenset(),
+        token_kinds: TokenKinds | None = None,
         rows: int,
         pool_tokens: int | None = None,
         capacity: int | None = None,
@@ -76,7 +78,8 @@ class Scheduler:
         buckets: bool | None = None,
         graphs: Graphs | None = None,
     ) -> None:
-        """``longest``: no page has more tokens, prompt and output; None: as many as the decoder has positions.
+        """``token_kinds``: what the loop guard knows of the vocabulary; None: it sees exact repetition alone.
+        ``longest``: no page has more tokens, prompt and output; None: as many as the decoder has positions.
         ``pool_tokens``: tokens of all rows for which there is memory, no less than ``longest``; None: enough for
         ``rows`` of the longest pages. ``capacity``: tokens of a sequence's slot from the start, None: slots grow with
         their pages where memory is short. ``prompt_tokens`` of one prefill. ``steps`` of a block, which is
@@ -90,7 +93,7 @@ class Scheduler:
         self._steps = steps or (STEPS_AHEAD if self._on_gpu else 1)
         self._blocks_ahead = 0 if self._steps == 1 else 1
         self._buckets = self._on_gpu if buckets is None else buckets
-        self._options, self._eos = options, eos_token_id
+        self._options, self._eos, self._token_kinds = options, eos_token_id, token_kinds
         self._last_position = int(text_config.max_position_embeddings)
         slack = self._steps * (1 + self._blocks_ahead)  # steps that a page may run on after its end
         largest = _rounded(min(longest or self._last_position, self._last_position) + slack, 64)
@@ -150,7 +153,8 @@ class Scheduler:
 
     def _new_sequence(self, key: Hashable, prompt: DecoderInput) -> Sequence:
         budget = min(self._options.max_new_tokens, self._last_position - prompt.next_position)
-        return Sequence(key, prompt, budget, LoopGuard(self._options.loop_window), len(prompt.embeds))
+        guard = LoopGuard(self._options.loop_window, self._token_kinds)
+        return Sequence(key, prompt, budget, guard, len(prompt.embeds))
 
     def step(self, *, more: bool = False) -> list[tuple[Hashable, Decoded | Failure]]:
         """Go on by one block of steps; the pages that ended, in the order in which they did.
@@ -191,8 +195,8 @@ class Scheduler:
             self._take(group)
             slots = self._slots.start(group)
             span = Span(self._device)
-            tokens = self._runner.start(slots, [sequence.prompt for sequence in group])
-            self._blocks.append(_Block(group, Fetch(tokens[None]), span.end(), prefill=True))
+            chosen = self._runner.start(slots, [sequence.prompt for sequence in group])
+            self._blocks.append(_Block(group, Fetch(chosen[None]), span.end(), prefill=True))
 
     def _next_group(self) -> list[Sequence]:
         """Rows that could start now; they stay where they wait until they are taken."""
@@ -229,31 +233,31 @@ class Scheduler:
         if self._buckets:
             count = min(rows_bucket(count), self._cache.rows)
         span = Span(self._device)
-        tokens = []
+        chosen = []
         for _ in range(self._steps):
             for sequence in rows:
                 sequence.length += 1
             reach = reach_bucket(self._slots.longest) if self._buckets else _rounded(self._slots.longest, 16)
-            tokens.append(self._runner.step(count, min(reach, self._cache.capacity)))
-        self._blocks.append(_Block(rows, Fetch(torch.stack(tokens)), span.end(), prefill=False))
+            chosen.append(self._runner.step(count, min(reach, self._cache.capacity)))
+        self._blocks.append(_Block(rows, Fetch(torch.stack(chosen)), span.end(), prefill=False))
 
     def _collect(self, ahead: int) -> None:
         """Look at the tokens of the blocks that are through, all but the last ``ahead``."""
         while sum(not block.prefill for block in self._blocks) > ahead or (self._blocks and not ahead):
             block = self._blocks.popleft()
-            steps = block.tokens.get().tolist()
+            steps = block.chosen.get().tolist()
             rows = [(slot, sequence) for slot, sequence in enumerate(block.rows) if not sequence.done]
             for _, sequence in rows:
                 if block.prefill:
                     sequence.prefill_ms += block.span.milliseconds / len(rows)
                 else:
                     sequence.decode_ms += block.span.milliseconds / len(rows)
-            for tokens in steps:
+            for tokens, logprobs in steps:
                 for slot, sequence in rows:
                     if not sequence.done:
-                        self._push(sequence, tokens[slot])
+                        self._push(sequence, int(tokens[slot]), logprobs[slot])
 
-    def _push(self, sequence: Sequence, token: int) -> None:
+    def _push(self, sequence: Sequence, token: int, logprob: float) -> None:
         if token == NOT_A_TOKEN:
             log.debug("the logits of a page are not numbers")
             self._finish(sequence, Failure(OVERFLOW))
@@ -262,6 +266,7 @@ class Scheduler:
         else:
             if sequence.budget > 0:
                 sequence.tokens.append(token)
+                sequence.logprobs.append(logprob)
                 sequence.loop.push(token)
             if sequence.loop.looping:
                 self._finish(sequence, self._decoded(sequence, "loop"))
@@ -271,7 +276,8 @@ class Scheduler:
     def _decoded(self, sequence: Sequence, reason: FinishReason) -> Decoded:
         kept = sequence.loop.kept if reason == "loop" else len(sequence.tokens)
         cut = len(sequence.tokens) - kept
-        return Decoded(sequence.tokens[:kept], reason, sequence.prefill_ms, sequence.decode_ms, loop_tokens_cut=cut)
+        times = sequence.prefill_ms, sequence.decode_ms
+        return Decoded(sequence.tokens[:kept], sequence.logprobs[:kept], reason, *times, loop_tokens_cut=cut)
 
     def _finish(self, sequence: Sequence, result: Decoded | Failure) -> None:
         (self._slots.finish if isinstance(result, Decoded) else self._slots.spoil)(sequence)

@@ -26,6 +26,7 @@ class Sequence:
     loop: LoopGuard
     length: int
     tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     done: bool = False

@@ -30,7 +30,7 @@ def prune(page: VisualTokens, pixels: Tensor, options: PruneOptions) -> tuple[Te
     newline, prunable = page.newline.to(device), page.prunable.to(device)
     places = prunable.nonzero().flatten()
     tokens = page.tokens[places].float()
-    ratio = options.ratio
+    ratio = options.fixed_ratio
     if ratio is None:
         alike, dense = similarity_ratio(tokens), text_density(pixels, options.sobel_threshold)
         ratio = alike + dense - alike * dense

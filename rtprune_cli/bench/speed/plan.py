@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.options import DTYPES, MODES, Mode, PruneOptions, parse_ratio
+from rtprune_cli.options import DTYPES, DYNAMIC, MODES, Mode, PruneOptions, parse_ratio
 
 ARCHITECTURES = ("deepseek-ocr",)
 STAGES = ("preprocess", "encode", "prune", "prefill", "step", "whole")
@@ -62,7 +62,7 @@ class SpeedPlan:
                 f"memory-fraction {self.memory_fraction:g} is out of range", "Give a share above 0, up to 1"
             )
         options = [PruneOptions(ratio=parse_ratio(text)) for text in self.ratios]
-        texts = ["dynamic" if each.ratio is None else f"{each.ratio:g}" for each in options]  # 1.0 is 1
+        texts = [DYNAMIC if each.fixed_ratio is None else f"{each.fixed_ratio:g}" for each in options]  # 1.0 is 1
         object.__setattr__(self, "ratios", tuple(texts))
         object.__setattr__(self, "prune", dict(zip(texts, options, strict=True)))
 

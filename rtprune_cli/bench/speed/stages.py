@@ -23,6 +23,7 @@ from rtprune_cli.bench.speed.machine import PeakMemory
 from rtprune_cli.bench.speed.material import UNPRUNED, Material
 from rtprune_cli.bench.speed.plan import SpeedPlan
 from rtprune_cli.decoding import Scheduler, prefill
+from rtprune_cli.decoding.loops import TokenKinds
 from rtprune_cli.decoding.scheduler import STEPS_AHEAD
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.timing import Stopwatch
@@ -48,6 +49,7 @@ class TimedModel(OcrModel):
 
     eos_token_id = EOS  # type: ignore[assignment]
     ngram_exempt = frozenset()  # type: ignore[assignment]
+    token_kinds = TokenKinds()  # type: ignore[assignment]
 
     def prompt_embeds(self, prompt: str) -> tuple[Tensor, Tensor]:
         before, after = prompt_ids(next(self._count), self.text_config.vocab_size)
@@ -55,6 +57,9 @@ class TimedModel(OcrModel):
 
     def decode_text(self, token_ids: Sequence[int]) -> str:
         return ""
+
+    def confidences(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> list[float | None]:
+        return []
 
     @cached_property
     def _count(self) -> Iterator[int]:
