@@ -6,14 +6,16 @@ rtprune.toml the flag's name: settings.py and commands/flags.py make all three f
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, get_args
 
 from rtprune_cli.errors import UsageError
 
 Mode = Literal["tiny", "small", "base", "large", "gundam"]
-Prompt = Literal["markdown", "free"]
 Tables = Literal["html", "markdown"]
+Math = Literal["dollars", "latex"]
 Solver = Literal["sinkhorn", "pot"]
 Method = Literal["rtprune", "norm-only", "random", "visionzip", "divprune", "cdpruner"]
 Merge = Literal["ot", "mean", "nearest", "none"]
@@ -23,12 +25,18 @@ PdfReader = Literal["auto", "pymupdf", "pdfium"]
 TextLayer = Literal["ignore", "prefer"]
 Rotate = Literal["auto", "0", "90", "180", "270"]
 LogFormat = Literal["text", "json"]
+Dynamic = Literal["dynamic"]
+Auto = Literal["auto"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
+# The tasks that the models were trained on, by name; what each is asked with is in model/adapters.py.
+TASKS = ("markdown", "ocr", "free", "figure", "describe", "locate")
+LOCATE = "locate "  # and then what to look for
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MIN_RATIO = 0.05
 MIN_OT_REG = 0.05  # below, the transport may need thousands of iterations
-AUTO = "auto"
+AUTO: Auto = "auto"
+DYNAMIC: Dynamic = "dynamic"
 DEFAULT_MODEL = "deepseek-ai/DeepSeek-OCR"
 BUNDLED_MODEL = "tiny"
 # config.json's first architecture of every family that model/adapters.py knows
@@ -44,7 +52,7 @@ def parse_ratio(text: str) -> float | None:
     Raises:
         UsageError: neither; the range itself is checked by :class:`PruneOptions`.
     """
-    if text == "dynamic":
+    if text == DYNAMIC:
         return None
     try:
         return float(text)
@@ -71,9 +79,42 @@ def setting(default: T, help: str, *, same_text: bool = False, **metadata: Any) 
     return field(default=default, metadata={"help": help, "same_text": same_text, **metadata})  # type: ignore[no-any-return]
 
 
+def _take_word(options: Any, name: str, word: str, wanted: str) -> None:
+    """Replace the word of a number that need not be given by None, which stands for it from then on.
+
+    Raises:
+        UsageError: it is another text.
+    """
+    value = getattr(options, name)
+    if isinstance(value, str):
+        if value != word:
+            message = f"{name.replace('_', '-')} is the text {value!r}, where a number is wanted"
+            raise UsageError(message, f"Give {word!r} or {wanted} without quotes")
+        object.__setattr__(options, name, None)
+
+
 def _choose(what: str, value: str | None, choices: tuple[str, ...]) -> None:
     if value is not None and value not in choices:
         raise UsageError(f"unknown {what} {value!r}", f"Use one of {', '.join(choices)}")
+
+
+def _check_prompt(prompt: str) -> None:
+    """A single word of ASCII letters is the name of a task, or a slip; anything else is a text of one's own.
+
+    Raises:
+        UsageError: it is no task, or lacks what it needs.
+    """
+    if not prompt.strip():
+        raise UsageError("the prompt is empty", f"Use {', '.join(TASKS)}, or a text of your own")
+    if prompt.strip() == LOCATE.strip():
+        raise UsageError("the prompt 'locate' lacks what to look for", "Give it in the same text: 'locate the title'")
+    if prompt in TASKS or not re.fullmatch(r"[A-Za-z_-]+", prompt):
+        return
+    close = get_close_matches(prompt.lower(), TASKS, n=1, cutoff=0.5)
+    meant = f"Did you mean {close[0]}? " if close else ""
+    raise UsageError(
+        f"unknown prompt {prompt!r}", f"{meant}Use {', '.join(TASKS)}, or a text of your own of more than a word"
+    )
 
 
 @dataclass(frozen=True)
@@ -107,7 +148,8 @@ class ModelOptions:
 class PruneOptions:
     """RTPrune's settings; the defaults are the paper's (arXiv 2605.00392, section 4).
 
-    ``ratio`` is the share of prunable visual tokens to keep, or ``None`` for the dynamic ratio.
+    ``ratio`` is the share of prunable visual tokens to keep, or ``"dynamic"`` for the dynamic ratio, which is None from
+    then on.
 
     What follows ``solver`` has no flag: it is for comparisons. ``method`` chooses and merges the tokens; every method
     keeps as many as RTPrune. Of RTPrune alone: ``merge`` is what becomes of the pruned tokens, ``ot_reg`` the
@@ -115,11 +157,11 @@ class PruneOptions:
     ``ratio_terms`` are the measures that make the dynamic ratio. ``seed`` is of the method random.
     """
 
-    ratio: float | None = setting(
+    ratio: float | Dynamic | None = setting(
         None,
         f"Share of visual tokens to keep: dynamic, or {MIN_RATIO} to 1 (no pruning).",
         parse=parse_ratio,
-        shown="dynamic",
+        shown=DYNAMIC,
     )
     alpha: float = 0.1
     dustbin_score: float = 0.2
@@ -135,6 +177,11 @@ class PruneOptions:
     seed: int = 0
 
     @property
+    def fixed_ratio(self) -> float | None:
+        """``ratio`` as a number; None for the dynamic ratio."""
+        return None if isinstance(self.ratio, str) else self.ratio
+
+    @property
     def reads_attention(self) -> bool:
         """Whether the method looks at the encoder's attention."""
         return self.method == "visionzip"
@@ -145,9 +192,11 @@ class PruneOptions:
         return self.method == "cdpruner"
 
     def __post_init__(self) -> None:
-        if self.ratio is not None and not MIN_RATIO <= self.ratio <= 1.0:
+        _take_word(self, "ratio", DYNAMIC, f"a number from {MIN_RATIO} to 1")
+        ratio = self.fixed_ratio
+        if ratio is not None and not MIN_RATIO <= ratio <= 1.0:
             raise UsageError(
-                f"ratio {self.ratio:g} is out of range", f"Give --ratio dynamic or a number from {MIN_RATIO} to 1"
+                f"ratio {ratio:g} is out of range", f"Give --ratio dynamic or a number from {MIN_RATIO} to 1"
             )
         if self.iterations < 1:
             raise UsageError("the transport solver needs at least one iteration", "Give --iterations 1 or more")
@@ -165,12 +214,12 @@ class PruneOptions:
 class DecodeOptions:
     """Greedy decoding. ``no_repeat_window`` 0 bans an n-gram's repetition in the whole text (the official
     evaluation used that with n 35); 30 within 90 is the official vLLM recipe. ``loop_window`` is how many repeated
-    tokens at the end of a text are a loop; 0 never stops early."""
+    tokens at the end of a text are a loop; 0 never stops early. ``batch_size`` ``"auto"`` is None from then on."""
 
     max_new_tokens: int = setting(8192, "Longest text of a page, in tokens.")
     no_repeat_ngram: int = setting(30, "Never write an n-gram of this length twice; 0 turns it off.")
     no_repeat_window: int = setting(90, "...within this many tokens; 0 for the whole text.")
-    batch_size: int | None = setting(
+    batch_size: int | Auto | None = setting(
         None, "Pages decoded together, at most; auto: as memory allows.", parse=parse_auto, shown=AUTO, same_text=True
     )
     memory_fraction: float = setting(
@@ -179,7 +228,13 @@ class DecodeOptions:
     cuda_graphs: bool = setting(True, "Record work that comes again on the GPU and replay it.", same_text=True)
     loop_window: int = setting(512, "Stop a page after this many tokens of repetition; 0 never stops early.")
 
+    @property
+    def rows(self) -> int | None:
+        """``batch_size`` as a number; None: as memory allows."""
+        return None if isinstance(self.batch_size, str) else self.batch_size
+
     def __post_init__(self) -> None:
+        _take_word(self, "batch_size", AUTO, "a whole number of at least 1")
         least = {"max_new_tokens": 1, "no_repeat_ngram": 0, "no_repeat_window": 0, "batch_size": 1, "loop_window": 0}
         for name, smallest in least.items():
             value = getattr(self, name)
@@ -199,7 +254,8 @@ class InputOptions:
     ``page_timeout`` (seconds) and ``page_memory`` (GiB) bound what opening a document and drawing one of its pages may
     take, in a process of its own; 0 does not. ``pdf_reader`` auto: MuPDF, and PDFium for the pages that MuPDF cannot
     draw, draws with errors or leaves without ink. ``text_layer`` prefer: a PDF page with a sound text layer is written
-    from it. ``rotate`` turns pages clockwise, beyond what their file says with auto.
+    from it. ``rotate`` turns pages clockwise, beyond what their file says with auto. ``workers`` ``"auto"`` is None
+    from then on.
     """
 
     pages: str | None = setting(None, "Pages of each document, from 1: 1,3,5-10,20-end.")
@@ -228,9 +284,14 @@ class InputOptions:
         4.0, "GiB that drawing a page may take before it is given up; 0: no limit.", same_text=True
     )
     max_pixels: int = setting(200_000_000, "Refuse images larger than this (decompression bombs).")
-    workers: int | None = setting(
+    workers: int | Auto | None = setting(
         None, "Processes that prepare pages ahead; 0: one, page by page.", parse=parse_auto, shown=AUTO, same_text=True
     )
+
+    @property
+    def processes(self) -> int | None:
+        """``workers`` as a number; None: as suits the machine."""
+        return None if isinstance(self.workers, str) else self.workers
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -252,18 +313,29 @@ class InputOptions:
         _choose("PDF reader", self.pdf_reader, get_args(PdfReader))
         _choose("text layer", self.text_layer, get_args(TextLayer))
         _choose("rotation", self.rotate, get_args(Rotate))
-        if self.workers is not None and self.workers < 0:
+        _take_word(self, "workers", AUTO, "a whole number of at least 0")
+        if self.processes is not None and self.processes < 0:
             raise UsageError(f"workers is {self.workers}", f"Give {AUTO} or a whole number of at least 0")
 
 
 @dataclass(frozen=True)
 class OutputOptions:
     """What is written. ``output`` is a folder, or ``-`` for markdown on standard output and nothing else.
-    ``md_only`` writes one NAME.md a document, without a folder, crops and reports. ``html`` writes report.html over
-    all documents of the folder, with the images of their pages beside the markdown."""
+    ``md_only`` writes one NAME.md a document, without a folder, crops, blocks and reports. ``html`` writes report.html
+    over all documents of the folder, with the images of their pages beside the markdown."""
 
     output: str = setting("out", "Output folder, or '-' for markdown on standard output.", same_text=True, short="-o")
     tables: Tables = setting("html", "html (as the model writes them) or markdown.", choices=get_args(Tables))
+    math: Math = setting(
+        "dollars", "Formulas between dollars, as GitHub, VS Code and Obsidian render them, or latex: as the model "
+        "writes them.", choices=get_args(Math),
+    )  # fmt: skip
+    repair_hyphens: bool = setting(False, "Take out the spaces that the model leaves after hyphens inside words.")
+    repair_lists: bool = setting(False, "Put list items that the model ran together on lines of their own.")
+    join_pages: bool = setting(
+        False, "Join paragraphs and tables that go on over a page break; page markers stay as comments.",
+    )  # fmt: skip
+    json: bool = setting(True, "Write NAME.json: the blocks of every page with their boxes.", same_text=True)
     raw: bool = setting(False, "Keep the raw model text beside the markdown.")
     md_only: bool = setting(False, "Write NAME.md only: no folders, crops or reports.")
     html: bool = setting(
@@ -272,10 +344,13 @@ class OutputOptions:
 
     def __post_init__(self) -> None:
         _choose("table format", self.tables, get_args(Tables))
+        _choose("math format", self.math, get_args(Math))
         if self.raw and self.md_only:
             raise UsageError("--raw and --md-only exclude each other", "Give --no-raw or --no-md-only")
         if self.html and self.md_only:
             raise UsageError("--html and --md-only exclude each other", "Give --no-html or --no-md-only")
+        if self.join_pages and self.output == "-":
+            raise UsageError("--join-pages needs an output folder", "Give --no-join-pages, or a folder with -o")
         if self.html and self.output == "-":
             raise UsageError("--html needs an output folder", "Give --no-html, or a folder with -o")
 
@@ -316,8 +391,11 @@ class OcrOptions:
     output: OutputOptions = OutputOptions()
     run: RunOptions = RunOptions()
     mode: Mode | None = setting(None, f"{', '.join(MODES)}. Default: the model's best.", choices=MODES)
-    prompt: Prompt | None = setting(
-        None, "markdown (with layout) or free (text only). Default: the model's best.", choices=get_args(Prompt)
+    prompt: str | None = setting(
+        None,
+        "markdown (with layout), free (text only), ocr (lines with boxes), figure, describe, 'locate WORDS', or a "
+        "text of your own. Default: the model's best.",
+        choices=TASKS,
     )
     on_loop: OnLoop = setting(
         "retry", "A page that repeats itself: retry it unpruned and in another mode, mark it, or fail it.",
@@ -328,7 +406,8 @@ class OcrOptions:
 
     def __post_init__(self) -> None:
         _choose("mode", self.mode, MODES)
-        _choose("prompt", self.prompt, get_args(Prompt))
+        if self.prompt is not None:
+            _check_prompt(self.prompt)
         _choose("on-loop", self.on_loop, get_args(OnLoop))
 
 
@@ -337,7 +416,7 @@ class ResolvedOptions(OcrOptions):
     """Options whose mode and prompt are chosen; ``Checkpoint.resolve`` makes them."""
 
     mode: Mode
-    prompt: Prompt
+    prompt: str
 
 
 def affecting(options: Any) -> dict[str, Any]:

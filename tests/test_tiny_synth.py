@@ -11,7 +11,7 @@ import pytest
 from conftest import for_every
 
 from rtprune_cli.hub import BUNDLED_CHECKPOINT
-from rtprune_cli.markdown import to_markdown
+from rtprune_cli.markdown import MarkdownStyle, to_markdown
 from rtprune_cli.tiny import charset, labels, pages, synth
 from rtprune_cli.tiny.drawing import document, on_page, on_view, quick_view, render
 from rtprune_cli.tiny.script import box_999, glyphs, script
@@ -81,7 +81,7 @@ def test_a_characters_place_on_the_view_is_where_its_ink_is(seed: int, mode: str
 def test_skew_turns_a_place_as_it_turns_the_ink() -> None:
     page = page_of(0)
     run = pages.Run(".", 0.9 * page.width, 0.9 * page.height, "helv", 0.05 * page.height)
-    block = pages.Block("text", run.box, ((run,),))
+    block = pages.PrintedBlock("text", run.box, ((run,),))
     page = replace(page, blocks=(block,), wear=pages.Wear(angle=8.0), ink=0.0, paper=1.0)
     y, x = np.nonzero(quick_view(page) < 128)
     width = pages.text_width(".", run.font, run.size)
@@ -126,7 +126,7 @@ def test_the_free_prompt_asks_for_the_text(seed: int) -> None:
 @pytest.mark.parametrize("layout", pages.LAYOUTS)
 def test_the_markdown_prompt_asks_for_every_block_with_its_box(layout: str) -> None:
     page = page_of(5, "base", layout)
-    found = to_markdown(tagged(page), size=(999, 999), page=1, tables="markdown")
+    found = to_markdown(tagged(page), size=(999, 999), page=1, style=MarkdownStyle(tables="markdown"))
     assert [(box.label, box.box) for box in found.boxes] == [
         (block.kind, box_999(page, block.box)) for block in page.blocks
     ]
@@ -135,7 +135,7 @@ def test_the_markdown_prompt_asks_for_every_block_with_its_box(layout: str) -> N
 
 def test_a_title_becomes_a_heading_and_a_table_a_table() -> None:
     page = next(page for page in map(page_of, range(200)) if [b.kind for b in page.blocks][:2] == ["title", "table"])
-    lines = to_markdown(tagged(page), size=(999, 999), page=1, tables="markdown").text.split("\n")
+    lines = to_markdown(tagged(page), size=(999, 999), page=1, style=MarkdownStyle(tables="markdown")).text.split("\n")
     assert lines[0] == f"# {page.blocks[0].lines[0][0].text}"
     cells = [run.text for run in page.blocks[1].lines[0]]
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == cells

@@ -79,6 +79,7 @@ class Engine:
             options.decode,
             eos_token_id=model.eos_token_id,
             ngram_exempt=model.ngram_exempt,
+            token_kinds=model.token_kinds,
             rows=size.rows,
             pool_tokens=size.pool_tokens,
             capacity=size.capacity,

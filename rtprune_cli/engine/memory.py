@@ -77,7 +77,7 @@ def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch
     token = bytes_per_token(config.text_config, dtype)
     if kind == "cpu":
         tokens = max((usable - page) // token, LONGEST_PAGE)
-        rows = options.batch_size or max(1, min(MOST_ROWS[kind], tokens // USUAL_PAGE))
+        rows = options.rows or max(1, min(MOST_ROWS[kind], tokens // USUAL_PAGE))
         return MemoryPlan(
             rows, min(tokens, rows * LONGEST_PAGE), None, PROMPT_TOKENS[kind], most_pages, most_pages * pixels
         )
@@ -95,7 +95,7 @@ def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch
         enough_for_the_longest = (left - LONGEST_PAGE * token) // row
         return max(1, min(MOST_ROWS[kind], left // (tokens * token + row), enough_for_the_longest))
 
-    rows = options.batch_size or (fitting(FIXED_SLOT) if fitting(FIXED_SLOT) >= FIXED_ROWS else fitting(USUAL_PAGE))
+    rows = options.rows or (fitting(FIXED_SLOT) if fitting(FIXED_SLOT) >= FIXED_ROWS else fitting(USUAL_PAGE))
     tokens = min(max((left - rows * row) // token, LONGEST_PAGE), rows * LONGEST_PAGE)
     capacity = min(LONGEST_PAGE, tokens // rows // 64 * 64)
     return MemoryPlan(

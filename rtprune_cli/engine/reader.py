@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from rtprune_cli import stopping
 from rtprune_cli.engine.engine import ActivePage, Engine
-from rtprune_cli.model import Checkpoint
+from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions
 from rtprune_cli.records import PageResult, PreparedPage
 
@@ -32,6 +32,11 @@ class PageReader:
         self._options = checkpoint.resolve(options)
         self._on_load = on_load
         self._engine: Engine | None = None
+
+    @property
+    def model(self) -> OcrModel | None:
+        """What was loaded; None before the first page."""
+        return None if self._engine is None else self._engine.model
 
     @property
     def batch_size(self) -> int:

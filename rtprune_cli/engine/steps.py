@@ -4,8 +4,8 @@
 2. encode    views -> visual tokens (model/network.py)
 3. prune     some tokens stay, the others are merged into them (pruning/)
 4. prompt    what stays, between the texts of the prompt (model/network.py)
-5. decode    prompt -> token ids, with many pages at a time (decoding/)
-6. markdown  token ids -> text, boxes and crops, and the report's record (markdown.py, report.py)
+5. decode    prompt -> token ids and their log-probabilities, with many pages at a time (decoding/)
+6. markdown  token ids -> text, blocks, boxes and crops, and the report's record (markdown.py, report.py)
 
 Steps 2 to 5 are done for many pages together: :class:`PageSteps` says what happens to one page and asks for them,
 engine.py does them.
@@ -27,8 +27,9 @@ from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.timing import Span, Stopwatch
 from rtprune_cli.errors import LoopError
 from rtprune_cli.failures import PageFailure, page_name
-from rtprune_cli.markdown import to_markdown
+from rtprune_cli.markdown import MarkdownStyle, to_markdown
 from rtprune_cli.model import OcrModel
+from rtprune_cli.model.adapters import gives_words
 from rtprune_cli.options import Mode, PruneOptions, ResolvedOptions
 from rtprune_cli.outputs.htmlreport import page_view
 from rtprune_cli.pruning import PendingPrune, Pruner, untouched
@@ -169,7 +170,14 @@ class PageSteps:
             return failed(page.document, page.page, error, page.warnings)
         # Step 6
         raw = model.decode_text(best.decoded.token_ids)
-        markdown = to_markdown(raw, size=page.size, page=page.page, tables=self._options.output.tables)
+        markdown = to_markdown(
+            raw,
+            size=page.size,
+            page=page.page,
+            style=MarkdownStyle.of(self._options.output),
+            labels=not gives_words(self._options.prompt),
+            confidences=model.confidences(best.decoded.token_ids, best.decoded.logprobs),
+        )
         speedup, distance = yield from self._comparison(page, best, raw)
         unpruned_length, length = best.prompt.next_position, len(best.prompt.embeds)
         record = page_record(
@@ -202,6 +210,10 @@ class PageSteps:
             known = ", ".join(self._model.trained_modes)
             message = f"{self._model.name} was not trained for mode {self._options.mode}, only for {known}"
             found.append(WarningRecord("untrained_mode", message))
+        prompts = self._model.trained_prompts
+        if prompts is not None and self._options.prompt not in prompts:
+            message = f"{self._model.name} was not trained for this prompt, only for {', '.join(prompts)}"
+            found.append(WarningRecord("untrained_prompt", message))
         if reading.decoded.finish_reason == "length":
             limit = self._options.decode.max_new_tokens
             found.append(

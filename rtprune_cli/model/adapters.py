@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtprune_cli.errors import ModelError
-from rtprune_cli.options import DEEPSEEK_OCR, Mode, Prompt
+from rtprune_cli.options import DEEPSEEK_OCR, LOCATE, Mode
 
 if TYPE_CHECKING:
     from transformers import UnlimitedOcrConfig
 
-# Text before and after the image in the official "plain" template.
+# Text before and after the image in the official "plain" template, by task, as the official README has them.
 PROMPTS = {
     "markdown": ("", "\n<|grounding|>Convert the document to markdown."),
+    "ocr": ("", "\n<|grounding|>OCR this image."),
     "free": ("", "\nFree OCR."),
+    "figure": ("", "\nParse the figure."),
+    "describe": ("", "\nDescribe this image in detail."),
 }
+IMAGE = "<image>"  # its place in a text of one's own
 # Table tokens repeat lawfully: the official no-repeat rule lets them through.
 NGRAM_EXEMPT = ("<td>", "</td>")
 
@@ -95,11 +99,27 @@ class Adapter:
 
     build_config: Callable[[dict[str, Any]], UnlimitedOcrConfig]
     mode: Mode
-    prompt: Prompt
+    prompt: str
 
 
 # Keyed by config.json's first architecture: model_type "deepseek_vl_v2" is shared with DeepSeek-VL2.
 ADAPTERS = {DEEPSEEK_OCR: Adapter(build_config, mode="gundam", prompt="markdown")}
+
+
+def prompt_texts(prompt: str) -> tuple[str, str]:
+    """Text before and after the image: of a task, of ``locate WORDS``, or of a text of one's own, which stands after
+    the image unless it says ``<image>`` itself."""
+    if prompt in PROMPTS:
+        return PROMPTS[prompt]
+    if prompt.startswith(LOCATE):
+        return "", f"\nLocate <|ref|>{prompt.removeprefix(LOCATE).strip()}<|/ref|> in the image."
+    before, image, after = prompt.partition(IMAGE)
+    return (before, after) if image else ("", f"\n{prompt}")
+
+
+def gives_words(prompt: str) -> bool:
+    """Whether what the model puts between the tags of a region is text of the page, and no word of layout."""
+    return prompt == "ocr" or prompt.startswith(LOCATE)
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], Adapter]:

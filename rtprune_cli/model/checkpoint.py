@@ -13,7 +13,7 @@ from rtprune_cli.hub import checkpoint_folder
 from rtprune_cli.model import experts
 from rtprune_cli.model.adapters import read_config
 from rtprune_cli.model.loading import ATTENTION, load_network, weights_size
-from rtprune_cli.options import MODES, Mode, ModelOptions, OcrOptions, Prompt, ResolvedOptions
+from rtprune_cli.options import MODES, Mode, ModelOptions, OcrOptions, ResolvedOptions
 
 if TYPE_CHECKING:
     from rtprune_cli.model.network import OcrModel
@@ -30,7 +30,7 @@ class Checkpoint:
     revision: str
     folder: Path
     mode: Mode
-    prompt: Prompt
+    prompt: str
     device: torch.device
     dtype: torch.dtype
     config: dict[str, Any] = field(repr=False)
@@ -40,6 +40,12 @@ class Checkpoint:
         """The modes in which it learnt to read; the official checkpoints know all."""
         own = self.config.get("rtprune", {})
         return tuple(own.get("modes", [own["mode"]] if "mode" in own else MODES))
+
+    @property
+    def trained_prompts(self) -> tuple[str, ...] | None:
+        """The prompts that it learnt to answer; None: whatever it is asked."""
+        own = self.config.get("rtprune", {})
+        return tuple(own["prompts"]) if "prompts" in own else None
 
     @property
     def attention(self) -> str:

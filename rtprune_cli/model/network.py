@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rtprune_cli.decoding.loops import TokenKinds
 from rtprune_cli.device.graphs import Graphs, send
 from rtprune_cli.errors import ModelError
-from rtprune_cli.model.adapters import NGRAM_EXEMPT, PROMPTS
+from rtprune_cli.markdown import DET, END_DET, END_REF, REF, TAGS
+from rtprune_cli.model.adapters import IMAGE, NGRAM_EXEMPT, prompt_texts
 from rtprune_cli.model.attention import watched, with_attention
 from rtprune_cli.model.checkpoint import SMALL_MODEL, Checkpoint
 from rtprune_cli.records import DecoderInput, PrunedTokens, Views, VisualTokens
@@ -24,6 +29,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
     from transformers import UnlimitedOcrForConditionalGeneration
+
+
+# A special token, or what a reader of the text could take for one
+_LIKE_A_TOKEN = re.compile(r"<(?:\|/?\w{1,40}(?:\|>)?|｜[\w▁]{0,40}(?:｜>)?)")
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,14 @@ class OcrModel(Checkpoint):
         ids = (self.tokenizer.token_to_id(token) for token in NGRAM_EXEMPT)
         return frozenset(i for i in ids if i is not None)
 
+    @cached_property
+    def token_kinds(self) -> TokenKinds:
+        """What the loop guard has to know of the vocabulary."""
+        return TokenKinds.of(self.tokenizer.get_vocab())
+
     def prompt_ids(self, prompt: str) -> tuple[list[int], list[int]]:
         """Token ids before the image (bos first) and after it."""
-        before, after = (self.tokenizer.encode(text, add_special_tokens=False).ids for text in PROMPTS[prompt])
+        before, after = (self.tokenizer.encode(text, add_special_tokens=False).ids for text in prompt_texts(prompt))
         return [int(self.network.config.bos_token_id), *before], after
 
     def prompt_embeds(self, prompt: str) -> tuple[Tensor, Tensor]:
@@ -98,8 +112,56 @@ class OcrModel(Checkpoint):
         return {}
 
     def decode_text(self, token_ids: Sequence[int]) -> str:
-        """Text of generated ids; grounding and table tokens stay, since the markdown stage reads them."""
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=False))
+        """Text of generated ids with the tags of regions; the checkpoint's other special tokens are left out.
+
+        What only looks like a special token was printed on the page, and is escaped (``&lt;|``): from here on, a tag in
+        the text is one.
+        """
+        ids = [token for token in token_ids if token not in self._unwritten]
+        text = self._decode(ids)
+        if not _LIKE_A_TOKEN.search(text) or _LIKE_A_TOKEN.findall(text) == [
+            self._tags[token] for token in ids if token in self._tags
+        ]:
+            return text
+        runs = itertools.groupby(ids, key=lambda token: self._tags.get(token, ""))
+        return "".join(tag * len(list(run)) if tag else _escaped(self._decode(list(run))) for tag, run in runs)
+
+    def _decode(self, token_ids: list[int]) -> str:
+        return str(self.tokenizer.decode(token_ids, skip_special_tokens=False))
+
+    @cached_property
+    def _tags(self) -> dict[int, str]:
+        """Ids of the tags of regions."""
+        ids = {self.tokenizer.token_to_id(tag): tag for tag in TAGS}
+        return {token: tag for token, tag in ids.items() if token is not None}
+
+    @cached_property
+    def _unwritten(self) -> frozenset[int]:
+        """Ids of special tokens that are no text: all that the tokenizer adds in bars, and the image's place."""
+        added = self.tokenizer.get_added_tokens_decoder()
+        return frozenset(
+            token
+            for token, about in added.items()
+            if token not in self._tags and (_LIKE_A_TOKEN.match(about.content) or about.content == IMAGE)
+        )
+
+    def confidences(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> list[float | None]:
+        """Mean log-probability of the tokens before the first opening of a region, and after each up to the next: what
+        :func:`~rtprune_cli.markdown.to_markdown` takes. None where there are none.
+
+        Of the text alone: the digits of boxes, of which no model is sure, would outweigh short texts. Where there is
+        none, as for a picture, of the tags.
+        """
+        tags = [self._tags.get(token) for token in token_ids]
+        opening = REF if REF in tags else DET
+        parts: list[tuple[list[float], list[float]]] = [([], [])]  # of the text, of the tags
+        inside = False
+        for tag, logprob in zip(tags, logprobs, strict=True):
+            if tag == opening:
+                parts.append(([], []))
+            inside = tag in (REF, DET) or (inside and tag not in (END_REF, END_DET))
+            parts[-1][inside or tag is not None].append(logprob)
+        return [fmean(text or own) if text or own else None for text, own in parts]
 
     @torch.inference_mode()
     def embed(self, token_ids: Sequence[int]) -> Tensor:
@@ -149,6 +211,10 @@ class OcrModel(Checkpoint):
                 found = [each.clone() for each in graphs.run((inputs[0].shape, *counts, *grids), see, *inputs)]
         pages = [VisualTokens(tokens, _newlines(v)) for tokens, v in zip(found, views, strict=True)]
         return pages if seen is None else with_attention(pages, views, seen)
+
+
+def _escaped(text: str) -> str:
+    return _LIKE_A_TOKEN.sub(lambda found: f"&lt;{found[0][1:]}", text)
 
 
 def assemble(before: Tensor, visual: PrunedTokens, after: Tensor) -> DecoderInput:

@@ -12,7 +12,7 @@ import pymupdf
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-from rtprune_cli.tiny.pages import RANGES, RULE, Block, SyntheticPage
+from rtprune_cli.tiny.pages import RANGES, RULE, PrintedBlock, SyntheticPage
 from rtprune_cli.views.preprocess import GRAY
 
 EVALUATION_DPI = 200  # the tool's default
@@ -44,7 +44,7 @@ def document(page: SyntheticPage) -> Any:
     return pdf
 
 
-def _picture(shape: Any, block: Block, rng: random.Random, ink: float, turn: Any) -> None:
+def _picture(shape: Any, block: PrintedBlock, rng: random.Random, ink: float, turn: Any) -> None:
     """A frame with discs and a line in it, like a chart or a view."""
     left, top, right, bottom = block.box
     width, height = right - left, bottom - top

@@ -23,7 +23,7 @@ from rapidfuzz.distance import Levenshtein
 from rtprune_cli.decoding import decode
 from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.hub import BUNDLED_CHECKPOINT
-from rtprune_cli.markdown import to_markdown
+from rtprune_cli.markdown import MarkdownStyle, to_markdown
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, Mode, ModelOptions, PruneOptions, parse_ratio
 from rtprune_cli.pruning import Pruner
@@ -41,6 +41,7 @@ MAX_NEW_TOKENS = {"tiny": 700, "base": 4000}
 SIZE_STEP = 4  # px, of the groups by size
 BATCH = 20
 CANVAS = (1000, 1000)  # to which boxes are scaled before they are compared
+STYLE = MarkdownStyle(tables="markdown", math="latex")
 
 
 def held_out(seed: int, count: int, mix: Mix = HELD_OUT_MIX, mode: Mode = "tiny") -> list[SyntheticPage]:
@@ -84,7 +85,7 @@ def measure(
     truths = [model.decode_text([token.id for token in script(page, prompt, glyphs(page))[:-1]]) for page in pages]
     boxes: dict[str, Any] = {}
     if prompt == "markdown":
-        both = [[to_markdown(raw, size=CANVAS, page=1, tables="markdown") for raw in raws] for raws in (truths, texts)]
+        both = [[to_markdown(raw, size=CANVAS, page=1, style=STYLE) for raw in raws] for raws in (truths, texts)]
         boxes = _box_scores([page.boxes for page in both[0]], [page.boxes for page in both[1]])
         truths, texts = ([page.text for page in pages_of] for pages_of in both)
     groups: dict[str, list[tuple[int, int]]] = defaultdict(list)

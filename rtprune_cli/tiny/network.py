@@ -69,7 +69,13 @@ def raw_config(sizes: dict[str, Any]) -> dict[str, Any]:
         },
         "bos_token_id": BOS,
         "eos_token_id": EOS,
-        "rtprune": {"image_token_id": IMAGE, "mode": "tiny", "prompt": "free", "trained_for": TRAINED_FOR},
+        "rtprune": {
+            "image_token_id": IMAGE,
+            "mode": "tiny",
+            "prompt": "free",
+            "prompts": ["free", "markdown"],
+            "trained_for": TRAINED_FOR,
+        },
     }
 
 

@@ -99,7 +99,7 @@ Line = tuple[Run, ...]
 
 
 @dataclass(frozen=True)
-class Block:
+class PrintedBlock:
     """A part of the page: ``kind`` is title, text, table or image (DeepSeek-OCR's words); rules are a table's."""
 
     kind: str
@@ -136,7 +136,7 @@ class SyntheticPage:
     paper: float
     tint: float
     wear: Wear
-    blocks: tuple[Block, ...]
+    blocks: tuple[PrintedBlock, ...]
 
     @property
     def lines(self) -> list[Line]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rtprune_cli.markdown import GRID
 from rtprune_cli.tiny.charset import EOS, NEWLINE, encode, encode_tagged
 from rtprune_cli.tiny.drawing import Point, on_page, on_view
-from rtprune_cli.tiny.pages import Block, Line, Rectangle, SyntheticPage, advances
+from rtprune_cli.tiny.pages import Line, PrintedBlock, Rectangle, SyntheticPage, advances
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,9 @@ def _tags(tagged: str, at: Point, line: int, column: int = 0) -> Iterator[Token]
         yield Token(i, at, line, column)
 
 
-def _coordinates(page: SyntheticPage, block: Block, text: list[Glyph], part: range, line: int) -> Iterator[Token]:
+def _coordinates(
+    page: SyntheticPage, block: PrintedBlock, text: list[Glyph], part: range, line: int
+) -> Iterator[Token]:
     """Four numbers; the first two are read at the block's beginning, the others at its right and lower end."""
     if part:
         points = [text[index].at for index in part]

@@ -24,8 +24,8 @@ from rtprune_cli.tiny.pages import (
     RANGES,
     SKEW,
     TINT,
-    Block,
     Mix,
+    PrintedBlock,
     Rectangle,
     Run,
     SyntheticPage,
@@ -43,7 +43,7 @@ def make_page(seed: int, mix: Mix | None = None, mode: Mode = "tiny") -> Synthet
 class _Stack:
     """A block that is not yet placed: its top is at 0."""
 
-    block: Block
+    block: PrintedBlock
     height: float
     after: float  # room below
 
@@ -143,12 +143,12 @@ class _Setter:
         width = rng.uniform(0.3, 0.9) * (self._right - self._left)
         left = self._left + rng.random() * (self._right - self._left - width)
         box = (left, 0.0, left + width, height)
-        stacks.append(_Stack(Block("image", box), height, 0.5 * self._size))
+        stacks.append(_Stack(PrintedBlock("image", box), height, 0.5 * self._size))
         below = self._count - above - len(stacks)
         stacks += self._paragraph(below) if below > 0 else []
         return stacks
 
-    def _columns(self) -> list[Block]:
+    def _columns(self) -> list[PrintedBlock]:
         """A title over two columns."""
         gutter = 2 * self._size
         title = self._title()
@@ -178,7 +178,9 @@ class _Setter:
         spare = self._right - self._left - text_width(text, font, size)
         left = self._left + (spare / 2 if self._rng.random() < 0.4 else 0.0)
         run = Run(text, left, ASCENT * size, font, size)
-        return _Stack(Block("title", run.box, ((run,),)), size * (ASCENT + DESCENT), self._gap + 0.2 * self._size)
+        return _Stack(
+            PrintedBlock("title", run.box, ((run,),)), size * (ASCENT + DESCENT), self._gap + 0.2 * self._size
+        )
 
     def _paragraph(self, count: int, left: float | None = None, right: float | None = None) -> list[_Stack]:
         """Lines as long as the column, the last one shorter."""
@@ -198,7 +200,7 @@ class _Setter:
             ]
             if runs:
                 height = (ASCENT + DESCENT) * self._size + (len(runs) - 1) * self._pitch
-                block = Block("text", _around([run.box for run in runs]), tuple((run,) for run in runs))
+                block = PrintedBlock("text", _around([run.box for run in runs]), tuple((run,) for run in runs))
                 stacks.append(_Stack(block, height, self._gap + (0.2 + 0.6 * self._rng.random()) * self._size))
         return stacks
 
@@ -224,9 +226,11 @@ class _Setter:
         rules = [(self._left, y * step, right, y * step) for y in range(rows + 1)]
         if rng.random() < 0.7:
             rules += [(self._left + x * width, 0.0, self._left + x * width, height) for x in range(columns + 1)]
-        return _Stack(Block("table", (self._left, 0.0, right, height), tuple(lines), tuple(rules)), height, self._size)
+        return _Stack(
+            PrintedBlock("table", (self._left, 0.0, right, height), tuple(lines), tuple(rules)), height, self._size
+        )
 
-    def _placed(self, stacks: list[_Stack]) -> list[Block]:
+    def _placed(self, stacks: list[_Stack]) -> list[PrintedBlock]:
         """The blocks that fit, with the page's spare room above the first and between them."""
         fit: list[_Stack] = []
         used = 0.0
@@ -285,9 +289,9 @@ def _around(boxes: Sequence[Rectangle]) -> Rectangle:
     return min(lefts), min(tops), max(rights), max(bottoms)
 
 
-def _moved(block: Block, down: float) -> Block:
+def _moved(block: PrintedBlock, down: float) -> PrintedBlock:
     def shift(box: Rectangle) -> Rectangle:
         return box[0], box[1] + down, box[2], box[3] + down
 
     lines = tuple(tuple(replace(run, baseline=run.baseline + down) for run in line) for line in block.lines)
-    return Block(block.kind, shift(block.box), lines, tuple(shift(rule) for rule in block.rules))
+    return PrintedBlock(block.kind, shift(block.box), lines, tuple(shift(rule) for rule in block.rules))
