@@ -150,12 +150,14 @@ def contents(out: Path) -> dict[str, Any]:
     return found
 
 
+# Of a run and not of its pages; the last digit of a confidence may depend on which pages were decoded together.
+OF_THE_RUN = ("milliseconds", "seconds", "started", "batch_size", "confidence")
+
+
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: _timeless(item)
-            for key, item in value.items()
-            if not key.endswith(TIMES) and key not in ("milliseconds", "batch_size")
+            key: _timeless(item) for key, item in value.items() if not key.endswith(TIMES) and key not in OF_THE_RUN
         }
     return [_timeless(item) for item in value] if isinstance(value, list) else value
 

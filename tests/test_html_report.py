@@ -115,6 +115,7 @@ def test_hostile_text_shows_its_letters(place: str) -> None:
         ("[a](javascript:alert(1))", "[a](javascript:alert(1))"),
         ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)&gt;"),
         (r"\(x_1 * y * z\) and \[a_{i}\]", r"\(x_1 * y * z\) and \[a_{i}\]"),
+        (r"$x_1*y*z$ and \$5 *b*", "$x_1*y*z$ and $5 <em>b</em>"),
         ("&lt;!-- page 3 -->", "&lt;!-- page 3 --&gt;"),
         ("[1]: http://example.org", "[1]: http://example.org"),
         ("a\n===", "a<br>\n==="),

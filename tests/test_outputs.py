@@ -443,7 +443,7 @@ def test_a_document_that_was_moved_is_known_by_its_content(tmp_path: Path) -> No
     assert output.occupancy(other_document(tmp_path), lambda: "other content") == "other"
 
 
-@pytest.mark.parametrize("name", ["paper.md", "paper.report.json", "paper.raw.txt"])
+@pytest.mark.parametrize("name", ["paper.md", "paper.json", "paper.report.json", "paper.raw.txt"])
 @pytest.mark.parametrize("text", ["# My notes", "<!-- page 1 -->", '{"document": {"path": "x"}}'])
 def test_a_file_of_the_user_is_not_overwritten(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / "paper").mkdir()

@@ -28,7 +28,7 @@ def record(**values: Any) -> PageRecord:
     """A page that was read, with plausible numbers."""
     known = dict(
         document="a.pdf", folder="a", page=1, status="ok", reader="mupdf", mode="tiny", prompt="free",
-        image_width=9, image_height=9,
+        image_width=9, image_height=9, seconds=1.0,
         visual_tokens_before=100, visual_tokens_after=80, prunable=64, kept=44, merged=20, newlines_dropped=0,
         r_similarity=0.5, r_density=0.5, ratio=0.75, retention=0.8, output_tokens=10, finish_reason="eos",
         loop_tokens_cut=0, flops_speedup=1.25, **dict.fromkeys(TIMES, 1.0),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import shutil
@@ -16,16 +15,15 @@ from typing import IO, Any
 from rtprune_cli.errors import OutputError, OutputNameError, RtpruneError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import journal
-from rtprune_cli.outputs.html import ReportFile, remove_other_views, save_view
+from rtprune_cli.outputs.document import DocumentWriter, absolute
+from rtprune_cli.outputs.html import ReportFile, save_view
 from rtprune_cli.outputs.journal import Entry, Header, Journal
-from rtprune_cli.outputs.layout import DocumentFiles, Layout, crop_page
+from rtprune_cli.outputs.layout import DocumentFiles, Layout
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.outputs.naming import Occupancy
-from rtprune_cli.outputs.pages import join, page_text, without_crops
-from rtprune_cli.records import SCHEMA_VERSION, Document, Earlier, PageRecord, PageResult
-from rtprune_cli.report import summarise
+from rtprune_cli.outputs.pages import without_crops
+from rtprune_cli.records import Document, Earlier, PageRecord, PageResult
 from rtprune_cli.storage import (
-    atomic_write,
     make_folder,
     output_error,
     read_start,
@@ -51,6 +49,7 @@ class FolderOutput:
         self.root = root
         self._options = options
         self._layout = Layout(root, options.md_only)
+        self._writer = DocumentWriter(self._layout, options)
         self._journals: dict[PurePosixPath, Journal] = {}
         self._lost: dict[PurePosixPath, PageRecord] = {}  # documents that failed as a whole
         self._refused: set[PurePosixPath] = set()  # places whose names the file system does not take
@@ -162,7 +161,7 @@ class FolderOutput:
         A document is the same when its path is, or when the recorded path is gone (or was standard input) and its
         ``content``, a SHA-256, is the recorded one.
         """
-        path = _absolute(document)
+        path = absolute(document)
         header = journal.owner(self._files(document).journal)
         if header is None:
             if not self._files(document).any_exists():
@@ -194,13 +193,22 @@ class FolderOutput:
         if not past.finished:
             return Earlier(pages=there)
         files = self._files(document)
-        wanted = {files.markdown: True, files.records: not self._options.md_only, files.raw: self._options.raw}
+        wanted = {
+            files.markdown: True,
+            files.blocks: self._options.json and not self._options.md_only,
+            files.records: not self._options.md_only,
+            files.raw: self._options.raw,
+        }
         whole = len(there) == len(past.records) and all(path.exists() for path, on in wanted.items() if on)
         return Earlier(True, there, tuple(past.records)) if whole else Earlier()
 
     def place(self, document: Document) -> str:
         """Where the document's markdown goes."""
         return str(self._files(document).markdown)
+
+    def text_path(self, document: Document) -> str | None:
+        """The same, relative to the folder."""
+        return self._files(document).text_path
 
     # --- A document
 
@@ -212,7 +220,7 @@ class FolderOutput:
             OutputError: it cannot be written.
         """
         self._check_name(document)
-        header = Header(_absolute(document), content, fingerprint)
+        header = Header(absolute(document), content, fingerprint)
         self._journals[document.folder] = Journal(
             self._files(document).journal, header, keep or None, self._layout.scratch
         )
@@ -255,10 +263,11 @@ class FolderOutput:
             self._lost[document.folder] = result.record
             return
         if self._options.md_only:
-            entry = Entry(result.record, without_crops(result))
+            entry = Entry(result.record, without_crops(result), blocks=result.markdown.blocks)
         else:
             raw = result.raw if self._options.raw else None
-            entry = Entry(result.record, result.markdown.text, raw, tuple(self._save_crops(result)))
+            crops = tuple(self._writer.save_crops(result))
+            entry = Entry(result.record, result.markdown.text, raw, crops, result.markdown.blocks)
             save_view(self._files(document).views, result.record.page, result.view, self._layout.scratch)
         self._journals[document.folder].append(entry)
 
@@ -278,7 +287,7 @@ class FolderOutput:
         entries = list(own.entries(page for page in pages if page in own.pages)) if own else []
         if lost is not None:
             entries.append(Entry(lost, "", ""))
-        self._write_document(document, entries, settings)
+        self._writer.write(document, entries, settings)
         self._append_rows([entry.record for entry in entries])
         if own:
             own.close()
@@ -292,7 +301,7 @@ class FolderOutput:
             return
         markdown = self._files(document).markdown
         if not markdown.exists() or read_start(markdown).startswith(LOST):
-            self._write_document(document, [Entry(record, "", "")], settings)
+            self._writer.write(document, [Entry(record, "", "")], settings)
             if journal.owner(self._files(document).journal) is None:  # whose comment it is
                 self.start(document, "", "", frozenset())
                 self._journals.pop(document.folder).close()
@@ -304,41 +313,12 @@ class FolderOutput:
         Raises:
             OutputError: something cannot be written.
         """
-        path, place = _absolute(document), self._files(document).journal
+        path, place = absolute(document), self._files(document).journal
         header = journal.owner(place)
         if header is not None and path is not None and header.path != path:  # it was moved since
             journal.rename_owner(place, path, self._layout.scratch)
+            self._writer.renew_source(document)
         self._append_rows(records)
-
-    def _write_document(self, document: Document, entries: Sequence[Entry], settings: Mapping[str, Any]) -> None:
-        markdown = self._files(document).markdown
-        make_folder(markdown.parent)
-        atomic_write(markdown, join([page_text(entry.record, entry.text) for entry in entries]), self._layout.scratch)
-        if self._options.md_only:
-            return
-        raw = self._files(document).raw
-        if self._options.raw:
-            atomic_write(
-                raw, join([page_text(entry.record, entry.raw or "") for entry in entries]), self._layout.scratch
-            )
-        else:
-            remove(raw)  # of an earlier run, and no longer the source of this markdown
-        self._remove_other_crops(document, {name for entry in entries for name in entry.crops})
-        records = [entry.record for entry in entries]
-        remove_other_views(self._files(document).views, {record.page for record in records})
-        about = {
-            "name": document.name,
-            "path": _absolute(document),
-            "folder": str(document.folder),
-        }
-        report = {
-            "schema_version": SCHEMA_VERSION,
-            "document": about,
-            "pages": [record.to_json() for record in records],
-            "summary": summarise(records),
-            "settings": settings,
-        }
-        atomic_write(self._files(document).records, to_json(report, indent=2), self._layout.scratch)
 
     def _append_rows(self, records: Sequence[PageRecord]) -> None:
         if self._rows is None:
@@ -356,42 +336,6 @@ class FolderOutput:
 
     def _files(self, document: Document) -> DocumentFiles:
         return self._layout.of(document.folder)
-
-    # --- Crops
-
-    def _save_crops(self, result: PageResult) -> list[str]:
-        if not result.markdown.crops or result.page is None:
-            return []
-        from PIL import Image
-
-        folder = self._files(result.document).images
-        make_folder(folder)
-        names, page = [], result.page.image
-        for name, box in result.markdown.crops.items():
-            size = (box[2] - box[0], box[3] - box[1])
-            # The same pixels as crop(), which has a size limit of its own that large pages would meet.
-            crop = page.resize(size, Image.Resampling.NEAREST, box=box)
-            buffer = io.BytesIO()
-            crop.save(buffer, "PNG")
-            names.append(PurePosixPath(name).name)
-            atomic_write(folder / names[-1], buffer.getvalue(), self._layout.scratch)
-        return names
-
-    def _remove_other_crops(self, document: Document, names: set[str]) -> None:
-        """Crops of an earlier run that this one did not make; files with other names are not ours."""
-        folder = self._files(document).images
-        if folder.is_dir():
-            for path in folder.iterdir():
-                if crop_page(path.name) is not None and path.name not in names:
-                    remove(path)
-
-
-def _absolute(document: Document) -> str | None:
-    """Where the document lies; None for what was read from a pipe, whose name says nothing. Bytes that are no text are
-    escaped, as JSON would lose them."""
-    if document.path is None or document.data is not None:
-        return None
-    return os.fsencode(os.path.abspath(document.path)).decode("utf-8", "backslashreplace")
 
 
 def _folder_of(line: bytes) -> str | None:

@@ -14,11 +14,11 @@ from typing import Any
 from rtprune_cli.outputs import journal
 from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, Shown, report_page
 from rtprune_cli.outputs.layout import VIEWS, DocumentFiles, Layout, view_names, view_page
-from rtprune_cli.records import PageRecord, PageView, from_json
+from rtprune_cli.records import DocumentBlocks, PageRecord, PageView, from_json, parse
 from rtprune_cli.report import Summary, Totals
 from rtprune_cli.storage import atomic_write, make_folder, output_error, remove, temporary_path
 
-_MARKER = re.compile(r"<!-- (?:page (\d{1,12})|document)( failed: .*)? -->\n")
+_MARKER = re.compile(r"<!-- (?:page (\d{1,12})|document)( failed: .*?)? -->[ \n]?")  # a page may begin in a paragraph
 
 
 # --- Files of pages
@@ -116,10 +116,14 @@ class ReportFile:
 
 
 def _texts(files: DocumentFiles) -> dict[int | None, str]:
-    """Page -> markdown: from the journal of a document that is not finished, else from its markdown file."""
+    """Page -> markdown: from the journal of a document that is not finished, else from its blocks, which have each page
+    by itself, else from its markdown file."""
     entries = journal.kept(files.journal)
     if entries is not None:
         return {entry.record.page: entry.text for entry in entries}
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        found = parse(DocumentBlocks, json.loads(files.blocks.read_bytes()))
+        return {page.page: page.markdown for page in found.pages if page.status == "ok"}
     try:
         parts = _MARKER.split(files.markdown.read_text("utf-8", "replace"))
     except OSError:

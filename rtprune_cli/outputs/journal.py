@@ -15,10 +15,10 @@ from pathlib import Path
 from types import NoneType
 from typing import IO, Any
 
-from rtprune_cli.records import PageRecord, from_json
+from rtprune_cli.records import Block, PageRecord, from_json, parse
 from rtprune_cli.storage import append, atomic_write, make_folder, output_error, to_json
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ class Header:
 
 @dataclass(frozen=True)
 class Entry:
-    """One page: its report record, its markdown, the raw model text if it is kept, the names of its crops."""
+    """One page: its report record, its markdown, the raw model text if it is kept, the names of its crops, blocks."""
 
     record: PageRecord
     text: str
     raw: str | None = None
     crops: tuple[str, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
 
 class Journal:
@@ -210,4 +211,5 @@ def _header(line: Mapping[str, Any] | None) -> Header | None:
 
 
 def _entry(line: Mapping[str, Any]) -> Entry:
-    return Entry(from_json(line["record"]), line["text"], line["raw"], tuple(line["crops"]))
+    blocks = tuple(parse(Block, each) for each in line["blocks"])
+    return Entry(from_json(line["record"]), line["text"], line["raw"], tuple(line["crops"]), blocks)

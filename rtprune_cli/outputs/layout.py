@@ -3,6 +3,9 @@
 OUTPUT/report.jsonl          one record a page, of every document in the folder
 OUTPUT/report.html           the same to look at, with --html
 OUTPUT/NAME/NAME.md, NAME.report.json, NAME.raw.txt
+OUTPUT/NAME/NAME.json        the blocks of its pages
+OUTPUT/NAME/NAME.txt, NAME.docling.json, NAME.pdf
+                             what `rtprune convert` makes of them
 OUTPUT/NAME/images/          crops, page-0001-1.png
 OUTPUT/NAME/report/          what report.html shows of a page, page-0001.jpg and others
 OUTPUT/NAME.md               all there is of a document with --md-only
@@ -24,7 +27,11 @@ from rtprune_cli.errors import OutputError
 
 REPORT, HTML, STATE = "report.jsonl", "report.html", ".rtprune"
 RESERVED = (REPORT, HTML, STATE)  # whatever lies beside the documents
-MARKDOWN, RECORDS, RAW = ".md", ".report.json", ".raw.txt"  # endings of a document's files
+MARKDOWN, BLOCKS, RECORDS, RAW = ".md", ".json", ".report.json", ".raw.txt"  # endings of a document's files
+TEXT, DOCLING, SEARCHABLE = ".txt", ".docling.json", ".pdf"  # of those that it is converted to
+ENDINGS = (MARKDOWN, BLOCKS, RECORDS, RAW, TEXT, DOCLING, SEARCHABLE)
+CONVERTED_MARK = b"%rtprune convert\n"  # a comment near the end of a PDF: by its name it might be a scan
+TAIL = 1024  # bytes at the end of a PDF in which readers look for where to begin
 IMAGES, VIEWS = "images", "report"  # its folders
 PICTURES = ("kept", "kept-tiles", "norms", "density", "transport")  # of an inspected page
 MAX_STEM_BYTES = 200  # file systems allow 255 for a name; the longest ending and "_2" must still fit
@@ -72,6 +79,8 @@ def is_written(path: str) -> bool:
     A scan may well be called report/page-0001.jpg: it is a run's where the other files of such a page lie beside it.
     """
     folder, name = os.path.split(path)
+    if name.lower().endswith(SEARCHABLE):
+        return is_converted(path)
     kind = os.path.basename(folder)
     if kind == IMAGES and crop_page(name) is not None:
         return True
@@ -79,6 +88,16 @@ def is_written(path: str) -> bool:
         return any(os.path.exists(os.path.join(folder, other)) for other in view_names(page) if other != name)
     picture = _PICTURE.fullmatch(name)
     return picture is not None and os.path.exists(os.path.join(folder, numbers_name(int(picture[1]))))
+
+
+def is_converted(path: str | Path) -> bool:
+    """Whether a PDF was written by `rtprune convert` and not changed since; not so one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            return CONVERTED_MARK in file.read()
+    except OSError:
+        return False
 
 
 def is_output(folder: str) -> bool:
@@ -138,6 +157,10 @@ class DocumentFiles:
         return self._file(MARKDOWN)
 
     @property
+    def blocks(self) -> Path:
+        return self._file(BLOCKS)
+
+    @property
     def records(self) -> Path:
         return self._file(RECORDS)
 
@@ -157,13 +180,17 @@ class DocumentFiles:
     def journal(self) -> Path:
         """Named after the markdown file, so that whoever owns that, with --md-only or without, is found; as a hash, so
         that no name is too long or in the way of another."""
-        name = str(self.markdown.relative_to(self.layout.root))
-        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:40]
+        digest = hashlib.sha256(os.fsencode(self.text_path)).hexdigest()[:40]
         return self.layout.state / "journal" / digest[:2] / f"{digest}.jsonl"
+
+    @property
+    def text_path(self) -> str:
+        """Of the markdown, relative to the output folder."""
+        return self.markdown.relative_to(self.layout.root).as_posix()
 
     def any_exists(self) -> bool:
         """Whether one of the document's own files is there."""
-        own = [self.markdown] if self.layout.md_only else [self.markdown, self.records, self.raw]
+        own = [self.markdown] if self.layout.md_only else [self.markdown, self.blocks, self.records, self.raw]
         return any(path.exists() for path in own)
 
     def _file(self, ending: str) -> Path:
@@ -178,7 +205,7 @@ class DocumentFiles:
 def files_of(key: str) -> list[str]:
     """The files of a document in its folder ``key``, and the one beside it that is all it has with ``--md-only``."""
     stem = f"{key}/{key.rpartition('/')[2]}"
-    return [*(f"{stem}{ending}" for ending in (MARKDOWN, RECORDS, RAW)), f"{key}{MARKDOWN}"]
+    return [*(f"{stem}{ending}" for ending in ENDINGS), f"{key}{MARKDOWN}"]
 
 
 def document_of(key: str) -> str | None:

@@ -15,24 +15,31 @@ _CROP_LINK = re.compile(rf"!\[\]\({IMAGES}/({CROP_NAME})\)")
 # Warnings of a text that ends too early stand where it ends, others of missing text before it; what is left says
 # nothing about the text.
 AT_THE_END = frozenset(("token_limit", "loop"))
-NOT_OF_THE_TEXT = frozenset(("untrained_mode",))
+NOT_OF_THE_TEXT = frozenset(("untrained_mode", "untrained_prompt"))
 
 
 def page_text(record: PageRecord, text: str) -> str:
     """One page with its marker, and comments where text may be missing; a failed page (or document) is a comment in its
     place."""
-    place = "document" if record.page is None else f"page {record.page}"
     if record.error is None:
-        said = [each for each in record.warnings if each.code not in NOT_OF_THE_TEXT]
-        before = [_comment(place, each) for each in said if each.code not in AT_THE_END]
-        after = [_comment(place, each) for each in said if each.code in AT_THE_END]
-        return "\n\n".join(filter(None, ["\n".join([f"<!-- {place} -->", *before]), text, *after])).rstrip()
+        after = [_comment(record, each) for each in record.warnings if each.code in AT_THE_END]
+        return "\n\n".join(filter(None, ["\n".join(page_head(record)), text, *after])).rstrip()
     code, message = _harmless(record.error.code), _harmless(record.error.message)
-    return f"<!-- {place} failed: {code}: {message}".rstrip(" :") + " -->"
+    return f"<!-- {_place(record)} failed: {code}: {message}".rstrip(" :") + " -->"
 
 
-def _comment(place: str, warning: WarningRecord) -> str:
-    return f"<!-- {place} warning: {_harmless(warning.code)}: {_harmless(warning.message)} -->"
+def page_head(record: PageRecord) -> list[str]:
+    """The comments that a page begins with: its marker, and what it may lack."""
+    said = [each for each in record.warnings if each.code not in NOT_OF_THE_TEXT | AT_THE_END]
+    return [f"<!-- {_place(record)} -->", *(_comment(record, each) for each in said)]
+
+
+def _place(record: PageRecord) -> str:
+    return "document" if record.page is None else f"page {record.page}"
+
+
+def _comment(record: PageRecord, warning: WarningRecord) -> str:
+    return f"<!-- {_place(record)} warning: {_harmless(warning.code)}: {_harmless(warning.message)} -->"
 
 
 def _harmless(value: str) -> str:

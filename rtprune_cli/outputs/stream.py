@@ -45,6 +45,10 @@ class StreamOutput:
         """Standard output, for every document."""
         return STDOUT
 
+    def text_path(self, document: Document) -> str | None:
+        """None: there is no file."""
+        return None
+
     def start(self, document: Document, fingerprint: str, content: str, keep: frozenset[int]) -> None:
         """Nothing to open."""
 

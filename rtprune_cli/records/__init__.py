@@ -1,5 +1,6 @@
 """What stages hand to one another (stages.py), and what the reports say of a page (page_record.py)."""
 
+from rtprune_cli.records.block import BLOCKS_VERSION, Block, BlocksSource, DocumentBlocks, PageBlocks
 from rtprune_cli.records.page_record import (
     FIELDS,
     SCHEMA_VERSION,
@@ -12,6 +13,7 @@ from rtprune_cli.records.page_record import (
     WarningCode,
     WarningRecord,
     from_json,
+    parse,
 )
 from rtprune_cli.records.stages import (
     Box,
@@ -29,23 +31,29 @@ from rtprune_cli.records.stages import (
     PrunedTokens,
     Views,
     VisualTokens,
+    cut_crops,
     failed,
 )
 
 __all__ = [
+    "BLOCKS_VERSION",
     "FIELDS",
     "SCHEMA_VERSION",
     "TIMES",
     "AttemptRecord",
+    "Block",
+    "BlocksSource",
     "Box",
     "Decoded",
     "DecoderInput",
     "Document",
+    "DocumentBlocks",
     "Earlier",
     "ErrorRecord",
     "FinishReason",
     "Markdown",
     "PackedImage",
+    "PageBlocks",
     "PageFault",
     "PageImage",
     "PageReaderName",
@@ -58,6 +66,8 @@ __all__ = [
     "VisualTokens",
     "WarningCode",
     "WarningRecord",
+    "cut_crops",
     "failed",
     "from_json",
+    "parse",
 ]

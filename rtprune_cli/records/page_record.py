@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from rtprune_cli.errors import RtpruneError
-from rtprune_cli.options import Mode, Prompt
+from rtprune_cli.options import Mode
 
 SCHEMA_VERSION = 1
 
@@ -25,18 +25,20 @@ WarningCode = Literal[
     "stretched",  # a strip so long that the model cannot read it
     "sideways",  # the lines of the page seem to run upright
     "untrained_mode",  # the checkpoint was not trained for the mode
+    "untrained_prompt",  # nor for the prompt
     "token_limit",  # the text was cut at the token limit
     "loop",  # the text repeated itself, and was cut there
     "crops",  # more pictures than are kept of a page
 ]
 
 
-def described(doc: str, *, default: Any = MISSING, always: bool = False, **limits: Any) -> Any:
+def described(doc: str, *, default: Any = MISSING, always: bool = False, of_failed: bool = False, **limits: Any) -> Any:
     """A field with its description and, as JSON schema names them, the ``limits`` of its numbers.
 
-    ``always``: it is there for every page that was read. Without a ``default`` it is there for failures too.
+    ``always``: it is there for every page that was read. Without a ``default`` it is there for failures too, and may be
+    with ``of_failed``.
     """
-    return field(default=default, metadata={"doc": doc, "always": always, "limits": limits})
+    return field(default=default, metadata={"doc": doc, "always": always, "of_failed": of_failed, "limits": limits})
 
 
 def _read(doc: str, **limits: Any) -> Any:
@@ -101,8 +103,20 @@ class PageRecord:
     reader: PageReaderName | None = described(
         "What drew the page: `mupdf`, `pdfium`, or `pillow` for an image.", default=None, always=True
     )
+    text_path: str | None = described(
+        "The document's markdown in the output folder: `NAME/NAME.md`; null where no folder is written.",
+        default=None,
+        of_failed=True,
+    )
+    input_sha256: str | None = described(
+        "SHA-256 of the input file; null where it could not be read.", default=None, of_failed=True
+    )
+    started: str | None = described("When the drawing of the page began, UTC, ISO 8601.", default=None)
+    seconds: float | None = _read("Seconds of all its stages together.")
     mode: Mode | None = described("The mode that was used.", default=None, always=True)
-    prompt: Prompt | None = described("The prompt that was used.", default=None, always=True)
+    prompt: str | None = described(
+        "The prompt that was used: the name of a task, `locate WORDS`, or a text.", default=None, always=True
+    )
     image_width: int | None = _read("Pixels of the page.")
     image_height: int | None = _read("Pixels of the page.")
     dpi: int | None = _optional("Resolution at which a PDF page was drawn; null for images.")
@@ -195,7 +209,7 @@ def from_json(value: Any) -> PageRecord:
         ValueError: it is none: a field is missing, or is not what it must be.
     """
     try:
-        record: PageRecord = _parse(PageRecord, value)
+        record: PageRecord = parse(PageRecord, value)
     except (LookupError, TypeError) as error:
         raise ValueError(f"no page record: {error!r}") from None
     if record.failed != (record.error is not None):
@@ -203,8 +217,8 @@ def from_json(value: Any) -> PageRecord:
     return record
 
 
-def _parse(kind: Any, value: Any) -> Any:
-    """A JSON value as ``kind``, one of the types above.
+def parse(kind: Any, value: Any) -> Any:
+    """A JSON value as ``kind``: a record, or one of the types of its fields.
 
     Raises:
         LookupError: an object lacks a field.
@@ -212,12 +226,12 @@ def _parse(kind: Any, value: Any) -> Any:
     """
     outer, inner = get_origin(kind), next(iter(get_args(kind)), None)
     if outer in (Union, UnionType):  # with None
-        return None if value is None else _parse(inner, value)
-    if outer is tuple and isinstance(value, list):
-        return tuple(_parse(inner, each) for each in value)
+        return None if value is None else parse(inner, value)
+    if outer is tuple and isinstance(value, list) and (... in get_args(kind) or len(value) == len(get_args(kind))):
+        return tuple(parse(inner, each) for each in value)
     if is_dataclass(kind) and isinstance(value, dict):
         types: dict[str, Any] = _types(kind)  # type: ignore[arg-type]
-        return kind(**{name: _parse(each, value[name]) for name, each in types.items()})  # type: ignore[operator]
+        return kind(**{name: parse(each, value[name]) for name, each in types.items()})  # type: ignore[operator]
     fits = value in get_args(kind) if outer is Literal else type(value) in ((int, float) if kind is float else (kind,))
     if not fits:
         raise TypeError(f"{value!r} is no {kind}")

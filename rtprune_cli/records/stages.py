@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.options import Mode
+from rtprune_cli.records.block import Block, PixelBox
 from rtprune_cli.records.page_record import (
     FinishReason,
     PageReaderName,
@@ -80,7 +82,8 @@ class PageImage:
     """One rasterised page: RGB, upright. ``page`` is 1-based; ``dpi`` is None when the file was pixels already.
 
     ``warnings`` are of the page, ``about`` of its document, to be said once; ``reader`` is what drew it. ``text`` is
-    there for a page that the model need not read: "" without ink, else the PDF's own text.
+    there for a page that the model need not read: "" without ink, else the PDF's own text. ``started`` is the time when
+    its drawing began, in seconds since 1970.
     """
 
     document: Document
@@ -92,6 +95,7 @@ class PageImage:
     about: tuple[WarningRecord, ...] = ()
     reader: PageReaderName = "pillow"
     text: str | None = None
+    started: float | None = None
 
     @property
     def image(self) -> Image:
@@ -209,11 +213,14 @@ class DecoderInput:
 class Decoded:
     """What the model wrote on one page. Token ids exclude the prompt and the final eos.
 
+    ``logprobs``, one for each token: the natural log of the probability that the model gave it, in float32 and before
+    the ban on repeats, so that a token in the place of a banned one has its own low probability.
     Pages of one batch share its times in equal parts. ``loop_tokens_cut``: tokens of repetition that were written and
     are not in ``token_ids``.
     """
 
     token_ids: list[int]
+    logprobs: list[float]
     finish_reason: FinishReason
     prefill_ms: float
     decode_ms: float
@@ -225,20 +232,31 @@ class Box:
     """A grounded region: ``label`` as the model named it, ``box`` (x1, y1, x2, y2) in page pixels."""
 
     label: str
-    box: tuple[int, int, int, int]
+    box: PixelBox
 
 
 @dataclass(frozen=True)
 class Markdown:
-    """Clean markdown of one page, its boxes, and the crops it refers to: file name under images/ -> page box.
+    """Clean markdown of one page, its blocks, and the boxes that the model named; ``crops``: file name -> page box.
 
     ``left_out``: pictures beyond so many that are kept of a page; they are comments in the text.
     """
 
     text: str
     boxes: list[Box] = field(default_factory=list)
-    crops: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    crops: dict[str, PixelBox] = field(default_factory=dict)
     left_out: int = 0
+    blocks: tuple[Block, ...] = ()
+
+
+def cut_crops(page: Image, boxes: Mapping[str, PixelBox]) -> Iterator[tuple[str, Image]]:
+    """Cut the ``boxes`` of :class:`Markdown`'s ``crops`` out of their page, one at a time: file name, picture."""
+    from PIL import Image
+
+    for name, box in boxes.items():
+        size = (box[2] - box[0], box[3] - box[1])
+        # The same pixels as crop(), which has a size limit of its own that large pages would meet.
+        yield PurePosixPath(name).name, page.resize(size, Image.Resampling.NEAREST, box=box)
 
 
 @dataclass(frozen=True)

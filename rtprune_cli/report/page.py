@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-from rtprune_cli.options import Mode, Prompt
+from rtprune_cli.options import Mode
 from rtprune_cli.records import (
     TIMES,
     AttemptRecord,
+    Block,
     Decoded,
+    PageBlocks,
     PageImage,
     PageRecord,
     PrunedTokens,
@@ -24,7 +28,7 @@ def page_record(
     pruned: PrunedTokens,
     decoded: Decoded,
     *,
-    prompt: Prompt,
+    prompt: str,
     milliseconds: dict[str, float],
     flops_speedup: float,
     attempts: tuple[AttemptRecord, ...] | None = None,
@@ -38,7 +42,7 @@ def page_record(
     ``attempts`` are the :func:`attempt` records of a page that was read more than once, ``retry_ms`` the time of those
     that were not kept.
     """
-    return PageRecord(
+    record = PageRecord(
         **_of_page(page, views.mode, prompt),
         warnings=warnings,
         tile_columns=views.grid[0] if views.tiles is not None else None,
@@ -67,9 +71,10 @@ def page_record(
         prefill_speedup=rounded(prefill_speedup, 4),
         edit_distance_to_unpruned=rounded(edit_distance, 6),
     )
+    return _with_seconds(record)
 
 
-def unread_record(page: PageImage, mode: Mode, prompt: Prompt) -> PageRecord:
+def unread_record(page: PageImage, mode: Mode, prompt: str) -> PageRecord:
     """The report record of a page whose ``text`` is known without the model; what the model would count is 0."""
     counts: dict[str, Any] = dict.fromkeys(
         (
@@ -78,7 +83,7 @@ def unread_record(page: PageImage, mode: Mode, prompt: Prompt) -> PageRecord:
         ), 0,
     )  # fmt: skip
     times: dict[str, Any] = {name: 0.0 for name in TIMES if name != "rasterise_ms"}
-    return PageRecord(
+    record = PageRecord(
         **_of_page(page, mode, prompt),
         warnings=page.warnings,
         r_similarity=0.0,
@@ -90,9 +95,28 @@ def unread_record(page: PageImage, mode: Mode, prompt: Prompt) -> PageRecord:
         **counts,
         **times,
     )
+    return _with_seconds(record)
 
 
-def _of_page(page: PageImage, mode: Mode, prompt: Prompt) -> dict[str, Any]:
+def page_blocks(record: PageRecord, markdown: str, blocks: tuple[Block, ...]) -> PageBlocks:
+    """A page of NAME.json."""
+    assert record.page is not None
+    scale = 72 / record.dpi if record.dpi else None  # points a pixel
+    return PageBlocks(
+        page=record.page,
+        status=record.status,
+        error=record.error,
+        width=record.image_width,
+        height=record.image_height,
+        dpi=record.dpi,
+        width_points=rounded(scale and scale * (record.image_width or 0), 2),
+        height_points=rounded(scale and scale * (record.image_height or 0), 2),
+        markdown=markdown,
+        blocks=blocks,
+    )
+
+
+def _of_page(page: PageImage, mode: Mode, prompt: str) -> dict[str, Any]:
     """The fields of every page that was drawn, whatever wrote its text."""
     width, height = page.size
     return {
@@ -106,8 +130,17 @@ def _of_page(page: PageImage, mode: Mode, prompt: Prompt) -> dict[str, Any]:
         "image_width": width,
         "image_height": height,
         "dpi": page.dpi,
+        "started": page.started and _time(page.started),
         "rasterise_ms": rounded(page.rasterise_ms, 3),
     }
+
+
+def _with_seconds(record: PageRecord) -> PageRecord:
+    return replace(record, seconds=round(sum(record.milliseconds.values()) / 1000, 3))
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def attempt(mode: str, retention: float, decoded: Decoded) -> AttemptRecord:

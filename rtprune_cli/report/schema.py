@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rtprune_cli.errors import InputError, PageRangeError
-from rtprune_cli.records import ErrorRecord, PageRecord
+from rtprune_cli.records import DocumentBlocks, ErrorRecord, PageRecord
 
 
 def error_codes() -> list[str]:
@@ -20,7 +20,11 @@ def error_codes() -> list[str]:
 
 def schema() -> dict[str, Any]:
     """JSON Schema 2020-12 of a line of report.jsonl."""
-    own = [each for each in fields(PageRecord) if each.default is None and each.name != "error"]  # a failed page's null
+    own = [
+        each
+        for each in fields(PageRecord)
+        if each.default is None and each.name != "error" and not each.metadata["of_failed"]
+    ]
     null, there = {"type": "null"}, {"not": {"type": "null"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -39,9 +43,19 @@ def schema() -> dict[str, Any]:
     }
 
 
-def table() -> str:
-    """The fields and their meaning, in markdown."""
-    rows = [f"| `{each.name}` | {_meaning(each)} |" for each in fields(PageRecord)]
+def blocks_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of a file NAME.json."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "rtprune blocks",
+        "description": "NAME.json: the blocks of a document's pages.",
+        **_object(DocumentBlocks),
+    }
+
+
+def table(kind: type[Any] = PageRecord) -> str:
+    """The fields of a record and their meaning, in markdown."""
+    rows = [f"| `{each.name}` | {_meaning(each)} |" for each in fields(kind)]
     return "\n".join(["| field | meaning |", "|---|---|", *rows])
 
 
@@ -79,7 +93,8 @@ def _type(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"enum": list(parts)}
     if get_origin(hint) is tuple:
-        return {"type": "array", "items": _type(parts[0])}
+        length = {} if ... in parts else {"minItems": len(parts), "maxItems": len(parts)}
+        return {"type": "array", "items": _type(parts[0]), **length}
     if is_dataclass(hint):
         return _object(hint)  # type: ignore[arg-type]
     return {"type": {int: "integer", float: "number", str: "string"}[hint]}

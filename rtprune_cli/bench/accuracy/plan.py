@@ -8,11 +8,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.options import Method, PruneOptions, parse_ratio
+from rtprune_cli.options import DYNAMIC, Method, PruneOptions, parse_ratio
 
 BASELINE = "none"
 METHODS = (BASELINE, *get_args(Method))
-DYNAMIC = "dynamic"
 # Fields of PruneOptions that an ablation changes, one at a time.
 ABLATIONS = ("merge", "ratio_terms", "sobel_threshold", "alpha", "ot_reg")
 # These say how the dynamic ratio is found, and change nothing where the ratio is given.
@@ -85,7 +84,7 @@ class AccuracyPlan:
             for ratio in self.ratios if method != BASELINE else ():
                 options = PruneOptions(ratio=parse_ratio(ratio), method=method, seed=self.seed)  # type: ignore[arg-type]
                 if options.ratio != 1:
-                    text = DYNAMIC if options.ratio is None else f"{options.ratio:g}"
+                    text = DYNAMIC if options.fixed_ratio is None else f"{options.fixed_ratio:g}"
                     found.append(Configuration(f"{method} {text}", method, text, options))
         for each in [each for each in found if each.method == "rtprune"]:
             for name, value in ((name, value) for name, values in self.ablations for value in values):

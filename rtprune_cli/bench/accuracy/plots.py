@@ -9,8 +9,9 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rtprune_cli.bench.accuracy.plan import BASELINE, DYNAMIC
+from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.bench.accuracy.table import interval
+from rtprune_cli.options import DYNAMIC
 from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from rtprune_cli.bench.accuracy.progress import Tell
 from rtprune_cli.bench.accuracy.readings import Readings, StoredReading
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.inputs import content_hash
+from rtprune_cli.markdown import as_written
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions
 from rtprune_cli.pipeline import DocumentPlan, fingerprint, read
@@ -32,7 +33,7 @@ class SampleOutcome:
     failure: PageRecord | None = None
 
 
-class Reader:
+class SampleReader:
     """Reads samples; finds first what was read before. The model is loaded when there is a page to read."""
 
     def __init__(
@@ -101,7 +102,7 @@ class Reader:
             keys = [key for key in waiting if key[0] == folder and page in (None, key[1])]
             for sample in [sample for key in keys for sample in waiting.pop(key)]:
                 if result.error is None:
-                    key, text = self._key(configuration, sample), result.markdown.text
+                    key, text = self._key(configuration, sample), as_written(result.raw)
                     reading = self._readings.add(key, configuration, sample.id, text, result.record)
                     yield SampleOutcome(configuration, sample, reading)
                 else:

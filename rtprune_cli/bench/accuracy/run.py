@@ -16,7 +16,7 @@ from rtprune_cli.bench.accuracy.datasets.files import read_text
 from rtprune_cli.bench.accuracy.html import comparison_page
 from rtprune_cli.bench.accuracy.plan import AccuracyPlan, Configuration
 from rtprune_cli.bench.accuracy.progress import showing
-from rtprune_cli.bench.accuracy.reader import Reader, SampleOutcome
+from rtprune_cli.bench.accuracy.reader import SampleOutcome, SampleReader
 from rtprune_cli.bench.accuracy.readings import Readings
 from rtprune_cli.bench.accuracy.rows import Row, SampleStatus, write_rows
 from rtprune_cli.bench.accuracy.scorer import Task, score
@@ -93,7 +93,7 @@ def read_and_compare(
     """
     folder, configurations, samples = comparison.folder, comparison.configurations, dataset.samples
     with Readings(folder) as readings:
-        reader = Reader(samples, configurations, checkpoint, options, readings)
+        reader = SampleReader(samples, configurations, checkpoint, options, readings)
         if before := len(samples) * len(configurations) - reader.pages:
             log.log(NOTICE, "%d pages were read before; --force reads them again", before)
         with showing(reader.pages, log_options) as tell:

@@ -28,6 +28,7 @@ _CROP = re.compile(rf"{IMAGES}/({CROP_NAME})")
 # Nothing of a page is a link or its definition; headings by underline and code by indent are formulas and columns.
 _OFF = ["link", "autolink", "reference", "lheading", "code"]
 _MATHS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
+_DOLLARS = re.compile(r"\$(?=[^\s$])[^$\n]{0,4000}(?<=[^\s\\])\$(?!\d)")
 _MAX_NESTING = 20
 
 
@@ -87,12 +88,18 @@ def _letters(text: str) -> str:
 
 
 def _latex(state: StateInline, silent: bool) -> bool:
-    r"""Between ``\(`` and ``\)``, ``\[`` and ``\]``, ``$$`` and ``$$``: letters, without emphasis and escapes."""
+    r"""Between ``\(`` and ``\)``, ``\[`` and ``\]``, ``$$`` and ``$$``, ``$`` and ``$``: letters, without emphasis and
+    escapes."""
     closing = _MATHS.get(state.src[state.pos : state.pos + 2])
-    end = -1 if closing is None else state.src.find(closing, state.pos + 2, state.posMax)
+    if closing is not None:
+        end = state.src.find(closing, state.pos + 2, state.posMax)
+        end = -1 if end < 0 else end + 2
+    else:
+        inline = _DOLLARS.match(state.src, state.pos, state.posMax)
+        end = inline.end() if inline else -1
     if end < 0:
         return False
     if not silent:
-        state.push("text", "", 0).content = state.src[state.pos : end + 2]
-    state.pos = end + 2
+        state.push("text", "", 0).content = state.src[state.pos : end]
+    state.pos = end
     return True

@@ -26,7 +26,7 @@ GROUPS = "groups.json"
 TRUTHS = (".txt", ".md")
 PAGED = (".pdf", ".tif", ".tiff")  # may have more than one page
 _PAGE = re.compile(r"(.+)\.p0{0,5}([1-9]\d{0,5})", re.DOTALL)  # of a truth's name: page 2 of scan.pdf is scan.p2.txt
-_MARKER = re.compile(r"^<!-- page (\d{1,9})( failed\b[^\n]*)? -->$", re.MULTILINE)
+_MARKER = re.compile(r"<!-- page (\d{1,9})( failed\b[^\n]*?)? -->")  # of a joined page within a paragraph
 
 
 @dataclass(frozen=True)
