@@ -52,10 +52,13 @@ def run_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
-        ("rtprune ", "ocr analyze bench config info inspect models"),
+        ("rtprune ", "ocr analyze bench config convert info inspect models"),
         ("rtprune ocr --mode ", "tiny small base large gundam"),
         ("rtprune ocr --model ", "tiny"),
-        ("rtprune ocr --no-re", "--no-recursive --no-repeat-ngram --no-repeat-window"),
+        (
+            "rtprune ocr --no-re",
+            "--no-recursive --no-repair-hyphens --no-repair-lists --no-repeat-ngram --no-repeat-window",
+        ),
         ("rtprune config show --tab", "--tables"),
         ("rtprune models path ", "tiny"),
         # Nothing is offered: -o default leaves these to readline, which completes files.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rtprune_cli import __version__
-from rtprune_cli.commands import analyze, bench, bench_score, bench_speed, config, info, inspect, models, ocr
+from rtprune_cli.commands import analyze, bench, bench_score, bench_speed, config, convert, info, inspect, models, ocr
 from rtprune_cli.commands.flags import EPILOG, SectionedCommand, SectionedGroup
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def _root(
 
 
 app.command(cls=SectionedCommand, epilog=EPILOG)(ocr.ocr)
+app.command("convert", cls=SectionedCommand, epilog=EPILOG)(convert.convert_command)
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.command()(info.info)

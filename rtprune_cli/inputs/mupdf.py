@@ -57,11 +57,11 @@ def _pymupdf() -> Any:
 
 
 @contextmanager
-def opened_by_mupdf(document: Document, options: InputOptions) -> Iterator[Source]:
-    """Open a PDF.
+def opened_pymupdf(document: Document, password: str | None) -> Iterator[Any]:
+    """Open a PDF as a document of PyMuPDF's.
 
     Raises:
-        InputError: it cannot be opened, or no page can be found.
+        InputError: it cannot be opened.
         EncryptedError: a password is missing or wrong.
     """
     pymupdf = _pymupdf()
@@ -74,7 +74,19 @@ def opened_by_mupdf(document: Document, options: InputOptions) -> Iterator[Sourc
             raise EncryptedError(message, "Save an unprotected copy first") from None
         raise damaged(document) from None
     with pdf:
-        _decrypt(pdf, document, options.password)
+        _decrypt(pdf, document, password)
+        yield pdf
+
+
+@contextmanager
+def opened_by_mupdf(document: Document, options: InputOptions) -> Iterator[Source]:
+    """Open a PDF.
+
+    Raises:
+        InputError: it cannot be opened, or no page can be found.
+        EncryptedError: a password is missing or wrong.
+    """
+    with opened_pymupdf(document, options.password) as pdf:
         # It says what the lines of the page are, for the blind; drawing goes without it, and MuPDF goes round for ever
         # in one that is a cycle.
         _quietly(lambda: pdf.xref_set_key(pdf.pdf_catalog(), "StructTreeRoot", "null"))

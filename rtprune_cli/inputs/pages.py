@@ -50,7 +50,7 @@ class OpenDocument:
 
     def read(self, page: int) -> PageImage | PageFault:
         """Rasterise a 1-based page. MuPDF is not safe for threads: one at a time in a process."""
-        start = time.perf_counter()
+        started, start = time.time(), time.perf_counter()
         try:
             drawn = self._source.raster(page)
         except RtpruneError as error:
@@ -68,7 +68,7 @@ class OpenDocument:
         rasterise_ms = (time.perf_counter() - start) * 1000
         return PageImage(
             self._document, page, drawn.image, drawn.dpi, rasterise_ms, drawn.warnings + _hard_to_read(drawn),
-            self.about, drawn.reader, text,
+            self.about, drawn.reader, text, started,
         )  # fmt: skip
 
 
@@ -103,13 +103,13 @@ def open_document(document: Document, options: InputOptions) -> Iterator[OpenDoc
     head = read_head(document)
     if not head:
         raise EmptyFileError(f"{document.name} is empty", "Copy or download the file again")
-    with (opened_pdf if _is_pdf(document, head) else opened_image)(document, options) as source:
+    with (opened_pdf if is_pdf(document, head) else opened_image)(document, options) as source:
         if source.pages < 1:
             raise InputError(f"{document.name} is damaged: no page can be found", "Repair the file or get it again")
         yield OpenDocument(document, source, options)
 
 
-def _is_pdf(document: Document, head: bytes) -> bool:
+def is_pdf(document: Document, head: bytes) -> bool:
     """By its header, which may stand after some junk; or by its name, where it looks like nothing else."""
     if head.startswith(IMAGE_STARTS):
         return False
