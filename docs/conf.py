@@ -6,7 +6,7 @@ project = "rtprune"
 author = "rtprune maintainers"
 release = __version__
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3  # links to #headings, as on GitHub
 root_doc = "index"
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rtprune_cli.api import Reader, ReadPage, read
     from rtprune_cli.errors import ExitCode, RtpruneError
     from rtprune_cli.model import load, locate
     from rtprune_cli.options import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     )
     from rtprune_cli.outputs import find_documents, open_output
     from rtprune_cli.pipeline import ocr, run
+    from rtprune_cli.pruning import dynamic_ratio, prune, prune_pages, transport_plan
 
 __version__ = "0.1.0"
 
@@ -31,25 +33,39 @@ __all__ = [
     "OcrOptions",
     "OutputOptions",
     "PruneOptions",
+    "ReadPage",
+    "Reader",
     "RtpruneError",
     "RunOptions",
+    "dynamic_ratio",
     "find_documents",
     "load",
     "locate",
     "ocr",
     "open_output",
+    "prune",
+    "prune_pages",
+    "read",
     "run",
+    "transport_plan",
 ]
 
 _HOME = {
     "ExitCode": "errors",
+    "ReadPage": "api",
+    "Reader": "api",
     "RtpruneError": "errors",
+    "dynamic_ratio": "pruning",
     "find_documents": "outputs",
     "load": "model",
     "locate": "model",
     "ocr": "pipeline",
     "open_output": "outputs",
+    "prune": "pruning",
+    "prune_pages": "pruning",
+    "read": "api",
     "run": "pipeline",
+    "transport_plan": "pruning",
 }
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from rtprune_cli.prepare import Job, Preparer, available_cores, select_pages, wo
 from rtprune_cli.records import (
     Document,
     Earlier,
-    Markdown,
     PageFault,
     PageImage,
     PageResult,
@@ -34,8 +33,9 @@ from rtprune_cli.records import (
 )
 from rtprune_cli.report import Totals, unread_record
 from rtprune_cli.report.facts import model_facts, versions
+from rtprune_cli.settings import all_settings
 
-SAID_ONCE = frozenset(("untrained_mode",))
+SAID_ONCE = frozenset(("untrained_mode", "untrained_prompt"))
 MIN_PAGES_FOR_RATE = 20  # before that, one bad page in the first three would stop a run of thousands
 
 
@@ -96,11 +96,12 @@ def ocr(
     settings = run_settings(checkpoint, options)
     totals = Totals()
     said: set[str] = set()
-    own = Totals()  # of the document at hand
+    plan: DocumentPlan | None = None  # of the document at hand
+    own = Totals()
     watcher.begin(totals)
     plans = _starting((make_plan(document, checkpoint, options, output) for document in documents), output)
     reader = PageReader(checkpoint, options, watcher.loading)
-    with _preparer(checkpoint, options) as preparer:
+    with _own_threads(), _make_preparer(checkpoint, checkpoint.resolve(options)) as preparer:
         items: Iterator[PageResult | _Opened | _Closed] = reader.read(
             _items(plans, preparer, checkpoint.resolve(options))
         )
@@ -108,6 +109,8 @@ def ocr(
             stopping.check()
             if isinstance(item, PageResult):
                 _tell(item, said)
+                assert plan is not None
+                item = _placed(item, plan, output)
                 output.add(item)
                 for each in (totals, own):
                     each.add(item.record)
@@ -116,7 +119,7 @@ def ocr(
                 if totals.stopped:
                     break
             elif isinstance(item, _Opened):
-                own = Totals()
+                own, plan = Totals(), item.plan
                 watcher.opened(item.plan)
             else:
                 if item.plan.earlier.finished:
@@ -140,12 +143,49 @@ def run(documents: Iterable[Document], model: OcrModel, options: OcrOptions) -> 
 
 def read(plans: Iterable[DocumentPlan], model: OcrModel, options: OcrOptions) -> Iterator[PageResult]:
     """:func:`run` for some pages of each document; a plan without pages means those of the options."""
-    said: set[str] = set()
-    with _preparer(model, options) as preparer:
-        for item in PageReader(model, options).read(_items(plans, preparer, model.resolve(options))):
-            if isinstance(item, PageResult):
-                _tell(item, said)
-                yield item
+    with closing(ReadingSession(model, options)) as session:
+        yield from session.read(plans)
+
+
+class ReadingSession:
+    """:func:`read` any number of times with one checkpoint and one set of options: the loaded model, its engine and the
+    workers are kept in between.
+
+    A read that was left before its end leaves pages in the engine and the workers; the session is then ``spoilt`` and
+    can only be closed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, options: OcrOptions) -> None:
+        self._checkpoint = checkpoint
+        self._options = checkpoint.resolve(options)
+        self._reader = PageReader(checkpoint, options)
+        self._preparer = _make_preparer(checkpoint, self._options)
+        self.spoilt = False
+
+    @property
+    def model(self) -> OcrModel | None:
+        """What was loaded; None before the first page."""
+        return self._reader.model
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model works on a GPU."""
+        return self._checkpoint.device.type == "cuda"
+
+    def read(self, plans: Iterable[DocumentPlan]) -> Iterator[PageResult]:
+        """As :func:`read`; one at a time."""
+        said: set[str] = set()
+        self.spoilt = True
+        with _own_threads():
+            for item in self._reader.read(_items(plans, self._preparer, self._options)):
+                if isinstance(item, PageResult):
+                    _tell(item, said)
+                    yield item
+        self.spoilt = False
+
+    def close(self) -> None:
+        """End the workers at once."""
+        self._preparer.__exit__()
 
 
 def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> DocumentPlan:
@@ -206,25 +246,30 @@ def _starting(plans: Iterable[DocumentPlan], output: Output) -> Iterator[Documen
             yield plan
 
 
-@contextmanager
-def _preparer(checkpoint: Checkpoint, options: OcrOptions) -> Iterator[Preparer]:
-    on_gpu, cores, threads = checkpoint.device.type == "cuda", available_cores(), torch.get_num_threads()
-    workers = worker_count(options.input.workers, cores, on_gpu=on_gpu, small_model=checkpoint.is_small)
+def _make_preparer(checkpoint: Checkpoint, options: ResolvedOptions) -> Preparer:
+    on_gpu, cores = checkpoint.device.type == "cuda", available_cores()
+    workers = worker_count(options.input.processes, cores, on_gpu=on_gpu, small_model=checkpoint.is_small)
 
     def leave_cores_to_workers() -> None:
         # Threads that wait for each other lose many times the share of a core that a worker takes from one of them.
         if not on_gpu and checkpoint.is_small and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, min(threads, cores - workers)))
+            torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - workers)))
 
+    return Preparer(
+        options.input,
+        options.mode,
+        workers=workers,
+        batch_size=options.decode.rows,
+        on_start=leave_cores_to_workers,
+    )
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Inside, workers may take cores; afterwards torch has as many threads as before."""
+    threads = torch.get_num_threads()
     try:
-        with Preparer(
-            options.input,
-            checkpoint.resolve(options).mode,
-            workers=workers,
-            batch_size=options.decode.batch_size,
-            on_start=leave_cores_to_workers,
-        ) as preparer:
-            yield preparer
+        yield
     finally:
         torch.set_num_threads(threads)
 
@@ -239,7 +284,7 @@ def _items(
             yield failed(item.document, item.page, item.error, item.warnings)
         elif isinstance(item, PageImage):
             text, record = item.text or "", unread_record(item, options.mode, options.prompt)
-            yield PageResult(item.document, record, Markdown(plain_markdown(text)), text)
+            yield PageResult(item.document, record, plain_markdown(text), text)
         else:
             yield item
         del item  # its pixels are not needed while the next page is made
@@ -270,6 +315,12 @@ def _tell(result: PageResult, said: set[str]) -> None:
     said.update(each.code for each in new)
 
 
+def _placed(result: PageResult, plan: DocumentPlan, output: Output) -> PageResult:
+    """With what the report says of where the page came from and went to."""
+    path, content = output.text_path(result.document), plan.content or None
+    return replace(result, record=replace(result.record, text_path=path, input_sha256=content))
+
+
 def _reason_to_stop(totals: Totals, options: OcrOptions) -> str | None:
     rate, count = options.run.max_page_error_rate, totals.pages + totals.failed
     if options.run.abort_on_error and totals.failed:
@@ -285,6 +336,10 @@ def _reason_to_stop(totals: Totals, options: OcrOptions) -> str | None:
 def run_settings(checkpoint: Checkpoint, options: OcrOptions) -> dict[str, Any]:
     """What a reader of the report needs to run this again: settings, model, device and versions."""
     settings = asdict(checkpoint.resolve(options))
+    for name, setting in all_settings().items():
+        group = settings.get(setting.group, settings)
+        if setting.shown and group.get(name, "") is None:
+            group[name] = setting.shown  # dynamic, auto
     settings["input"].pop("password")  # a report is shared; a password is not
     settings["output"].pop("output")  # folders can be moved
     settings.pop("run")  # how often the run was begun is no property of its result

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache, partial
+from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -104,6 +105,23 @@ class Setting:
             raise UsageError(f"{self.key} is {'***' if self.secret else _toml(value)}", f"Give {wanted}")
         return value
 
+    def from_python(self, value: Any) -> Any:
+        """The value of an argument: numbers of other libraries, and a number for a word that is one, are taken.
+
+        Raises:
+            UsageError: the value is of another kind. A text for a number is the class's to check.
+        """
+        if isinstance(value, str) and self.parse:
+            return value
+        if not isinstance(value, bool):
+            if self.kind is float and isinstance(value, Real):
+                return float(value)
+            if self.kind is int and isinstance(value, Integral):
+                return int(value)
+            if str(value) in self.choices:
+                return str(value)
+        return self.from_toml(value)
+
 
 @dataclass(frozen=True)
 class Value:
@@ -147,7 +165,8 @@ def _of_class(group: str, cls: type) -> list[Setting]:
 
 def _kind(hint: Any) -> type:
     if get_origin(hint) in (Union, UnionType):
-        (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
+        kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+        (hint,) = [kind for kind in kinds if get_origin(kind) is not Literal] or kinds  # without the word for None
     return str if get_origin(hint) is Literal else hint
 
 
@@ -170,7 +189,7 @@ def resolve(flags: Mapping[str, Any], config: str | None, user_file: Path, envir
         **_from_environment(environ),
         **_from_flags(flags),
     }
-    ocr, log = _options(values)
+    ocr, log = make_options(values)
     return Resolved(ocr, log, values, file, table is not None, _unknown_variables(environ))
 
 
@@ -260,7 +279,12 @@ def _placed(place: str, make: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         raise type(error)(f"{error.message} ({place})" if place else error.message, error.hint) from None
 
 
-def _options(values: Mapping[str, Value]) -> tuple[OcrOptions, LogOptions]:
+def make_options(values: Mapping[str, Value]) -> tuple[OcrOptions, LogOptions]:
+    """The options of these values, by setting; what is missing or a default is left to the classes.
+
+    Raises:
+        UsageError: a value is wrong; says where it stands.
+    """
     given: dict[str, dict[str, Value]] = {setting.group: {} for setting in all_settings().values()}
     for name, value in values.items():
         if value.source != "default":

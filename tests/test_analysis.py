@@ -33,7 +33,7 @@ from rtprune_cli.decoding import decode
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, PruneOptions
-from rtprune_cli.pruning import prune, untouched
+from rtprune_cli.pruning import prune_pages, untouched
 from rtprune_cli.records import DecoderInput, Document
 
 CASE = golden_cases(GOLDEN)["note_small/tiny"]
@@ -46,7 +46,7 @@ OPTIONS = DecodeOptions(max_new_tokens=STEPS, cuda_graphs=False)
 def golden(golden_model: OcrModel, encode_case: Callable[[Case], Encoded]) -> tuple[DecoderInput, TokenGroups, Watched]:
     """A golden page, read and watched."""
     seen = encode_case(CASE)
-    keep = prune(seen.tokens, seen.pixels, PruneOptions(ratio=0.25))[0].keep
+    keep = prune_pages(seen.tokens, seen.pixels, PruneOptions(ratio=0.25))[0].keep
     groups = token_groups(seen.tokens[0], keep, draws(0))
     prompt = assemble(golden_model.embed([0]), untouched(seen.tokens[0]), golden_model.embed(AFTER))
     return prompt, groups, watch(golden_model.network, prompt, 1, groups, OPTIONS, eos_token_id=-1)

@@ -18,7 +18,7 @@ from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import normalise
 from rtprune_cli.options import DecodeOptions, Merge, Method, Mode, OcrOptions, PruneOptions, affecting
 from rtprune_cli.pipeline import run
-from rtprune_cli.pruning import Pruner, prune
+from rtprune_cli.pruning import Pruner, prune_pages
 from rtprune_cli.pruning.baselines import cdpruner, divprune, instruction_relevance, random_importance, visionzip
 from rtprune_cli.pruning.merging import merge
 from rtprune_cli.pruning.methods import METHODS, Batch, prune_batch, recordable
@@ -44,7 +44,7 @@ def pages(tiny: OcrModel) -> Pages:
 
 def pruned(pages: Pages, **options: Any) -> list[PrunedTokens]:
     tokens, pixels, instruction = pages
-    return prune(tokens, pixels, PruneOptions(**options), instruction)
+    return prune_pages(tokens, pixels, PruneOptions(**options), instruction)
 
 
 # --- All methods -------------------------------------------------------------------------------------------------

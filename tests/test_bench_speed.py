@@ -23,7 +23,7 @@ from rtprune_cli.bench.speed.stages import Stages
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.adapters import build_config
 from rtprune_cli.options import PruneOptions
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import prune_pages
 from rtprune_cli.views import make_views
 
 CPU = torch.device("cpu")
@@ -108,7 +108,7 @@ def test_the_authors_formulation_gives_our_tokens(ratio: float | None, golden_mo
     pixels = golden_model.pixels(views)
     (page,) = golden_model.encode(views, pixels)
     options = PruneOptions(ratio=ratio)
-    (ours,) = prune([page], pixels, options)
+    (ours,) = prune_pages([page], pixels, options)
     tokens, keep = authors.prune(page, pixels[0], options)
     assert torch.equal(keep, ours.keep)
     torch.testing.assert_close(tokens, ours.tokens, rtol=1e-4, atol=1e-5)

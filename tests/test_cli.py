@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -209,6 +210,17 @@ def test_models_commands_know_the_bundled_model(rtprune: Any) -> None:
     result = rtprune("models", "remove", "tiny")
     assert "part of the package" in one_line(result.stderr)
     assert result.exit_code == 3
+
+
+def test_pulling_what_is_here_says_so_and_prints_its_folder(rtprune: Any, tmp_path: Path) -> None:
+    bundled = rtprune("models", "path", "tiny").stdout
+    result = rtprune("models", "pull", "tiny")
+    assert (result.exit_code, result.stdout) == (0, bundled)
+    assert "tiny is part of the package: there is nothing to download" in result.stderr
+    copy = shutil.copytree(bundled.strip(), tmp_path / "copy")
+    result = rtprune("models", "pull", copy)
+    assert (result.exit_code, result.stdout) == (0, f"{copy}\n")
+    assert "is a folder on this machine" in one_line(result.stderr)
 
 
 def test_info_says_what_is_here_and_what_is_missing(rtprune: Any) -> None:

@@ -17,7 +17,7 @@ from rtprune_cli.model import OcrModel, experts
 from rtprune_cli.model.experts import DENSE_TOKENS, choose, describe, waits
 from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, PruneOptions
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import prune_pages
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 V100, T4, A100, L4, H100, B200, B300, RTX50 = (7, 0), (7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0)
@@ -89,7 +89,7 @@ def test_golden_tokens_are_written_in_every_way(
 ) -> None:
     case, model = CASES[name], by(way)
     seen = encode_case(case)
-    (page,) = prune(seen.tokens, seen.pixels, PruneOptions())
+    (page,) = prune_pages(seen.tokens, seen.pixels, PruneOptions())
     prompt = assemble(model.embed([0]), page, model.embed([5, 17, 33, 210, 9]))
     options = DecodeOptions(max_new_tokens=16, no_repeat_ngram=0)
     (found,) = decode(model.network, [prompt], options, eos_token_id=-1)

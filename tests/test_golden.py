@@ -12,7 +12,7 @@ from rtprune_cli.decoding import decode, prefill
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble, normalise
 from rtprune_cli.options import DecodeOptions, PruneOptions
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import prune_pages
 from rtprune_cli.views import make_views
 
 OWN = golden_cases(GOLDEN)
@@ -54,7 +54,7 @@ def test_pruning_and_decoding_equal_the_published_ones(
     seen = encode_case(case)
     for name, ratio in RATIOS.items():
         expected = case.values["results"][name]
-        pruned = prune(seen.tokens, seen.pixels, PruneOptions(ratio=ratio))[0]
+        pruned = prune_pages(seen.tokens, seen.pixels, PruneOptions(ratio=ratio))[0]
         if name != "none":
             assert pruned.r_similarity == pytest.approx(expected["r_similarity"], abs=1e-5)
             assert pruned.r_density == pytest.approx(expected["r_density"], abs=1e-5)

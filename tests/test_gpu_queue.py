@@ -72,7 +72,7 @@ def test_a_step(network: Any, card: Capability, rows: int, monkeypatch: pytest.M
     batch = ModelRunner(network, cache, rule, rows=rows, device=META, graphs=Graphs(False))
     cache.lay_out(rows, 512, 0, 0)
     with torch.inference_mode(), Watch() as seen:
-        assert batch._step(rows, 256).shape == (rows,)
+        assert batch._step(rows, 256).shape == (2, rows)
     assert not seen.waits
     assert seen.operations > 500
 

@@ -17,7 +17,7 @@ from rtprune_cli.inspection.measure import Inspection, TransportPlan, inspect, t
 from rtprune_cli.inspection.overlays import MOST_LINES, draw_density, draw_kept, draw_norms, draw_transport
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import PruneOptions
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import prune_pages
 from rtprune_cli.pruning.merging import merge
 from rtprune_cli.pruning.rtprune import cosines
 from rtprune_cli.storage import to_json
@@ -104,7 +104,7 @@ def test_the_record_agrees_with_the_pruning(tiny: OcrModel, half: Inspection) ->
     view = make_views(lined(), "tiny")
     pixels = tiny.pixels([view])
     tokens = tiny.encode([view], pixels)
-    (pruned,) = prune(tokens, pixels, PruneOptions(ratio=0.5))
+    (pruned,) = prune_pages(tokens, pixels, PruneOptions(ratio=0.5))
     record = half.record()
     assert [t["index"] for t in record["tokens"] if t["state"] == "kept"] == pruned.keep.tolist()
     assert [t["norm"] for t in record["tokens"]] == pytest.approx(tokens[0].tokens.norm(dim=-1).tolist(), rel=1e-4)

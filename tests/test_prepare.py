@@ -323,3 +323,16 @@ def test_a_guard_that_is_lost_between_calls_costs_nothing(pdf: Path) -> None:
     time.sleep(0.2)
     assert numbers(prepare([job(pdf, [1, 2])], options=InputOptions(dpi=40, workers=0))) == [1, 2]
     assert guard().select(document(pdf), OPTIONS) == [*range(1, PAGES + 1)]
+
+
+@pytest.mark.slow
+def test_a_document_from_memory_is_a_file_only_while_it_is_read(
+    tiff: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    data, count = tiff.read_bytes(), []
+    with Preparer(OPTIONS, "tiny", workers=2, batch_size=2) as preparer:
+        for _ in preparer.prepare(job(tiff, [1], data) for _ in range(60)):
+            count.append(len(list(tmp_path.glob("rtprune-*"))))
+        assert 0 < max(count) <= preparer.ahead
+        assert not list(tmp_path.glob("rtprune-*"))

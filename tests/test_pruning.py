@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from conftest import GOLDEN, golden_cases
@@ -10,7 +13,7 @@ from rtprune_cli.errors import UsageError
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import normalise
 from rtprune_cli.options import PruneOptions, parse_ratio
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import merge, prune, prune_pages, transport_plan
 from rtprune_cli.pruning.rtprune import (
     budget,
     choose,
@@ -36,7 +39,7 @@ def grid(side: int, width: int = 16) -> VisualTokens:
 
 def test_ratio_one_returns_the_tokens_to_the_bit() -> None:
     page = grid(8)
-    pruned = prune([page], [torch.zeros(3, 512, 512)], PruneOptions(ratio=1.0))[0]
+    pruned = prune_pages([page], [torch.zeros(3, 512, 512)], PruneOptions(ratio=1.0))[0]
     assert torch.equal(pruned.tokens, page.tokens)
     assert pruned.merged == pruned.newlines_dropped == 0
 
@@ -93,7 +96,7 @@ def test_solvers_merge_to_the_same_tokens() -> None:
     page = grid(8)
     view = torch.zeros(3, 512, 512)
     by_sinkhorn, by_pot = (
-        prune([page], [view], PruneOptions(ratio=0.5, solver=s))[0].tokens for s in ("sinkhorn", "pot")
+        prune_pages([page], [view], PruneOptions(ratio=0.5, solver=s))[0].tokens for s in ("sinkhorn", "pot")
     )
     torch.testing.assert_close(by_sinkhorn, by_pot, rtol=0, atol=1e-5)
 
@@ -101,9 +104,9 @@ def test_solvers_merge_to_the_same_tokens() -> None:
 def test_pages_of_a_batch_do_not_touch_each_other() -> None:
     pages = [grid(8), grid(10)]
     views = [torch.rand(3, 512, 512), torch.rand(3, 640, 640)]
-    together = prune(pages, views, PruneOptions())
+    together = prune_pages(pages, views, PruneOptions())
     for page, view, result in zip(pages, views, together, strict=True):
-        alone = prune([page], [view], PruneOptions())[0]
+        alone = prune_pages([page], [view], PruneOptions())[0]
         assert torch.equal(alone.tokens, result.tokens)
         assert torch.equal(alone.keep, result.keep)
 
@@ -111,7 +114,7 @@ def test_pages_of_a_batch_do_not_touch_each_other() -> None:
 def test_input_tokens_are_not_changed() -> None:
     page = grid(8)
     before = page.tokens.clone()
-    prune([page], [torch.zeros(3, 512, 512)], PruneOptions(ratio=0.5))
+    prune_pages([page], [torch.zeros(3, 512, 512)], PruneOptions(ratio=0.5))
     assert torch.equal(page.tokens, before)
 
 
@@ -153,7 +156,7 @@ def test_dynamic_ratio_is_the_probabilistic_sum() -> None:
 def test_low_precision_tokens_keep_their_dtype(golden_model: OcrModel) -> None:
     page = grid(8)
     half = VisualTokens(page.tokens.bfloat16(), page.newline)
-    assert prune([half], [torch.zeros(3, 512, 512)], PruneOptions(ratio=0.5))[0].tokens.dtype == torch.bfloat16
+    assert prune_pages([half], [torch.zeros(3, 512, 512)], PruneOptions(ratio=0.5))[0].tokens.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("text", ["0", "1.5", "-1", "nan", "0.01"])
@@ -167,11 +170,54 @@ def test_a_ratio_that_is_no_number_is_refused() -> None:
         parse_ratio("half")
 
 
+# One page as tensors
+
+
+@pytest.mark.parametrize("ratio", ["dynamic", 0.5])
+def test_a_page_as_tensors_is_pruned_like_one_of_the_encoder(ratio: Any) -> None:
+    page, view = grid(8), torch.rand(3, 512, 512)
+    (expected,) = prune_pages([page], [view], PruneOptions(ratio=ratio))
+    found = prune(page.tokens, ratio=ratio, pixels=view, newline=page.newline, prunable=page.prunable)
+    assert torch.equal(found.tokens, expected.tokens) and torch.equal(found.keep, expected.keep)
+    assert (found.ratio, found.r_density, found.kept) == (expected.ratio, expected.r_density, expected.kept)
+
+
+def test_without_newlines_all_tokens_are_prunable() -> None:
+    found = prune(torch.randn(20, 8), ratio=0.25)
+    assert (found.prunable, found.kept, len(found.tokens), found.merged) == (20, 5, 5, 15)
+    assert math.isnan(found.r_density)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "give pixels, or a ratio"),
+        ({"ratio": 0.5, "method": "random"}, "give pixels, or a ratio"),
+        ({"ratio": 0.5, "pixels": torch.rand(3, 64, 128)}, r"give \(3, S, S\)"),
+        ({"ratio": 0.5, "newline": torch.zeros(3, dtype=torch.bool)}, "newline is"),
+        ({"ratio": 0.5, "prunable": torch.zeros(20, dtype=torch.bool)}, "no token is prunable"),
+        ({"ratio": 0.5, "method": "visionzip"}, "needs the encoder's attention"),
+    ],
+)
+def test_a_page_that_lacks_something_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        prune(torch.randn(20, 8), **given)
+
+
+def test_the_plan_is_that_of_the_merge() -> None:
+    tokens, kept = torch.randn(1, 30, 8), torch.arange(30)[None] % 3 == 0
+    scores = cosines(tokens, tokens.norm(dim=-1), torch.ones(30, dtype=torch.bool))
+    plan = transport_plan(scores, kept, ~kept)
+    options = PruneOptions()
+    torch.testing.assert_close(tokens + options.alpha * plan @ tokens, merge(tokens, scores, kept, ~kept, options))
+    assert plan[:, ~kept[0]].count_nonzero() == 0 and (plan.sum(1) <= 1 + 1e-5).all()
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_cuda_prunes_like_the_cpu() -> None:
     page, view = grid(16, 1280), torch.rand(3, 1024, 1024)
-    on_cpu = prune([page], [view], PruneOptions())[0]
-    on_gpu = prune([VisualTokens(page.tokens.cuda(), page.newline)], [view.cuda()], PruneOptions())[0]
+    on_cpu = prune_pages([page], [view], PruneOptions())[0]
+    on_gpu = prune_pages([VisualTokens(page.tokens.cuda(), page.newline)], [view.cuda()], PruneOptions())[0]
     assert torch.equal(on_cpu.keep, on_gpu.keep)
     torch.testing.assert_close(on_cpu.tokens, on_gpu.tokens.cpu(), rtol=0, atol=1e-3)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import PruneOptions
-from rtprune_cli.pruning import prune
+from rtprune_cli.pruning import prune_pages
 from rtprune_cli.views import make_views
 from rtprune_cli.views.grid import GLOBAL_CELL, KINDS, NEWLINE, TILE_CELL, TokenGrid, token_grid
 from rtprune_cli.views.preprocess import tile_grid
@@ -83,7 +83,7 @@ def test_the_map_knows_what_was_merged(tiny: OcrModel) -> None:
     views = make_views(image, "tiny")
     pixels = tiny.pixels([views])
     tokens = tiny.encode([views], pixels)
-    (pruned,) = prune(tokens, pixels, PruneOptions(ratio=0.5))
+    (pruned,) = prune_pages(tokens, pixels, PruneOptions(ratio=0.5))
     found = token_map(views, image.size, tokens[0], pruned)
     assert found.merged.sum() == pruned.merged == 32
     assert found.stays.sum() == len(pruned.keep)

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from rtprune_cli import stopping
@@ -25,6 +25,13 @@ MAX_WORKERS = 8  # a GPU does not read more than they prepare
 BATCH = 16  # pages that a reader may take at once when it has not said how many
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Stands behind the last page of a job whose document was made a file, which is needed no more."""
+
+    job: Job
 
 
 def worker_count(setting: int | None, cores: int, *, on_gpu: bool, small_model: bool = False) -> int:
@@ -67,7 +74,7 @@ class Preparer:
         self._on_start = on_start
         self.ahead = 2 * self._workers + (batch_size or BATCH)
         self._pool = Pool(places=self.ahead)
-        self._files = ExitStack()  # what is not a file for workers is made one for as long as it is read
+        self._files: dict[Job, ExitStack] = {}  # what was made a file for workers and is still read
         self._lost: Job | None = None  # the last one whose document could not be opened
         self._told: Job | None = None  # the last one whose document's warnings were said
 
@@ -77,7 +84,8 @@ class Preparer:
     def __exit__(self, *_: object) -> None:
         self._pool.close()
         guard().close()
-        self._files.close()
+        while self._files:
+            self._files.popitem()[1].close()
 
     def prepare(self, items: Iterable[Job | T]) -> Iterator[Outcome | T]:
         """The pages of each job, in order; whatever else is among the items keeps its place.
@@ -106,7 +114,7 @@ class Preparer:
     def _ahead(self, items: Iterable[Job | T]) -> Iterator[Outcome | T]:
         self._on_start()
         source = self._calls(items)
-        waiting: deque[Call | Job | T] = deque()
+        waiting: deque[Call | Job | _Sent | T] = deque()
         while True:
             self._fill(waiting, source)
             if not waiting:
@@ -114,6 +122,8 @@ class Preparer:
             item = waiting.popleft()
             if isinstance(item, Job):
                 yield from self._one_by_one(item)
+            elif isinstance(item, _Sent):
+                self._files.pop(item.job).close()
             elif not isinstance(item, Call):
                 yield item
             elif item.job is self._lost:
@@ -122,17 +132,22 @@ class Preparer:
             else:
                 yield self._said(item.job, self._made(item, waiting))
 
-    def _calls(self, items: Iterable[Job | T]) -> Iterator[Call | Job | T]:
+    def _calls(self, items: Iterable[Job | T]) -> Iterator[Call | Job | _Sent | T]:
         for item in items:
             if not isinstance(item, Job) or not self._workers:
                 yield item
                 continue
-            found: Document = self._files.enter_context(sendable(item.document))
+            file = ExitStack()
+            found: Document = file.enter_context(sendable(item.document))
+            if item.document.data is not None:
+                self._files[item] = file
             for page in item.pages:
                 if item is not self._lost:
                     yield Call(item, page, found, self._options, self._mode)
+            if item.document.data is not None:
+                yield _Sent(item)
 
-    def _fill(self, waiting: deque[Call | Job | T], source: Iterator[Call | Job | T]) -> None:
+    def _fill(self, waiting: deque[Call | Job | _Sent | T], source: Iterator[Call | Job | _Sent | T]) -> None:
         """Take items until enough pages are in flight. Documents that are done have no pages: they end it too."""
         calls = [item for item in waiting if isinstance(item, Call)]
         # After a worker's death nothing is sent until the calls without a future have been tried alone.

@@ -20,6 +20,7 @@ from rtprune_cli.pruning.rtprune import (
     cosines,
     drop_repeated_newlines,
     dynamic_ratio,
+    importance,
     similarity_ratio,
     text_density,
 )
@@ -63,6 +64,11 @@ class Merged(NamedTuple):
     kept: Tensor
     measures: Tensor
 
+    @property
+    def facts(self) -> Tensor:
+        """All that the host learns of it, (B, 3 + 2N) float64: measures, what stays, what of it was kept."""
+        return torch.cat([self.measures, self.stay.double(), self.kept.double()], dim=1)
+
 
 # What is kept (B, N) bool, and the values after merging (B, N, D) float32
 Choice = tuple[Tensor, Tensor]
@@ -76,13 +82,13 @@ def prune_batch(batch: Batch, options: PruneOptions) -> Merged:
     """
     newline, prunable = batch.masks
     values = batch.tokens.float()
-    norms = values.norm(dim=-1)
+    norms = importance(values)
     scores = cosines(values, norms, prunable)
     r_sim, r_den = similarity_ratio(scores, prunable), text_density(batch.pixels, options.sobel_threshold)
-    if options.ratio is None:
+    if options.fixed_ratio is None:
         ratio = dynamic_ratio(r_sim.double(), r_den.double(), options.ratio_terms)
     else:
-        ratio = torch.full_like(r_sim, options.ratio, dtype=torch.float64)
+        ratio = torch.full_like(r_sim, options.fixed_ratio, dtype=torch.float64)
     seen = Measured(values, norms, scores, prunable, budget(prunable, ratio))
     kept, merged = METHODS[options.method](batch, seen, options)
     return Merged(
@@ -111,8 +117,8 @@ def _norm_only(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
 
 
 def _random(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
-    importance = baselines.random_importance(batch.pixels, seen.norms.shape[1], options.seed)
-    return choose(importance, seen.prunable, seen.budget), seen.values
+    drawn = baselines.random_importance(batch.pixels, seen.norms.shape[1], options.seed)
+    return choose(drawn, seen.prunable, seen.budget), seen.values
 
 
 def _visionzip(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:

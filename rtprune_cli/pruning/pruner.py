@@ -25,11 +25,11 @@ class PendingPrune:
     _batches: list[tuple[list[int], Tensor, Fetch, int]]
 
     def result(self) -> list[PrunedTokens]:
-        """The pages as :func:`prune` returns them."""
+        """The pages as :func:`prune_pages` returns them."""
         pages: dict[int, PrunedTokens] = {}
         for places, tokens, fetch, prunable in self._batches:
             for row, place in enumerate(places):
-                pages[place] = _unpack(tokens[row], fetch.get()[row], prunable)
+                pages[place] = unpack(tokens[row], fetch.get()[row], prunable)
         return [pages[place] for place in sorted(pages)]
 
 
@@ -77,8 +77,7 @@ class Pruner:
                     self._instruction,
                 )
             )
-            facts = torch.cat([merged.measures, merged.stay.double(), merged.kept.double()], dim=1)
-            batches.append((places, merged.tokens, Fetch(facts), int(prunable.sum())))
+            batches.append((places, merged.tokens, Fetch(merged.facts), int(prunable.sum())))
         return PendingPrune(batches)
 
     def _run(self, batch: Batch) -> Merged:
@@ -92,7 +91,7 @@ class Pruner:
         return Merged(*(each.clone() for each in found))
 
 
-def prune(
+def prune_pages(
     pages: Sequence[VisualTokens],
     pixels: Sequence[Tensor] | Tensor,
     options: PruneOptions,
@@ -115,7 +114,7 @@ def _stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
     return torch.stack(present) if len(present) == len(tensors) else None
 
 
-def _unpack(tokens: Tensor, facts: Tensor, prunable: int) -> PrunedTokens:
+def unpack(tokens: Tensor, facts: Tensor, prunable: int) -> PrunedTokens:
     """One page; ``facts`` (3 + 2N,) on the CPU: ratio, r_sim, r_den, what stays, what of it was kept."""
     (ratio, r_sim, r_den), stay, kept = facts[:3].tolist(), *facts[3:].bool().chunk(2)
     keep = stay.nonzero().flatten()

@@ -15,14 +15,44 @@ from rtprune_cli.options import RatioTerms
 from rtprune_cli.views.grid import CELL
 
 
+def importance(values: Tensor) -> Tensor:
+    """How much text each token carries: its L2 norm (section 4).
+
+    Args:
+        values: (B, N, D) float32.
+
+    Returns:
+        (B, N), not negative.
+    """
+    return values.norm(dim=-1)
+
+
 def cosines(values: Tensor, norms: Tensor, prunable: Tensor) -> Tensor:
-    """Cosines between the tokens of each page, (B, N, N); 0 where a token is not prunable."""
+    """Cosines between the tokens of each page.
+
+    Args:
+        values: (B, N, D) float32.
+        norms: (B, N), as :func:`importance` has them.
+        prunable: (N,) bool.
+
+    Returns:
+        (B, N, N), from -1 to 1; 0 where a token is not prunable.
+    """
     unit = values / norms.clamp_min(1e-12)[..., None] * prunable[:, None]
     return unit @ unit.transpose(1, 2)
 
 
 def similarity_ratio(scores: Tensor, prunable: Tensor) -> Tensor:
-    """r_sim (B,) of cosines (B, N, N): 1 less the mean squared cosine between different tokens (section 4)."""
+    """r_sim, the first measure of the dynamic ratio: 1 less the mean squared cosine between different tokens
+    (section 4).
+
+    Args:
+        scores: cosines (B, N, N), 0 where a token is not prunable.
+        prunable: (N,) bool.
+
+    Returns:
+        (B,), from 0 (all tokens point one way) to 1 (all are orthogonal).
+    """
     count = prunable.sum()
     squares = scores.square()
     others = squares.sum((1, 2)) - squares.diagonal(dim1=1, dim2=2).sum(1)
@@ -30,10 +60,18 @@ def similarity_ratio(scores: Tensor, prunable: Tensor) -> Tensor:
 
 
 def text_density(pixels: Tensor, threshold: float) -> Tensor:
-    """r_den (B,) of normalised views (B, 3, S, S): the share of pixels whose Sobel magnitude exceeds ``threshold``.
+    """r_den, the second measure of the dynamic ratio: the share of pixels whose Sobel magnitude exceeds a threshold
+    (section 4).
 
     Each 64-pixel cell is zero-padded on its own, as in the authors' code. Zero is mid-gray in [-1, 1], so cell borders
     count as edges and blank white paper scores about 0.06; the published numbers have it, so it stays.
+
+    Args:
+        pixels: normalised global views (B, 3, S, S), RGB from -1 to 1; S is a multiple of 64.
+        threshold: of the magnitude, on gray in [-1, 1]; the paper's is 0.2.
+
+    Returns:
+        (B,), from 0 to 1.
     """
     gray = pixels[:, 0] * 0.299
     gray.add_(pixels[:, 1], alpha=0.587).add_(pixels[:, 2], alpha=0.114)
@@ -49,7 +87,16 @@ def text_density(pixels: Tensor, threshold: float) -> Tensor:
 
 
 def dynamic_ratio(r_similarity: Tensor, r_density: Tensor, terms: RatioTerms = "both") -> Tensor:
-    """The share of tokens to keep: the probabilistic sum of both measures, at most 1, or one of them alone."""
+    """The share of tokens to keep: the probabilistic sum ``r_sim + r_den - r_sim * r_den`` (section 4), at most 1.
+
+    Args:
+        r_similarity: (B,), as :func:`similarity_ratio` has it.
+        r_density: (B,), as :func:`text_density` has it.
+        terms: ``similarity`` or ``density`` for one of them alone, an ablation.
+
+    Returns:
+        (B,), from 0 to 1.
+    """
     if terms != "both":
         return (r_similarity if terms == "similarity" else r_density).clamp(max=1)
     return (r_similarity + r_density - r_similarity * r_density).clamp(max=1)
@@ -69,7 +116,7 @@ def budget(prunable: Tensor, ratio: Tensor) -> Tensor:
 
 
 def choose(importance: Tensor, prunable: Tensor, count: Tensor) -> Tensor:
-    """The ``count`` most important prunable tokens of each page, (B, N) bool; with norms, RTPrune's choice.
+    """The ``count`` most important prunable tokens of each page; with norms, RTPrune's choice (section 4).
 
     Of equally important tokens, as blank paper has them, the later stay, whatever the device: ``topk`` makes no
     promise.
@@ -78,6 +125,9 @@ def choose(importance: Tensor, prunable: Tensor, count: Tensor) -> Tensor:
         importance: (B, N), not negative.
         prunable: (N,) bool.
         count: (B,), of at most P.
+
+    Returns:
+        (B, N) bool.
     """
     order = importance.masked_fill(~prunable, -1).argsort(dim=-1, stable=True)
     places = torch.arange(importance.shape[1], device=importance.device).expand_as(order)
@@ -86,7 +136,15 @@ def choose(importance: Tensor, prunable: Tensor, count: Tensor) -> Tensor:
 
 
 def drop_repeated_newlines(stay: Tensor, newline: Tensor) -> Tensor:
-    """``stay`` (B, N) less each newline token that follows another among those that stay: its text row is gone."""
+    """What stays, less each newline token that follows another among those that stay: its text row is gone.
+
+    Args:
+        stay: (B, N) bool.
+        newline: (N,) bool.
+
+    Returns:
+        (B, N) bool.
+    """
     place = torch.arange(len(newline), device=stay.device)
     latest = torch.where(stay, place, -1).cummax(dim=1).values
     before = F.pad(latest[:, :-1], (1, 0), value=-1)

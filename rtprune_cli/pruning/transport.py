@@ -57,8 +57,32 @@ def sinkhorn(
     return u, kernel, v
 
 
+def transport_plan(
+    scores: Tensor, kept: Tensor, pruned: Tensor, dustbin_score: float = 0.2, iterations: int = 5, reg: float = 1.0
+) -> Tensor:
+    """The plan times (m + n) with the dustbins dropped, by :func:`sinkhorn`; merging itself never writes it out.
+
+    Args:
+        scores, kept, pruned, dustbin_score, iterations, reg: as there; the defaults are the paper's.
+
+    Returns:
+        (B, N, N) of the scores' dtype: how much of pruned token j kept token i takes; 0 for all other pairs. What is
+        missing to 1 in the column of a pruned token went to the dustbin.
+    """
+    u, kernel, v = sinkhorn(scores, kept.to(scores.dtype), pruned.to(scores.dtype), dustbin_score, iterations, reg)
+    return (u[..., None] * kernel * v[:, None]).to(scores.dtype)
+
+
 def pot_plan(scores: Tensor, dustbin_score: float, reg: float = 1.0) -> Tensor:
-    """The plan times (m + n) with the dustbins dropped, (m, n), by Python Optimal Transport: the reference."""
+    """The plan times (m + n) with the dustbins dropped, by Python Optimal Transport: the reference.
+
+    Args:
+        scores: (m, n), of the kept tokens of one page with its pruned ones, in [-1, 1].
+        dustbin_score, reg: as in :func:`sinkhorn`.
+
+    Returns:
+        (m, n): how much of each pruned token each kept one takes.
+    """
     from ot.batch import solve_batch
 
     m, n = scores.shape

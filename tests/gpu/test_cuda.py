@@ -15,7 +15,7 @@ from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel, experts, load
 from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
-from rtprune_cli.pruning import Pruner, prune
+from rtprune_cli.pruning import Pruner, prune_pages
 from rtprune_cli.records import DecoderInput
 from rtprune_cli.views import make_views
 
@@ -66,7 +66,7 @@ def test_golden_numbers_are_those_of_the_cpu(
     pixels = model.pixels(views)
     tokens = model.encode(views, pixels)
     torch.testing.assert_close(tokens[0].tokens.cpu(), encode_case(case).tokens[0].tokens, rtol=0, atol=1e-4)
-    (pruned,) = prune(tokens, pixels, PruneOptions())
+    (pruned,) = prune_pages(tokens, pixels, PruneOptions())
     assert torch.equal(pruned.keep, case.tensor("dynamic/keep"))
     prompt = assemble(model.embed([0]), pruned, model.embed(AFTER))
     (found,), graphs = decode(model, [prompt], 16, rows=1, no_repeat_ngram=0)
@@ -130,7 +130,7 @@ def test_a_pruning_is_recorded_and_equal(on_gpu: Callable[[str], OcrModel]) -> N
     views = [make_views(case.image, case.mode)] * 3
     pixels = model.pixels(views)
     tokens = model.encode(views, pixels)
-    plain, pruner = prune(tokens, pixels, PruneOptions()), Pruner(PruneOptions(), graphs=graphs)
+    plain, pruner = prune_pages(tokens, pixels, PruneOptions()), Pruner(PruneOptions(), graphs=graphs)
     for _ in range(3):
         for found, expected in zip(pruner.start(tokens, pixels).result(), plain, strict=True):
             assert torch.equal(found.keep, expected.keep)

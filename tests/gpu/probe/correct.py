@@ -17,7 +17,7 @@ from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble
 from rtprune_cli.options import PruneOptions
-from rtprune_cli.pruning import Pruner, prune
+from rtprune_cli.pruning import Pruner, prune_pages
 from rtprune_cli.records import DecoderInput, Views, VisualTokens
 from rtprune_cli.views import make_views
 
@@ -73,7 +73,7 @@ def _golden_numbers(model: OcrModel, expected: dict[str, torch.Tensor], on: bool
         tokens, pixels = encoded(model, name)
         worst = max(worst, (tokens[0].tokens.float().cpu() - expected[f"{name}/features"]).abs().max().item())
         for label, ratio in RATIOS.items():
-            (pruned,) = prune(tokens, pixels, PruneOptions(ratio=ratio))
+            (pruned,) = prune_pages(tokens, pixels, PruneOptions(ratio=ratio))
             if label != "none" and not torch.equal(pruned.keep, expected[f"{name}/{label}/keep"]):
                 wrong_keep.append(f"{name}/{label}")
             prompt = assemble(model.embed([0]), pruned, model.embed(AFTER))
@@ -113,7 +113,7 @@ def pruning() -> None:
     """The prune step recorded and replayed, against the plain one."""
     tokens, pixels = encoded(golden("float32"), "note_small/base" if GPU else "note_small/tiny")
     graphs, views = Graphs(), torch.cat([pixels] * 3)
-    plain = prune(tokens * 3, views, PruneOptions())
+    plain = prune_pages(tokens * 3, views, PruneOptions())
     pruner = Pruner(PruneOptions(), graphs=graphs)
     runs = [pruner.start(tokens * 3, views).result() for _ in range(4)]
     same = all(
