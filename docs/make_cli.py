@@ -74,6 +74,8 @@ def _params(params: list[Any]) -> Iterator[str]:
 
 def _row(param: Any) -> str:
     setting = None if _is_argument(param) else all_settings().get(param.name)
+    if setting and not param.help.startswith(setting.help):  # a flag of the command's own, as bench speed's --json
+        setting = None
     default = setting.default_text if setting else "" if param.default in (None, False) else param.default
     names = _argument(param) if _is_argument(param) else _names(param)
     meaning = (setting.help if setting else param.help).replace("|", "\\|")

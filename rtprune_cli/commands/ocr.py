@@ -58,8 +58,8 @@ def ocr(
 ) -> None:
     """Read documents and write markdown and a pruning report.
 
-    Writes OUTPUT/NAME/NAME.md, images/ and NAME.report.json for each document, and OUTPUT/report.jsonl over all of
-    them. The same command goes on where the last one stopped.
+    Writes OUTPUT/NAME/NAME.md, NAME.json, images/ and NAME.report.json for each document, and OUTPUT/report.jsonl over
+    all of them. The same command goes on where the last one stopped.
     """
     with resolved(given, config) as found:
         raise typer.Exit(_ocr(inputs or [], files_from, null, found.ocr, found.log, dry_run))
