@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rtprune_cli.convert.html_table import parse_table
 from rtprune_cli.errors import EnvironmentFault
 from rtprune_cli.records import Block, DocumentBlocks, PageBlocks
+from rtprune_cli.records.block import PICTURES, is_caption
 from rtprune_cli.storage import to_json
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtprune")
 
-PICTURES = frozenset(("image", "figure", "chart"))
-CAPTIONS = frozenset(("caption", "figure_title", "table_title", "chart_title"))
 CODE = frozenset(("code", "algorithm"))
 # Labels of the model's -> those of docling-core's DocItemLabel; all others are text.
 TEXTS = {
@@ -89,7 +88,7 @@ class _Page:
             item = self._add(block)
             if block.html is not None or _is_picture(block):
                 holder = item
-            elif holder is not None and _is_caption(block):
+            elif holder is not None and is_caption(block.label):
                 holder.captions.append(item.get_ref())
             elif holder is not None and block.label.endswith("_footnote"):
                 holder.footnotes.append(item.get_ref())
@@ -111,7 +110,7 @@ class _Page:
             if block.level == 1:
                 return made.add_title(text, prov=prov)
             return made.add_heading(text, level=block.level - 1, prov=prov)
-        if _is_caption(block):
+        if is_caption(block.label):
             return made.add_text(DocItemLabel.CAPTION, text, prov=prov)
         if block.label in CODE:
             return made.add_code(text, prov=prov)
@@ -162,10 +161,6 @@ class _Page:
 
 def _is_picture(block: Block) -> bool:
     return block.label in PICTURES and block.text is None and block.latex is None
-
-
-def _is_caption(block: Block) -> bool:
-    return block.label in CAPTIONS or block.label.endswith("_caption")
 
 
 def _table(source: str) -> TableData:

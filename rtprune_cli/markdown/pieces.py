@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from rtprune_cli.markdown import formulas, tables
-from rtprune_cli.markdown.regions import GRID, PICTURES, Coordinates, Region
+from rtprune_cli.markdown.regions import GRID, Coordinates, Region
 from rtprune_cli.outputs.layout import crop_name
+from rtprune_cli.records.block import PICTURES, is_caption
 
 MOST_CROPS = 100  # of a page
 NEAR = 3  # of the model's coordinates by which boxes of one picture may differ
 
 HEADINGS = {"title": 1, "sub_title": 2, "doc_title": 1, "paragraph_title": 2}
 FORMULAS = frozenset(("equation", "formula"))
-CAPTIONS = frozenset(("caption", "figure_title", "table_title", "chart_title"))
 HEADING = re.compile(r"(#{1,6})[ \t]+(?=\S)")
 
 _CENTER = re.compile(r"</?center\s{0,9}>", re.IGNORECASE)
@@ -81,7 +81,7 @@ def _texts(region: Region, label: str, text: str, box: Coordinates | None) -> It
     elif label in PICTURES:
         own = "image_caption" if _CENTERED.match(text) else "text"
         yield Piece("caption" if own == "image_caption" else "text", own, content, None, region.number)
-    elif label in CAPTIONS or label.endswith("_caption"):
+    elif is_caption(label):
         yield Piece("caption", label, content, box, region.number)
     elif label in FORMULAS and formulas.single(shown := formulas.displayed(content)) is not None:
         yield Piece("formula", label, shown, box, region.number)

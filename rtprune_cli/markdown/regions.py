@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from rtprune_cli.records.block import PICTURES
+
 GRID = 999  # the model's coordinates run from 0 to 999
 MAX_LABEL = 64
 REF, END_REF, DET, END_DET = TAGS = ("<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>")
 
 Coordinates = tuple[int, int, int, int]
 
-PICTURES = frozenset(("image", "figure", "chart"))
 # Labels of layout, as this model and its successors write them. Any other text between the tags is text of the page,
 # as the prompt "OCR this image." gives it.
 LABELS = PICTURES | frozenset((

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rtprune_cli.outputs.journal import Entry
 from rtprune_cli.outputs.pages import page_head, page_text
 from rtprune_cli.records import Block
+from rtprune_cli.records.block import is_caption
 
 # What a paragraph that goes on ends and begins with. Abbreviations end as sentences do, and stay apart.
 _GOES_ON = re.compile(r"[\w,;(–—’'-]\Z")
@@ -44,7 +45,7 @@ def _together(before: Entry, after: Entry, text: str, known: str) -> str | None:
     last, first = before.blocks[-1], after.blocks[0]
     if last.html is not None and first.html is not None:
         followed = after.blocks[1].label if len(after.blocks) > 1 else ""
-        return None if "caption" in followed or followed.endswith("_title") else _tables(text, after)
+        return None if is_caption(followed) else _tables(text, after)
     if _is_paragraph(last) and _is_paragraph(first):
         return _paragraphs(text, after, known)
     return None

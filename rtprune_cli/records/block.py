@@ -9,8 +9,17 @@ from rtprune_cli.records.page_record import ErrorRecord, Status, described
 
 BLOCKS_VERSION = 1
 
+# Labels of layout that mean a picture, and those that mean a caption beside others that end in _caption
+PICTURES = frozenset(("image", "figure", "chart"))
+CAPTIONS = frozenset(("caption", "figure_title", "table_title", "chart_title"))
+
 PixelBox = tuple[int, int, int, int]
 RelativeBox = tuple[float, float, float, float]
+
+
+def is_caption(label: str) -> bool:
+    """Whether a label of layout means the caption of a picture or table."""
+    return label in CAPTIONS or label.endswith("_caption")
 
 
 @dataclass(frozen=True, kw_only=True)
