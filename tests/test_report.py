@@ -88,6 +88,15 @@ def test_what_is_no_record_is_told(change: dict[str, Any]) -> None:
         from_json([])
 
 
+def test_a_record_of_an_earlier_version_is_one() -> None:
+    written = record().to_json()
+    del written["text_path"], written["warnings"]
+    assert from_json(written) == record()
+    del written["document"]
+    with pytest.raises(ValueError, match="no page record"):
+        from_json(written)
+
+
 def test_records_of_a_real_run_fit_the_schema(make_pdf: Callable[..., Path], rtprune: Any, tmp_path: Path) -> None:
     bad = tmp_path / "bad.pdf"
     bad.write_bytes(b"")

@@ -203,7 +203,8 @@ def failure_record(
 
 
 def from_json(value: Any) -> PageRecord:
-    """A record as it was written; fields that this version does not know are left out.
+    """A record as it was written, by this version or another: fields that this one does not know are left out, those
+    that it has added are as they are by default.
 
     Raises:
         ValueError: it is none: a field is missing, or is not what it must be.
@@ -221,7 +222,7 @@ def parse(kind: Any, value: Any) -> Any:
     """A JSON value as ``kind``: a record, or one of the types of its fields.
 
     Raises:
-        LookupError: an object lacks a field.
+        LookupError: an object lacks a field that has no default.
         TypeError: it is something else.
     """
     outer, inner = get_origin(kind), next(iter(get_args(kind)), None)
@@ -231,7 +232,8 @@ def parse(kind: Any, value: Any) -> Any:
         return tuple(parse(inner, each) for each in value)
     if is_dataclass(kind) and isinstance(value, dict):
         types: dict[str, Any] = _types(kind)  # type: ignore[arg-type]
-        return kind(**{name: parse(each, value[name]) for name, each in types.items()})  # type: ignore[operator]
+        newer = {each.name for each in fields(kind) if each.default is not MISSING} - value.keys()
+        return kind(**{name: parse(each, value[name]) for name, each in types.items() if name not in newer})  # type: ignore[operator]
     fits = value in get_args(kind) if outer is Literal else type(value) in ((int, float) if kind is float else (kind,))
     if not fits:
         raise TypeError(f"{value!r} is no {kind}")
