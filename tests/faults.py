@@ -223,10 +223,13 @@ def kill_again_and_again(folder: Path, reference: Reference, step: int) -> Outco
     return Outcome("Runs on one folder, each killed as it went on", str(kills), "every byte equal to one run's")
 
 
-def interrupt(folder: Path, reference: Reference, count: int) -> Outcome:
-    """Ctrl-C, SIGTERM, and a second Ctrl-C, each in the middle of a run."""
+INTERRUPTS = (([signal.SIGINT], (130,)), ([signal.SIGTERM], (143,)), ([signal.SIGINT] * 2, (130, -2)))
+
+
+def interrupt(folder: Path, reference: Reference, count: int, kinds: Sequence[Any] = INTERRUPTS) -> Outcome:
+    """Ctrl-C, SIGTERM, and a second Ctrl-C, each in the middle of a run: what is sent, and the exit codes for it."""
     for number in range(count):
-        for sent, codes in (([signal.SIGINT], (130,)), ([signal.SIGTERM], (143,)), ([signal.SIGINT] * 2, (130, -2))):
+        for sent, codes in kinds:
             out = folder / f"interrupt-{number}-{len(sent)}-{sent[0]}"
             with started(reference.inputs, out) as process:
                 wait_for_pages(out, 2 + 3 * number, process)

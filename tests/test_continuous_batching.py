@@ -149,19 +149,29 @@ def test_a_page_may_go_first(golden_model: OcrModel, prompts: list[DecoderInput]
 # --- The cache -----------------------------------------------------------------------------------------------------
 
 
+LONG = DecodeOptions(max_new_tokens=600, no_repeat_ngram=0, loop_window=0)
+
+
+@pytest.fixture(scope="module")
+def long_alone(golden_model: OcrModel, prompts: list[DecoderInput]) -> list[list[int]]:
+    """Long texts of four pages, each decoded by itself."""
+    return [decode(golden_model.network, [page], LONG, eos_token_id=-1)[0].token_ids for page in prompts[:4]]
+
+
 @pytest.mark.slow
 @BLOCKS
 def test_a_row_that_outgrows_its_slot_moves_with_its_text(
-    golden_model: OcrModel, prompts: list[DecoderInput], steps: int, monkeypatch: pytest.MonkeyPatch
+    golden_model: OcrModel,
+    prompts: list[DecoderInput],
+    long_alone: list[list[int]],
+    steps: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The pool holds four short pages but only two long ones: slots grow, later pages are preempted and start again."""
     monkeypatch.setattr("rtprune_cli.decoding.slots.USUAL_OUTPUT", 100)
-    options = DecodeOptions(max_new_tokens=600, no_repeat_ngram=0, loop_window=0)
-    pages = prompts[:4]
-    expected = [decode(golden_model.network, [page], options, eos_token_id=-1)[0].token_ids for page in pages]
-    scheduler = make_scheduler(golden_model.network, options, eos=-1, pool_tokens=2200, longest=1050, steps=steps)
+    scheduler = make_scheduler(golden_model.network, LONG, eos=-1, pool_tokens=2200, longest=1050, steps=steps)
     layouts = record_layouts(scheduler)
-    assert tokens_of(run(scheduler, pages)) == expected
+    assert tokens_of(run(scheduler, prompts[:4])) == long_alone
     assert {rows for rows, _ in layouts} == {4, 2}
 
 
