@@ -185,7 +185,7 @@ class ReadingSession:
 
     def close(self) -> None:
         """End the workers at once."""
-        self._preparer.__exit__()
+        self._preparer.close()
 
 
 def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> DocumentPlan:

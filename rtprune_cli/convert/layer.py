@@ -48,9 +48,8 @@ def page_lines(blocks: Sequence[Block], size: tuple[int, int], grey: Grey | None
         else:
             found = lay_lines(block_text(block), box, grey, slope)
         lines += [_scaled(line, 1 / across, 1 / down) for line in found]
-    if (
-        grey is not None and not lines and (words := " ".join(lost).split())
-    ):  # read without boxes: maybe all of the page
+    words = " ".join(lost).split()
+    if grey is not None and words and not lines:  # read without boxes: maybe all of the page
         whole = match_words(words, find_lines((0, 0, grey.shape[1], grey.shape[0]), grey, slope))
         if whole:
             return [_scaled(line, 1 / across, 1 / down) for line in whole]

@@ -22,7 +22,7 @@ from rtprune_cli.errors import InputError, OutputNameError
 from rtprune_cli.failures import page_name
 from rtprune_cli.inputs.content import content_hash, read_head
 from rtprune_cli.inputs.formats import printable
-from rtprune_cli.inputs.mupdf import opened_pymupdf
+from rtprune_cli.inputs.mupdf import opened_pymupdf, quiet_pymupdf
 from rtprune_cli.inputs.pages import is_pdf, open_document
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import InputOptions
@@ -138,7 +138,7 @@ def _from_pdf(document: DocumentBlocks, original: Document, read: InputOptions, 
                     lines = page_lines(page.blocks, page.size or (1, 1), _drawn(sheet, read.rotate))
                     writer.add(pdf.load_page(page.page - 1), lines, _to_page(sheet, page, read.rotate))
                 if done % PAGES_KEPT == 0:
-                    _pymupdf().TOOLS.store_shrink(100)
+                    quiet_pymupdf().TOOLS.store_shrink(100)
             if with_text:
                 what = f"{with_text} page{' has' if with_text == 1 else 's have'} text already"
                 log.log(NOTICE, "%s: %s and get%s no other; --force-text adds it", original.name, what,
@@ -147,13 +147,7 @@ def _from_pdf(document: DocumentBlocks, original: Document, read: InputOptions, 
             if pdf.can_save_incrementally():
                 pdf.saveIncr()
                 return copy.read_bytes()
-            return bytes(pdf.tobytes(encryption=_pymupdf().PDF_ENCRYPT_KEEP))
-
-
-def _pymupdf() -> Any:
-    import pymupdf
-
-    return pymupdf
+            return bytes(pdf.tobytes(encryption=quiet_pymupdf().PDF_ENCRYPT_KEEP))
 
 
 def _sheet(shown: Any, number: int) -> Any:
@@ -169,7 +163,7 @@ def _is_signed(pdf: Any) -> bool:
     if pdf.get_sigflags() < 1:
         return False
     return any(
-        widget.is_signed for page in pdf for widget in page.widgets(types=[_pymupdf().PDF_WIDGET_TYPE_SIGNATURE])
+        widget.is_signed for page in pdf for widget in page.widgets(types=[quiet_pymupdf().PDF_WIDGET_TYPE_SIGNATURE])
     )
 
 
@@ -181,7 +175,7 @@ def _has_text(sheet: Any, page: PageBlocks) -> bool:
 
 def _drawn(sheet: Any, rotate: str) -> Grey | None:
     """The page in grey, turned as it was read; None where it cannot be drawn."""
-    pymupdf = _pymupdf()
+    pymupdf = quiet_pymupdf()
     try:
         scale = min(DRAWN_DPI / 72, LONGEST_DRAWN / max(sheet.rect.width, sheet.rect.height))
         pixmap = sheet.get_pixmap(matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csGRAY, alpha=False)
@@ -194,7 +188,7 @@ def _drawn(sheet: Any, rotate: str) -> Grey | None:
 
 def _to_page(sheet: Any, page: PageBlocks, rotate: str) -> Matrix:
     """From pixels of the page as it was read to the coordinates of the page in its file."""
-    pymupdf = _pymupdf()
+    pymupdf = quiet_pymupdf()
     width, height = page.size or (1, 1)
     # To what is shown: through /Rotate, the corner of the crop box, and the user unit.
     mupdf = pymupdf.mupdf
@@ -258,7 +252,7 @@ def _number(reference: str) -> int:
 
 
 def _from_images(document: DocumentBlocks, original: Document, read: InputOptions) -> bytes:
-    pymupdf = _pymupdf()
+    pymupdf = quiet_pymupdf()
     with pymupdf.open() as pdf:
         writer = _Writer(pdf)
         for page, image in _images(document, original, read):

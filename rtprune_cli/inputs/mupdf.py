@@ -46,7 +46,7 @@ HARMLESS = re.compile("appearance stream|annot|widget", re.IGNORECASE)
 
 
 @functools.cache
-def _pymupdf() -> Any:
+def quiet_pymupdf() -> Any:
     """PyMuPDF, told not to print: standard output belongs to the results."""
     import pymupdf
 
@@ -64,7 +64,7 @@ def opened_pymupdf(document: Document, password: str | None) -> Iterator[Any]:
         InputError: it cannot be opened.
         EncryptedError: a password is missing or wrong.
     """
-    pymupdf = _pymupdf()
+    pymupdf = quiet_pymupdf()
     try:
         pdf = pymupdf.open(**_place(document), filetype="pdf")
     except Exception as error:
@@ -128,7 +128,7 @@ def wrong_password(document: Document, password: str | None) -> EncryptedError:
 
 def _only_attachments_encrypted(pdf: Any) -> bool:
     """Whether neither strings nor streams of the pages are encrypted (ISO 32000-1, 7.6.5: StmF and StrF)."""
-    mupdf = _pymupdf().mupdf
+    mupdf = quiet_pymupdf().mupdf
     try:
         encrypt = mupdf.pdf_dict_gets(mupdf.pdf_trailer(_as_pdf(pdf)), "Encrypt")
         if mupdf.pdf_to_int(mupdf.pdf_dict_gets(encrypt, "V")) < 4:
@@ -142,7 +142,7 @@ def _only_attachments_encrypted(pdf: Any) -> bool:
 
 def _pdf_count(pdf: Any) -> int:
     """How many pages; where the tree of pages is broken, after MuPDF's repair, or of all pages that there are."""
-    mupdf = _pymupdf().mupdf
+    mupdf = quiet_pymupdf().mupdf
     for mend in (None, lambda: mupdf.pdf_repair_xref(_as_pdf(pdf)), lambda: _plant_pages(pdf)):
         try:
             if mend is not None:
@@ -169,7 +169,7 @@ def _plant_pages(pdf: Any) -> None:
 
 
 def _as_pdf(pdf: Any) -> Any:
-    return _pymupdf().mupdf.pdf_document_from_fz_document(pdf.this)
+    return quiet_pymupdf().mupdf.pdf_document_from_fz_document(pdf.this)
 
 
 def _place(document: Document) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def _attachments(pdf: Any) -> list[tuple[str, bytes]]:
         blob = _quietly(lambda name=name: pdf.embfile_get(name))  # type: ignore[misc]
         if blob is not None:
             found.append((str(info.get("ufilename") or info.get("filename") or name), bytes(blob)))
-    kind = _pymupdf().PDF_ANNOT_FILE_ATTACHMENT
+    kind = quiet_pymupdf().PDF_ANNOT_FILE_ATTACHMENT
     for number in range(_pdf_count(pdf)):
         page = _quietly(lambda number=number: pdf.load_page(number))  # type: ignore[misc]
         for note in _quietly(lambda page=page: list(page.annots(types=[kind]))) or []:  # type: ignore[misc]
@@ -235,7 +235,7 @@ def _attachments(pdf: Any) -> list[tuple[str, bytes]]:
 def _pdf_page(pdf: Any, document: Document, number: int, options: InputOptions) -> Raster:
     from PIL import Image
 
-    pymupdf = _pymupdf()
+    pymupdf = quiet_pymupdf()
     pymupdf.TOOLS.reset_mupdf_warnings()
     page = pdf.load_page(number - 1)
     if not page.cropbox.intersects(page.mediabox):  # it shows nothing of the page
@@ -305,7 +305,7 @@ def _flate_is_whole(pdf: Any, page: Any) -> bool:
 def _forget(pdf: Any) -> None:
     """Drop what MuPDF keeps of the pages so far: decoded images and fonts, up to 256 MB, and every object it parsed,
     without a limit. All of it is read again where it is needed."""
-    mupdf = _pymupdf().mupdf
+    mupdf = quiet_pymupdf().mupdf
     try:
         mupdf.fz_empty_store()
         mupdf.pdf_minimize_document(_as_pdf(pdf))

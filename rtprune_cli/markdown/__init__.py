@@ -5,7 +5,7 @@ written, with formulas.py, tables.py and repairs.py.
 """
 
 from rtprune_cli.markdown.page import as_written, plain_markdown, to_markdown
-from rtprune_cli.markdown.regions import DET, END_DET, END_REF, GRID, REF, TAGS
+from rtprune_cli.markdown.regions import DET, END_DET, END_REF, GRID, REF, TAGS, opening_tag
 from rtprune_cli.markdown.writing import MarkdownStyle
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "TAGS",
     "MarkdownStyle",
     "as_written",
+    "opening_tag",
     "plain_markdown",
     "to_markdown",
 ]

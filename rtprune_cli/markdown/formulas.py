@@ -4,7 +4,9 @@ markdown render them (GitHub, VS Code, Obsidian)."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+
+from rtprune_cli.markdown.regions import LIKE_A_TAG
 
 Change = Callable[[str], str]
 
@@ -64,6 +66,9 @@ def displayed(text: str) -> str:
     return text
 
 
+_Parts = Iterable[tuple[str, str, str]]
+
+
 def _pieces(text: str) -> Iterator[tuple[str, str, str]]:
     """(kind, source, LaTeX) of the parts of a text: ``text``, ``code``, ``inline``, ``display``. The first two have no
     LaTeX."""
@@ -86,10 +91,7 @@ def _pieces(text: str) -> Iterator[tuple[str, str, str]]:
 
 def outside(text: str, change: Change) -> str:
     """A text in which ``change`` is done to all that is neither formula nor code; formulas as they are."""
-    return "".join(
-        change(source) if kind == "text" else source if kind == "code" else _no_tags(source)
-        for kind, source, _ in _pieces(text)
-    )
+    return _whole(_pieces(text), change, lambda _, source, __: _no_tags(source))
 
 
 def between_dollars(text: str, change: Change = str, *, in_cell: bool = False) -> str:
@@ -103,8 +105,13 @@ def between_dollars(text: str, change: Change = str, *, in_cell: bool = False) -
     formulas = any(latex.strip() for _, _, latex in pieces)
     if literal > 1 or (literal and formulas):
         plain, change = change, lambda piece: _LITERAL.sub(r"\\$", plain(piece))
+    return _whole(pieces, change, lambda kind, _, latex: _dollars(kind, latex, in_cell))
+
+
+def _whole(pieces: _Parts, change: Change, formula: Callable[[str, str, str], str]) -> str:
+    """The parts of a text together again: text changed, code as it is, and each formula as ``formula`` has it."""
     return "".join(
-        change(source) if kind == "text" else source if kind == "code" else _dollars(kind, latex, in_cell)
+        change(source) if kind == "text" else source if kind == "code" else formula(kind, source, latex)
         for kind, source, latex in pieces
     )
 
@@ -124,4 +131,4 @@ def _dollars(kind: str, latex: str, in_cell: bool) -> str:
 
 def _no_tags(latex: str) -> str:
     """LaTeX in which a sign of less begins no tag; a space there is none to LaTeX."""
-    return re.sub(r"<(?=[a-zA-Z/!?|｜])", "< ", latex)
+    return LIKE_A_TAG.sub("< ", latex)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from rtprune_cli.markdown.pieces import Crops, Piece, in_order, pieces_of
-from rtprune_cli.markdown.regions import clean, find_regions, scaled
+from rtprune_cli.markdown.regions import LIKE_A_TAG, clean, find_regions, scaled
 from rtprune_cli.markdown.writing import MarkdownStyle, block_of, plain_colons, written
 from rtprune_cli.records import Block, Box, Markdown
 
@@ -49,7 +49,7 @@ def plain_markdown(text: str) -> Markdown:
     """Text of a PDF as markdown: what looks like a tag or a comment is shown as it is, so that page markers cannot be
     forged."""
     paragraphs = [part.strip() for part in re.split(r"\n\s*\n", clean(text)) if part.strip()]
-    written = [re.sub(r"<(?=[a-zA-Z/!?|｜])", "&lt;", part) for part in paragraphs]
+    written = [LIKE_A_TAG.sub("&lt;", part) for part in paragraphs]
     return Markdown("\n\n".join(written), blocks=tuple(Block(label="text", text=part) for part in paragraphs))
 
 

@@ -79,8 +79,10 @@ def _texts(region: Region, label: str, text: str, box: Coordinates | None) -> It
     elif label in HEADINGS:
         yield from _headings(content, label, box, region.number)
     elif label in PICTURES:
-        own = "image_caption" if _CENTERED.match(text) else "text"
-        yield Piece("caption" if own == "image_caption" else "text", own, content, None, region.number)
+        if _CENTERED.match(text):
+            yield Piece("caption", "image_caption", content, None, region.number)
+        else:
+            yield Piece("text", "text", content, None, region.number)
     elif is_caption(label):
         yield Piece("caption", label, content, box, region.number)
     elif label in FORMULAS and formulas.single(shown := formulas.displayed(content)) is not None:

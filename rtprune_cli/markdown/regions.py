@@ -7,7 +7,7 @@ torn by the token limit, boxes malformed, labels missing: tags go, text stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 
 from rtprune_cli.records.block import PICTURES
@@ -27,13 +27,14 @@ LABELS = PICTURES | frozenset((
 # Of these, joined by underscores, are the others: image_caption, table_footnote, figure_title, paragraph_title.
 _PARTS = LABELS | frozenset((
     "sub", "page", "number", "doc", "paragraph", "section", "item", "block", "body", "aside", "vertical", "content",
-    "inline", "display", "isolate", "isolated", "header", "head", "list", "references", "equations", "seal",
+    "inline", "display", "isolate", "isolated", "head", "references", "equations", "seal",
 ))  # fmt: skip
 
 # Every repeat below is bounded or runs over characters that cannot start the match: no text makes a scan quadratic.
 _TAG = re.compile(r"<\|/?(?:ref|det)\|>")
 _OTHER_SPECIAL = re.compile(r"<\|(?:grounding|User|Assistant|EOT)\|>|<｜[\w▁]{1,40}｜>")
 _HALF_TAG = re.compile(r"<\|/?(?:r|re|ref|d|de|det)\|?\Z")
+LIKE_A_TAG = re.compile(r"<(?=[a-zA-Z/!?|｜])")  # to HTML or to this module
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _GROUP = re.compile(r"\[([^\[\]]{0,200})\]")
 _NUMBER = re.compile(r"(?<![\d.])-?\d{1,9}(?:\.\d{0,9})?(?!\d)", re.ASCII)
@@ -50,14 +51,19 @@ class Region:
     """What the model wrote of one place of the page, or outside of any.
 
     ``label`` None: no word of layout was named. ``boxes`` are the model's coordinates, 0 to GRID, ordered, with an
-    area. ``number`` counts the openings of regions before its text: ``<|ref|>``, or in a text without, as Unlimited-OCR
-    writes, ``<|det|>``.
+    area. ``number`` counts the openings of regions before its text (:func:`opening_tag`).
     """
 
     label: str | None
     boxes: tuple[Coordinates, ...]
     text: str
     number: int = 0
+
+
+def opening_tag(tags: Container[str | None]) -> str:
+    """The tag that opens the regions of a text with these tags: ``<|det|>`` where it has no ``<|ref|>``, as
+    Unlimited-OCR writes."""
+    return REF if REF in tags else DET
 
 
 def clean(raw: str) -> str:
@@ -97,7 +103,7 @@ def _tagged(line: re.Match[str]) -> str:
 def _parts(raw: str, labels: bool) -> Iterator[str | Region]:
     """Text that goes on, and regions that begin."""
     texts, tags = _TAG.split(raw), _TAG.findall(raw)  # text, tag, text, tag, ..., text
-    opening = REF if REF in raw else DET
+    opening = opening_tag(tags)
     yield texts[0]
     at = opened = 0
     while at < len(tags):

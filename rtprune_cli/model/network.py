@@ -18,7 +18,7 @@ from torch import Tensor
 from rtprune_cli.decoding.loops import TokenKinds
 from rtprune_cli.device.graphs import Graphs, send
 from rtprune_cli.errors import ModelError
-from rtprune_cli.markdown import DET, END_DET, END_REF, REF, TAGS
+from rtprune_cli.markdown import DET, END_DET, END_REF, REF, TAGS, opening_tag
 from rtprune_cli.model.adapters import IMAGE, NGRAM_EXEMPT, prompt_texts
 from rtprune_cli.model.attention import watched, with_attention
 from rtprune_cli.model.checkpoint import SMALL_MODEL, Checkpoint
@@ -119,9 +119,7 @@ class OcrModel(Checkpoint):
         """
         ids = [token for token in token_ids if token not in self._unwritten]
         text = self._decode(ids)
-        if not _LIKE_A_TOKEN.search(text) or _LIKE_A_TOKEN.findall(text) == [
-            self._tags[token] for token in ids if token in self._tags
-        ]:
+        if _LIKE_A_TOKEN.findall(text) == [self._tags[token] for token in ids if token in self._tags]:
             return text
         runs = itertools.groupby(ids, key=lambda token: self._tags.get(token, ""))
         return "".join(tag * len(list(run)) if tag else _escaped(self._decode(list(run))) for tag, run in runs)
@@ -153,7 +151,7 @@ class OcrModel(Checkpoint):
         none, as for a picture, of the tags.
         """
         tags = [self._tags.get(token) for token in token_ids]
-        opening = REF if REF in tags else DET
+        opening = opening_tag(tags)
         parts: list[tuple[list[float], list[float]]] = [([], [])]  # of the text, of the tags
         inside = False
         for tag, logprob in zip(tags, logprobs, strict=True):

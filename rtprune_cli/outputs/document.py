@@ -79,14 +79,13 @@ class DocumentWriter:
     def renew_source(self, document: Document) -> None:
         """Write into the blocks and the report of a document that is not read again where it lies now."""
         files = self._files(document)
-        for path, indent in ((files.blocks, 1), (files.records, 2)):
+        for path, to_bytes in ((files.blocks, _blocks_json), (files.records, _report_json)):
             try:
                 value = json.loads(path.read_bytes())
                 value["document"] |= {"name": document.name, "path": absolute(document)}
             except (OSError, ValueError, LookupError, TypeError):
                 continue  # it was deleted or changed by hand
-            text = to_json(value, indent=indent)
-            atomic_write(path, _NUMBERS.sub(_in_a_line, text) if path == files.blocks else text, self._layout.scratch)
+            atomic_write(path, to_bytes(value), self._layout.scratch)
 
     def _files(self, document: Document) -> DocumentFiles:
         return self._layout.of(document.folder)
@@ -105,7 +104,12 @@ def _blocks(document: Document, entries: Sequence[Entry]) -> bytes:
     pages = tuple(
         page_blocks(entry.record, entry.text, entry.blocks) for entry in entries if entry.record.page is not None
     )
-    return _NUMBERS.sub(_in_a_line, to_json(asdict(DocumentBlocks(document=source, pages=pages)), indent=1))
+    return _blocks_json(asdict(DocumentBlocks(document=source, pages=pages)))
+
+
+def _blocks_json(value: object) -> bytes:
+    """Indented, but for boxes, which stand in a line each."""
+    return _NUMBERS.sub(_in_a_line, to_json(value, indent=1))
 
 
 def _in_a_line(numbers: re.Match[bytes]) -> bytes:
@@ -121,7 +125,11 @@ def _report(document: Document, entries: Sequence[Entry], settings: Mapping[str,
         "summary": summarise(records),
         "settings": settings,
     }
-    return to_json(report, indent=2)
+    return _report_json(report)
+
+
+def _report_json(value: object) -> bytes:
+    return to_json(value, indent=2)
 
 
 def absolute(document: Document) -> str | None:

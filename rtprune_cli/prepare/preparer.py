@@ -82,6 +82,10 @@ class Preparer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes, and remove the files that were made for them."""
         self._pool.close()
         guard().close()
         while self._files:
