@@ -74,6 +74,15 @@ def test_a_pipe_table_that_goes_on_is_one() -> None:
     assert text == f"<!-- page 1 -->\n\n{table}\n\n<!-- page 2 -->\n\nText"
 
 
+def test_a_table_may_go_on_over_many_pages() -> None:
+    pages = [f"<table>{HEAD}{ROW}</table>", f"<table>{HEAD}{OTHER}</table>", f"<table>{ROW}</table>\n\nText"]
+    text = document(*pages)
+    assert text == (f"<!-- page 1 -->\n\n<table>{HEAD}{ROW}<!-- page 2 -->{OTHER}<!-- page 3 -->{ROW}</table>\n\nText")
+    table = "| name | name |\n| --- | --- |\n| 1 | 1 |\n| 2 | 2 |\n| 1 | 1 |"
+    text = document(*pages, tables="markdown")
+    assert text == f"<!-- page 1 -->\n\n{table}\n\n<!-- page 2 -->\n<!-- page 3 -->\n\nText"
+
+
 @pytest.mark.parametrize(
     "second",
     [

@@ -55,9 +55,10 @@ def pieces_of(region: Region, places: list[Coordinates], crops: Crops) -> list[P
     others: list[Coordinates] = []
     if region.label is None and places:
         around, *others = places
-    for part, is_table in tables.apart(region.text):
+    parts = [each for each in tables.apart(region.text) if _CENTER.sub("", each[0]).strip()]
+    for part, is_table in parts:
         if is_table:
-            own = around if label == "table" or not _CENTER.sub("", region.text.replace(part, "", 1)).strip() else None
+            own = around if label == "table" or len(parts) == 1 else None
             found.append(Piece("table", "table", part, own, region.number))
         else:
             found += _texts(region, label, part, around)

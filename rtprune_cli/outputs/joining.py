@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from rtprune_cli.outputs.journal import Entry
-from rtprune_cli.outputs.pages import page_head, page_text
+from rtprune_cli.outputs.pages import page_end, page_head, page_text
 from rtprune_cli.records import Block
 from rtprune_cli.records.block import is_caption
 
@@ -20,6 +20,7 @@ _ROW = re.compile(r"<tr\b[^<>]*>.*?</tr\s*>", re.IGNORECASE | re.DOTALL)
 _CELL = re.compile(r"<t[dh]\b([^<>]*)>", re.IGNORECASE)
 _COLSPAN = re.compile(r"\bcolspan\s?=\s?[\"']?(\d{1,3})", re.IGNORECASE)
 _END_OF_TABLE = re.compile(r"(?:</t(?:body|head|foot)\s*>\s*)?</table\s*>\Z", re.IGNORECASE)
+_MARKERS_BEHIND = re.compile(r"\n\n<!-- page [^\n]*-->(?:\n<!-- page [^\n]*-->)*\Z")
 _SEPARATOR = re.compile(r"\|(?:\s*:?-+:?\s*\|)+\Z")
 
 
@@ -40,7 +41,7 @@ def _together(before: Entry, after: Entry, text: str, known: str) -> str | None:
     """``text``, which ends with the page ``before``, and the page after it; None where that begins anew."""
     if before.record.failed or after.record.failed or not (before.blocks and after.blocks):
         return None
-    if not text.endswith(before.text):  # a comment says that the page lacks its end
+    if page_end(before.record):
         return None
     last, first = before.blocks[-1], after.blocks[0]
     if last.html is not None and first.html is not None:
@@ -81,15 +82,20 @@ def _paragraphs(text: str, after: Entry, known: str) -> str | None:
 def _tables(text: str, after: Entry) -> str | None:
     first, _, rest = after.text.partition("\n\n")
     head = page_head(after.record)
-    if text.endswith("|") and first.startswith("|"):
-        table = text.rpartition("\n\n")[2].split("\n")
+    behind = _MARKERS_BEHIND.search(text)  # of the pages that the table has gone on over
+    whole = text[: behind.start()] if behind else text
+    if whole.endswith("|") and first.startswith("|"):
+        table = whole.rpartition("\n\n")[2].split("\n")
         rows = _pipe_rows(table, first.split("\n"))
-        return None if rows is None else "\n\n".join(filter(None, ["\n".join([text, *rows]), "\n".join(head), rest]))
+        if rows is None:
+            return None
+        markers = "\n".join([*(behind[0].split("\n") if behind else []), *head]).strip()
+        return "\n\n".join(filter(None, ["\n".join([whole, *rows]), markers, rest]))
     start, end = text.lower().rfind("<table"), _END_OF_TABLE.search(text)
     if start < 0 or end is None or not first.lower().startswith("<table") or not first.rstrip().endswith(">"):
         return None
-    own, others = _ROW.findall(text[start:]), _ROW.findall(first)
-    if not own or not others or _columns(own[0]) != _columns(others[0]):
+    own, others = _ROW.search(text, start), _ROW.findall(first)
+    if own is None or not others or _columns(own[0]) != _columns(others[0]):
         return None
     rows = others[1:] if others[0] == own[0] else others
     whole = f"{text[: end.start()]}{''.join([*head, *rows])}{end[0]}"

@@ -22,8 +22,7 @@ def page_text(record: PageRecord, text: str) -> str:
     """One page with its marker, and comments where text may be missing; a failed page (or document) is a comment in its
     place."""
     if record.error is None:
-        after = [_comment(record, each) for each in record.warnings if each.code in AT_THE_END]
-        return "\n\n".join(filter(None, ["\n".join(page_head(record)), text, *after])).rstrip()
+        return "\n\n".join(filter(None, ["\n".join(page_head(record)), text, *page_end(record)])).rstrip()
     code, message = _harmless(record.error.code), _harmless(record.error.message)
     return f"<!-- {_place(record)} failed: {code}: {message}".rstrip(" :") + " -->"
 
@@ -32,6 +31,11 @@ def page_head(record: PageRecord) -> list[str]:
     """The comments that a page begins with: its marker, and what it may lack."""
     said = [each for each in record.warnings if each.code not in NOT_OF_THE_TEXT | AT_THE_END]
     return [f"<!-- {_place(record)} -->", *(_comment(record, each) for each in said)]
+
+
+def page_end(record: PageRecord) -> list[str]:
+    """The comments that say why a page's text ends too early."""
+    return [_comment(record, each) for each in record.warnings if each.code in AT_THE_END]
 
 
 def _place(record: PageRecord) -> str:
