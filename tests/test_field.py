@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterable
@@ -336,6 +337,17 @@ def test_a_page_without_bounds_is_given_up_for_its_memory(tmp_path: Path) -> Non
     path = faults.make_endless(tmp_path / "a.pdf")
     (page,) = read_guarded(document(path), InputOptions(page_timeout=60, page_memory=0.2))
     assert isinstance(page, PageFault) and "memory" in str(page.error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_a_page_does_not_answer_for_what_earlier_ones_left_in_memory() -> None:
+    code = (
+        "from rtprune_cli.prepare.worker import limit_memory; held = bytearray(400 << 20); limit_memory(0.2)\n"
+        "page = bytearray(50 << 20)\n"
+        "try: page = bytearray(400 << 20)\n"
+        "except MemoryError: print('limited')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout == b"limited\n"
 
 
 def test_a_form_that_cannot_be_drawn_is_told(tmp_path: Path) -> None:

@@ -124,14 +124,31 @@ def attachments(document: Document, place: int, options: InputOptions) -> list[t
 def _begin_call(place: int, options: InputOptions) -> None:
     if _worker.starts is not None:
         os.pwrite(_worker.starts.fileno(), START.pack(time.monotonic()), place * START.size)
-    with suppress(ImportError, OSError, ValueError):  # where the system has no such limit
+    limit_memory(options.page_memory)
+
+
+def limit_memory(gib: float) -> None:
+    """Let this process take so many GiB beyond what it holds now, where the system has such a limit; 0: no limit.
+
+    A page answers for what it takes itself: what earlier ones left in caches is not its fault.
+    """
+    with suppress(ImportError, OSError, ValueError):
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        wanted = int(options.page_memory * 2**30) or most
+        wanted = _held() + int(gib * 2**30) if gib else most
         if most != resource.RLIM_INFINITY and most >= 0:
             wanted = min(wanted, most)
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
+
+
+def _held() -> int:
+    """Bytes of data that this process has taken, as RLIMIT_DATA counts them; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def unpack(answer: Answer, document: Document, memory: Connection | None) -> Outcome:
