@@ -37,6 +37,7 @@ from rtprune_cli.storage import atomic_write, make_folder, to_json
 log = logging.getLogger("rtprune")
 
 RESULTS, SUMMARY, REPORT = "results.jsonl", "summary.json", "report.html"
+PICTURES = "formulas"  # the folder of rendered formulas, below that of the run's state
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,9 @@ def _compare(
 ) -> dict[str, Any]:
     """Score, summarise, and write the three files."""
     marks = []
+    tasks = [Task(each.sample.truth, each.path) for each in predictions]
     with showing(len(predictions), log_options) as tell:
-        for each in score(dataset, [Task(each.sample.truth, each.path) for each in predictions]):
+        for each in score(dataset, tasks, comparison.folder / STATE / PICTURES):
             marks.append(each)
             tell("scoring", 1)
     rows = [

@@ -25,12 +25,17 @@ class Task:
     path: Path | None
 
 
-def score(dataset: Dataset, tasks: Sequence[Task]) -> Iterator[Marks]:
-    """The marks of each task, in order.
+def score(dataset: Dataset, tasks: Sequence[Task], pictures: Path) -> Iterator[Marks]:
+    """The marks of each task, in order. ``pictures`` is the folder for what :attr:`Dataset.render` keeps.
 
     Raises:
         InputError: a prediction cannot be read, or is not UTF-8.
     """
+    marks = _score_texts(dataset, tasks)
+    yield from marks if dataset.render is None else dataset.render(list(marks), pictures)
+
+
+def _score_texts(dataset: Dataset, tasks: Sequence[Task]) -> Iterator[Marks]:
     arguments = [(dataset.score, task) for task in tasks]
     processes = min(available_cores(), len(tasks) // FEW_PAGES) if dataset.slow else 0
     if processes < 2:

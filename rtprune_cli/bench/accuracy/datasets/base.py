@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ class Dataset:
     the prediction is markdown, or None where there is none. ``find`` gives the prediction file of a sample in a folder
     of somebody else's, or None. ``official`` makes the benchmark's own totals of all pages' marks; None where the
     benchmark has none beyond the metrics. ``about`` says where definitions and numbers come from, a line each, for the
-    report.
+    report. ``render`` adds what takes pictures of formulas to all pages' marks, and gives them back in order; ``score``
+    left the formulas in ``details``. Its folder keeps pictures from one run to the next.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     official: Callable[[Sequence[tuple[Sample, Marks]]], dict[str, Any]] | None = None
     about: Sequence[str] = ()
     slow: bool = False  # scoring a page takes long enough to use every core
+    render: Callable[[Sequence[Marks], Path], Iterator[Marks]] | None = None
 
 
 def by_id(folder: Path, sample: Sample) -> Path | None:
