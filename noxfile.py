@@ -14,6 +14,8 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "pages", "fast"]
 nox.options.stop_on_first_error = True
 
+ALL_CORES = ["-n", "auto"]  # of a few tests, starting more processes would take longer
+
 
 def _python(session: nox.Session, *arguments: str) -> None:
     session.run(sys.executable, *arguments, external=True)
@@ -55,13 +57,13 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def fast(session: nox.Session) -> None:
     """The tests of the fast lane; arguments after -- go to pytest."""
-    _python(session, "-m", "pytest", "-m", "not slow", *session.posargs)
+    _python(session, "-m", "pytest", "-m", "not slow", *(session.posargs or ALL_CORES))
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests; arguments after -- go to pytest."""
-    _python(session, "-m", "pytest", *session.posargs)
+    _python(session, "-m", "pytest", *(session.posargs or ALL_CORES))
 
 
 @nox.session

@@ -18,6 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+# Each process of `pytest -n` has a core: more threads of torch's, here or in what tests start, would only wait.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pymupdf
 import pytest
 import torch
@@ -30,12 +34,20 @@ from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions
+from rtprune_cli.prepare import available_cores
 from rtprune_cli.records import Decoded, DecoderInput, VisualTokens
 from rtprune_cli.views import make_views
 
 # A shell starts what runs in the background with SIGINT ignored, which is inherited, and stays so.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes of `pytest -n auto`: each holds torch and models, some 1.5 GB."""
+    return min(available_cores(), 4)
+
 
 DOCS = Path(__file__).parents[1] / "docs"
 # For `--hypothesis-profile long`: see tests/faults.py
