@@ -210,8 +210,9 @@ class Engine:
 
     def _readings(self, requests: Sequence[Request], batch: EncodedBatch) -> list[PageReading]:
         times = len(requests), batch.encode, batch.prune
+        pruner = self._pruners[requests[0].options]
         return [
-            PageReading(request, tokens, pruned, self.model.make_prompt(pruned, self._text), *times)
+            PageReading(request, pruner, tokens, pruned, self.model.make_prompt(pruned, self._text), *times)
             for request, tokens, pruned in zip(requests, batch.tokens, batch.pruning.result(), strict=True)
         ]
 

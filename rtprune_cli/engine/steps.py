@@ -52,7 +52,7 @@ from rtprune_cli.views.tokenmap import token_map
 
 log = logging.getLogger("rtprune")
 
-BASELINE_REPEATS = 3  # interleaved prefills, with and without pruning, whose medians are compared
+BASELINE_REPEATS = 3  # of prefills in turns, without and with the prune step, whose medians are compared
 # Where a looping page is read again: the nearest mode that sees the page otherwise. Tiles break what belongs together,
 # so gundam goes to the finest single view; a single view goes to the next finer one.
 OTHER_MODE: dict[Mode, Mode] = {
@@ -107,10 +107,11 @@ class Request:
 
 @dataclass
 class PageReading:
-    """One page read once; ``encode`` and ``prune`` are spans of the batch of ``pages`` in which it was. ``decoded`` is
-    there when it is through."""
+    """One page read once. ``encode`` and ``prune`` are spans of the batch of ``pages`` in which ``pruner`` pruned it.
+    ``decoded`` is there when it is through."""
 
     request: Request
+    pruner: Pruner
     tokens: VisualTokens
     pruned: PrunedTokens
     prompt: DecoderInput
@@ -193,6 +194,7 @@ class PageSteps:
             else None,
             retry_ms=sum(a.total_ms for a in attempts if a is not best),
             prefill_speedup=speedup,
+            page_speedup=None if speedup is None else page_speedup(best, speedup),
             edit_distance=distance,
             warnings=page.warnings + self._warnings(best, markdown),
         )
@@ -252,7 +254,7 @@ class PageSteps:
         if self._options.measure_baseline or self._options.compare:
             unpruned = self._model.make_prompt(untouched(reading.tokens), self._options.prompt)
             if self._options.measure_baseline:
-                speedup = measure_prefill_speedup(self._model, unpruned, reading.prompt)
+                speedup = measure_prefill_speedup(self._model, unpruned, reading)
             if self._options.compare:
                 try:
                     text = self._model.decode_text((yield unpruned).token_ids)
@@ -263,10 +265,36 @@ class PageSteps:
 
 
 @torch.inference_mode()
-def measure_prefill_speedup(model: OcrModel, unpruned: DecoderInput, pruned: DecoderInput) -> float:
-    """Median prefill time without pruning over the median with it, taken in turns on this page alone."""
-    times = [(_prefill_ms(model, unpruned), _prefill_ms(model, pruned)) for _ in range(BASELINE_REPEATS)]
+def measure_prefill_speedup(model: OcrModel, unpruned: DecoderInput, reading: PageReading) -> float:
+    """Median time of the prefill without pruning, over that of the prune step and the prefill with it.
+
+    Taken in turns on this page alone, after a first prune step that may record. 1 where pruning is off.
+    """
+    if reading.request.options.fixed_ratio == 1:
+        return 1.0
+    pixels = model.pixels([reading.views])
+
+    def prune() -> None:
+        reading.pruner.start([reading.tokens], pixels).result()
+
+    def pruned_ms() -> float:
+        watch = Stopwatch(model.device)
+        prune()
+        prefill(model.network, [reading.prompt])
+        return watch.stop()
+
+    prune()
+    times = [(_prefill_ms(model, unpruned), pruned_ms()) for _ in range(BASELINE_REPEATS)]
     return median(without for without, _ in times) / median(with_ for _, with_ in times)
+
+
+def page_speedup(reading: PageReading, prefill_speedup: float) -> float:
+    """Time from views to text without pruning over the time with it: of this page's own times, prune step and prefill
+    ``prefill_speedup`` times as long, the encoder and the text as they are."""
+    times = reading.milliseconds
+    pruned = times["prune"] + reading.decoded.prefill_ms
+    rest = times["encode"] + reading.decoded.decode_ms
+    return (rest + prefill_speedup * pruned) / (rest + pruned)
 
 
 def _prefill_ms(model: OcrModel, prompt: DecoderInput) -> float:

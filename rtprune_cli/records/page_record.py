@@ -167,8 +167,13 @@ class PageRecord:
         "(`prefill_flops` in `rtprune_cli/report/flops.py`)."
     )
     prefill_speedup: float | None = _optional(
-        "With `--measure-baseline`: this page alone prefilled 3 times with and without pruning in turns, median over "
-        "median."
+        "With `--measure-baseline`: the prefill without pruning over the prune step and the prefill with it, this page "
+        "alone, 3 times in turns, median over median; 1 where pruning is off."
+    )
+    page_speedup: float | None = _optional(
+        "With `--measure-baseline`: encode, prefill and decode without pruning over encode, prune, prefill and decode "
+        "with it: the page's own times, with prune step and prefill `prefill_speedup` times as long, the text's as it "
+        "is."
     )
     edit_distance_to_unpruned: float | None = _optional(
         "With `--compare`: Levenshtein distance between the raw texts with and without pruning, over the longer "

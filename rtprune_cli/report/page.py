@@ -34,6 +34,7 @@ def page_record(
     attempts: tuple[AttemptRecord, ...] | None = None,
     retry_ms: float = 0.0,
     prefill_speedup: float | None = None,
+    page_speedup: float | None = None,
     edit_distance: float | None = None,
     warnings: tuple[WarningRecord, ...] = (),
 ) -> PageRecord:
@@ -69,6 +70,7 @@ def page_record(
         retry_ms=rounded(retry_ms, 3),
         flops_speedup=rounded(flops_speedup, 4),
         prefill_speedup=rounded(prefill_speedup, 4),
+        page_speedup=rounded(page_speedup, 4),
         edit_distance_to_unpruned=rounded(edit_distance, 6),
     )
     return _with_seconds(record)

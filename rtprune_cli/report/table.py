@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rtprune_cli.records import PageRecord
+from rtprune_cli.report.speedups import SPEEDUPS, Speedup
 from rtprune_cli.report.totals import Totals
 
 if TYPE_CHECKING:
@@ -17,10 +19,8 @@ def print_table(totals: Totals, console: Console) -> None:
     from rich.table import Table
 
     total = totals.summary()
-    optional = {
-        "prefill ×": total["prefill_speedup"] is not None,
-        "edit dist.": total["edit_distance_to_unpruned"] is not None,
-    }
+    speedups = [each for each in SPEEDUPS if each.field == "flops_speedup" or total[each.field] is not None]
+    compared = total["edit_distance_to_unpruned"] is not None
     table = Table(title="rtprune", title_justify="left", header_style="bold", show_footer=True)
     table.add_column(
         "document",
@@ -36,19 +36,22 @@ def print_table(totals: Totals, console: Console) -> None:
     table.add_column("text tokens", str(total["output_tokens"]), justify="right")
     table.add_column("finish")
     table.add_column("seconds", f"{sum(total['milliseconds'].values()) / 1000:.2f}", justify="right")
-    table.add_column("FLOPs ×", _times(total["flops_speedup"]), justify="right")
-    if optional["prefill ×"]:
-        table.add_column("prefill ×", _times(total["prefill_speedup"]), justify="right")
-    if optional["edit dist."]:
+    for each in speedups:
+        table.add_column(each.heading, _times(total[each.field]), justify="right")
+    if compared:
         table.add_column("edit dist.", f"{total['edit_distance_to_unpruned']:.4f}", justify="right")
     for row in totals.rows:
-        table.add_row(*_cells(row, escape, optional))
+        table.add_row(*_cells(row, escape, speedups, compared))
     if (more := totals.pages + totals.failed - len(totals.rows)) > 0:
         table.add_row(f"… {more} more in the report")
     console.print(table)
+    if len(speedups) > 1:
+        console.print(
+            "; ".join(f"{each.heading.rstrip(' ×')}: {each.meaning}" for each in speedups), style="dim", highlight=False
+        )
 
 
-def _cells(row: PageRecord, escape: Any, optional: dict[str, bool]) -> list[str]:
+def _cells(row: PageRecord, escape: Any, speedups: Sequence[Speedup], compared: bool) -> list[str]:
     page = "–" if row.page is None else str(row.page)
     name = escape(row.document.replace("\n", " "))
     if row.error is not None:
@@ -63,12 +66,11 @@ def _cells(row: PageRecord, escape: Any, optional: dict[str, bool]) -> list[str]
         str(row.output_tokens),
         "eos" if row.finish_reason == "eos" else f"[yellow]{row.finish_reason}[/yellow]",
         f"{seconds:.2f}",
-        _times(row.flops_speedup),
+        *(_times(getattr(row, each.field)) for each in speedups),
     ]
-    if optional["prefill ×"]:
-        cells.append(_times(row.prefill_speedup))
-    if optional["edit dist."]:
-        cells.append(f"{row.edit_distance_to_unpruned:.4f}")
+    if compared:
+        distance = row.edit_distance_to_unpruned
+        cells.append("–" if distance is None else f"{distance:.4f}")
     return cells
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from rtprune_cli.records import TIMES, FinishReason, PageRecord
+from rtprune_cli.report.speedups import SPEEDUPS
 
 TABLE_PAGES = 20  # a longer run is summarised below its first pages
 
@@ -29,7 +30,7 @@ class Totals:
         self.visual_tokens_before = self.visual_tokens_after = self.output_tokens = 0
         self._finish_reasons = dict.fromkeys(get_args(FinishReason), 0)
         self._milliseconds = dict.fromkeys(TIMES, 0.0)
-        self._means = {name: _Mean() for name in ("flops_speedup", "prefill_speedup", "edit_distance_to_unpruned")}
+        self._means = {name: _Mean() for name in (*(each.field for each in SPEEDUPS), "edit_distance_to_unpruned")}
 
     def add(self, page: PageRecord) -> None:
         """Count a page."""

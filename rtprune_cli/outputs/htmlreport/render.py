@@ -16,7 +16,7 @@ from urllib.parse import quote
 from rtprune_cli.outputs.htmlreport.text import to_html
 from rtprune_cli.outputs.webpage import Templates, policy_hash
 from rtprune_cli.records import FIELDS, TIMES, PageRecord
-from rtprune_cli.report import Summary
+from rtprune_cli.report import SPEEDUPS, Summary
 
 NOTHING = "–"
 COLUMNS = ("document", "page", "retention", "visual tokens", "ratio", "text tokens", "finish", "seconds")
@@ -127,8 +127,8 @@ def _row(page: Shown) -> _Row:
     return _Row(key, record.document, place, cells, state, picture, thumbnail, _json(data))
 
 
-def _figures(summary: Summary) -> list[tuple[str, str]]:
-    """What a run is told by, largest matters first."""
+def _figures(summary: Summary) -> list[tuple[str, str, str]]:
+    """What a run is told by, largest matters first: name, figure, and what a name does not say."""
     before, after = summary["visual_tokens_before"], summary["visual_tokens_after"]
     found = [
         ("pages read", f"{summary['pages']:,}"),
@@ -136,14 +136,14 @@ def _figures(summary: Summary) -> list[tuple[str, str]]:
         ("with warnings", f"{summary['warned']:,}" if summary["warned"] else NOTHING),
         ("visual tokens kept", _share(summary["retention"])),
         ("visual tokens saved", f"{before - after:,} of {before:,}"),
-        ("FLOPs speed-up", _times(summary["flops_speedup"])),
-        ("prefill speed-up", _times(summary["prefill_speedup"])),
+        *((f"speed-up, {each.title}", _times(summary[each.field])) for each in SPEEDUPS),
         ("edit distance to unpruned", _fixed(summary["edit_distance_to_unpruned"], 4)),
         ("text tokens", f"{summary['output_tokens']:,}"),
         ("read more than once", f"{summary['retried']:,}" if summary["retried"] else NOTHING),
         ("ended by", ", ".join(f"{name} {count:,}" for name, count in summary["finish_reasons"].items() if count)),
     ]
-    return [(name, text) for name, text in found if text not in (NOTHING, "")]
+    meanings = {f"speed-up, {each.title}": each.meaning for each in SPEEDUPS}
+    return [(name, text, meanings.get(name, "")) for name, text in found if text not in (NOTHING, "")]
 
 
 def _facts(settings: Settings | None) -> list[tuple[str, str]]:
