@@ -401,7 +401,7 @@ class OcrOptions:
         "retry", "A page that repeats itself: retry it unpruned and in another mode, mark it, or fail it.",
         choices=get_args(OnLoop),
     )  # fmt: skip
-    measure_baseline: bool = setting(False, "Prefill each page unpruned too and report the speed-up, prune step included.")
+    measure_baseline: bool = setting(False, "Prefill pages unpruned too and report the speed-up, prune step included.")
     compare: bool = setting(False, "Read each page unpruned too and report the edit distance.")
 
     def __post_init__(self) -> None:

@@ -232,6 +232,16 @@ def test_a_gate_sets_the_exit_code(out: Path, pages: Path, rtprune: Any, gate: s
 
 
 @pytest.mark.slow
+def test_times_are_taken_of_some_pages_and_can_be_limited(out: Path, pages: Path, rtprune: Any) -> None:
+    result = rtprune(*command(pages, out, "--measure-baseline", "--timed-pages", 1, "--fail-below", "page_speedup=9"))
+    assert result.exit_code == 1 and "page_speedup not below 9: failed by" in " ".join(result.stderr.split())
+    none, *pruned = json.loads((out / "summary.json").read_text(encoding="utf-8"))["configurations"]
+    assert none["timed_pages"] == 1 and none["prefill_speedup"] is None
+    assert all(each["prefill_speedup"]["value"] > 0 for each in pruned)
+    assert all(each["milliseconds"]["page"] > each["milliseconds"]["prefill"] > 0 for each in [none, *pruned])
+
+
+@pytest.mark.slow
 def test_a_gate_that_fails_is_told_when_nothing_else_is(out: Path, pages: Path, rtprune: Any) -> None:
     result = rtprune(*command(pages, out, "--fail-above", "cer=0.00001", "-q"))
     assert result.exit_code == 1 and "which --fail-above cer=1e-05 forbids" in result.stderr

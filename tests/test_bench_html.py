@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
@@ -13,11 +12,12 @@ import pytest
 from PIL import Image
 from test_bench_summary import DYNAMIC, METRICS, NONE, make, page, row
 
+from rtprune_cli.bench.accuracy.gates import Gate
 from rtprune_cli.bench.accuracy.html import comparison_page
 from rtprune_cli.bench.accuracy.plan import Configuration
 from rtprune_cli.bench.accuracy.plots import pictures
 from rtprune_cli.bench.accuracy.rows import Row
-from rtprune_cli.bench.accuracy.summary import Gate
+from rtprune_cli.bench.accuracy.timing import PageTimes
 from rtprune_cli.bench.accuracy.worst import SHOWN, differences, largest_losses, words
 
 HOSTILE = "<script>alert('&\"')</script><img src=http://example.org/x onerror=alert(1)>"
@@ -69,8 +69,8 @@ def test_pictures_are_svg_with_words_and_every_method(rows: list[Row]) -> None:
 
 
 def test_measured_speed_is_preferred_and_named(rows: list[Row]) -> None:
-    rows = [replace(each, page=replace(each.page, prefill_speedup=1.2)) for each in rows]
-    assert pictures(summary_of(rows))[-1].title == "Accuracy over measured prefill speed-up"
+    timings = {name: {"a": PageTimes(10, 100)} for name in {each.configuration for each in rows}}
+    assert pictures(summary_of(rows, timings=timings))[-1].title == "Accuracy over measured prefill speed-up"
 
 
 def test_headline_metrics_have_pictures_of_their_own(rows: list[Row]) -> None:

@@ -12,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample, by_id
+from rtprune_cli.bench.accuracy.gates import Gate, parse_gate
 from rtprune_cli.bench.accuracy.plan import Configuration
 from rtprune_cli.bench.accuracy.rows import Row, SampleStatus
-from rtprune_cli.bench.accuracy.summary import Gate, parse_gate, summarise
+from rtprune_cli.bench.accuracy.summary import summarise
 from rtprune_cli.bench.accuracy.table import print_groups, print_summary
+from rtprune_cli.bench.accuracy.timing import PageTimes, Timings
 from rtprune_cli.bench.scoring.records import Marks, Metric, Part
 from rtprune_cli.errors import UsageError
 from rtprune_cli.records import TIMES, PageRecord
@@ -53,11 +55,13 @@ def make(
     configurations: Sequence[Configuration] = (NONE, DYNAMIC),
     gates: Sequence[Gate] = (),
     official: Mapping[str, Any] | None = None,
+    timings: Timings | None = None,
 ) -> dict[str, Any]:
     samples = [Sample(name, Path(name), None, "") for name in dict.fromkeys(row.sample for row in rows)]
     about = ("CER: edits over characters",)
     dataset = Dataset("folder", "1", samples, METRICS, ("cer",), lambda truth, text: Marks({}), by_id, about=about)
-    return summarise(dataset, configurations, rows, seed=0, resamples=200, gates=gates, facts=FACTS, official=official)
+    more = {"gates": gates, "facts": FACTS, "official": official, "timings": timings}
+    return summarise(dataset, configurations, rows, seed=0, resamples=200, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -100,8 +104,19 @@ def test_speed_and_retention_are_those_of_the_pages_that_were_read(rows: list[Ro
     found = make(rows)["configurations"][1]
     assert found["retention"] == 0.6 and found["flops_speedup"] == 3.0 and found["prefill_speedup"] is None
     assert found["output_tokens"] == 14 and found["finish_reasons"]["eos"] == 2
-    assert found["milliseconds"]["prefill"] == 1.0
+    assert found["milliseconds"] == {} and found["timed_pages"] == 0
     assert found["notes"] == {"unmatched": 6.0}
+
+
+def test_times_are_those_of_pages_that_were_read_in_turns(rows: list[Row]) -> None:
+    timings = {
+        "none": {"a": PageTimes(10, 100), "b": PageTimes(20, 100)},
+        "rtprune dynamic": {"a": PageTimes(8, 90), "b": PageTimes(12, 110)},
+    }
+    none, dynamic = make(rows, timings=timings)["configurations"]
+    assert none["milliseconds"] == {"prefill": 15, "page": 100} and none["page_speedup"] is None
+    assert dynamic["timed_pages"] == 2 and dynamic["page_speedup"]["value"] == 1.0
+    assert dynamic["prefill_speedup"] == {"value": 1.5, "low": 1.25, "high": pytest.approx(20 / 12)}
 
 
 def test_predictions_of_others_have_no_speed() -> None:
@@ -169,10 +184,34 @@ def test_the_baseline_is_not_asked_how_it_compares_with_itself(rows: list[Row]) 
     assert [(found["value"], found["passed"]) for found in alone] == [(None, False)]
 
 
+def test_a_gate_of_a_rise_takes_the_difference_to_unpruned_pages(rows: list[Row]) -> None:
+    gates = make(rows, gates=[Gate("cer_rise", 0.1, above=True), Gate("teds_fall", 1.0, above=True)])["gates"]
+    assert [(gate["configuration"], gate["passed"]) for gate in gates] == [
+        ("rtprune dynamic", False),
+        ("rtprune dynamic", True),
+    ]
+    assert [gate["value"] for gate in gates] == [pytest.approx(12 / 30), pytest.approx(0.9)]
+
+
+def test_a_gate_of_what_pruning_saves_does_not_ask_unpruned_pages(rows: list[Row]) -> None:
+    timings = {"none": {"a": PageTimes(10, 100)}, "rtprune dynamic": {"a": PageTimes(8, 110)}}
+    limits = {"retention": 0.7, "flops_speedup": 1.1, "prefill_speedup": 1.1, "page_speedup": 1.0}
+    gates = make(rows, gates=[Gate(name, limit, above=False) for name, limit in limits.items()], timings=timings)[
+        "gates"
+    ]
+    assert {gate["metric"]: gate["passed"] for gate in gates} == {
+        "retention": False, "flops_speedup": True, "prefill_speedup": True, "page_speedup": False,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("text", ["cer=0.05", " cer = 5e-2 "])
 def test_a_gate_is_read(text: str) -> None:
-    assert parse_gate(text, above=True, metrics=METRICS) == Gate("cer", 0.05, above=True)
-    assert parse_gate("relative_accuracy=0.99", above=False, metrics=METRICS).metric == "relative_accuracy"
+    assert parse_gate(text, above=True, metrics=METRICS, timed=None) == Gate("cer", 0.05, above=True)
+
+
+@pytest.mark.parametrize("name", ["relative_accuracy", "cer_rise", "teds_fall", "retention", "page_speedup"])
+def test_what_pruning_changes_can_be_limited(name: str) -> None:
+    assert parse_gate(f"{name}=0.5", above=False, metrics=METRICS, timed=True) == Gate(name, 0.5, above=False)
 
 
 @pytest.mark.parametrize(
@@ -182,12 +221,13 @@ def test_a_gate_is_read(text: str) -> None:
         ("cer=", "Write METRIC=LIMIT"),
         ("cer=5%", "Write METRIC=LIMIT"),
         ("cer=nan", "Write METRIC=LIMIT"),
-        ("wer=1", "--fail-below: unknown metric 'wer'. Use one of cer, teds, accuracy, relative_accuracy"),
+        ("wer=1", "--fail-below: unknown metric 'wer'. Use one of cer, teds, cer_rise, teds_fall, accuracy,"),
+        ("page_speedup=1", "--fail-below: page_speedup is not measured. Add --measure-baseline"),
     ],
 )
 def test_a_gate_that_cannot_be_read_says_why(text: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
-        parse_gate(text, above=False, metrics=METRICS)
+        parse_gate(text, above=False, metrics=METRICS, timed=False)
     assert message in str(error.value)
 
 

@@ -20,8 +20,8 @@ from rtprune_cli.options import LogOptions, OcrOptions, OutputOptions
 
 if TYPE_CHECKING:
     from rtprune_cli.bench.accuracy.datasets import Dataset
+    from rtprune_cli.bench.accuracy.gates import Gate
     from rtprune_cli.bench.accuracy.run import Comparison
-    from rtprune_cli.bench.accuracy.summary import Gate
 
 log = logging.getLogger("rtprune")
 
@@ -134,6 +134,13 @@ def accuracy(
     seed: Seed = AccuracyPlan.seed,
     resamples: Resamples = AccuracyPlan.resamples,
     worst: Worst = AccuracyPlan.worst,
+    timed_pages: Annotated[
+        int,
+        flag(
+            "comparison", "--timed-pages", metavar="INTEGER",
+            help="Pages that --measure-baseline reads again, each alone and under all configurations in turns.",
+        ),
+    ] = AccuracyPlan.timed_pages,
     fail_above: Above = None,
     fail_below: Below = None,
     config: Config = None,
@@ -155,6 +162,7 @@ def accuracy(
             seed=seed,
             resamples=resamples,
             worst=worst,
+            timed_pages=timed_pages,
         )
         where = DatasetSource(dataset, data, folder, sheet, words(layouts))
         raise typer.Exit(_accuracy(plan, where, found.ocr, found.log, fail_above or [], fail_below or []))
@@ -223,7 +231,7 @@ def _accuracy(
     folder = source.folder()
     with stoppable(at_once=True), own_folder(folder, wait=settings.run.wait):
         dataset = source.open(plan, small_model=checkpoint.is_small)
-        gates = parse_gates(dataset, above, below)
+        gates = parse_gates(dataset, above, below, timed=settings.measure_baseline)
         options = replace(
             settings,
             input=replace(settings.input, pages=None, password=None),
@@ -240,11 +248,16 @@ def _accuracy(
     return tell(summary, comparison, log_options)
 
 
-def parse_gates(dataset: Dataset, above: Sequence[str], below: Sequence[str]) -> list[Gate]:
-    from rtprune_cli.bench.accuracy.summary import parse_gate
+def parse_gates(dataset: Dataset, above: Sequence[str], below: Sequence[str], *, timed: bool | None) -> list[Gate]:
+    """The gates of a command; ``timed``: whether times are taken, None where no page is read.
+
+    Raises:
+        UsageError: one of them cannot be understood, or is of what is not measured.
+    """
+    from rtprune_cli.bench.accuracy.gates import parse_gate
 
     texts = [*((text, True) for text in above), *((text, False) for text in below)]
-    return [parse_gate(text, above=is_above, metrics=dataset.metrics) for text, is_above in texts]
+    return [parse_gate(text, above=is_above, metrics=dataset.metrics, timed=timed) for text, is_above in texts]
 
 
 def tell(summary: dict[str, Any], comparison: Comparison, log_options: LogOptions) -> ExitCode:

@@ -91,7 +91,7 @@ def _score(
     dataset = open_dataset(source.name, source.data, images=False)
     dataset = replace(dataset, samples=choose_samples(dataset.samples, plan.limit, plan.seed))
     folder = source.folder("-scores")
-    comparison = Comparison(folder, plan, configurations, parse_gates(dataset, above, below))
+    comparison = Comparison(folder, plan, configurations, parse_gates(dataset, above, below, timed=None))
     with own_folder(folder):
         summary = score_predictions(dataset, folders, comparison, InputOptions(), log_options)
     return tell(summary, comparison, log_options)

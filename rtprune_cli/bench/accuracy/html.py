@@ -19,6 +19,7 @@ from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.worst import SHOWN, DiffSpan, Loss, differences, largest_losses
 from rtprune_cli.bench.scoring.records import Metric
 from rtprune_cli.outputs.webpage import Templates, policy_hash
+from rtprune_cli.report import SPEEDUPS
 from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ IMAGE_SIZE = 900, 2700  # pixels, at most
 JPEG_QUALITY = 70
 # What a summary has besides is told as facts of the run.
 OWN_PARTS = ("schema_version", "dataset", "metrics", "bootstrap", "configurations", "gates", "official")
-SPEEDS = ("retention", "flops_speedup", "prefill_speedup", "milliseconds")  # columns where they are known
+SPEEDS = ("retention", *(each.field for each in SPEEDUPS), "milliseconds")  # columns where they are known
 Texts = Callable[[str, str], str | None]
 
 
@@ -93,6 +94,7 @@ def comparison_page(
             baseline=BASELINE,
             facts=[(name, _words(value)) for name, value in summary.items() if name not in OWN_PARTS and value],
             known={name for name in SPEEDS if any(row[name] for row in summary["configurations"])},
+            speedups=SPEEDUPS,
             compared=any(row["relative_accuracy"] for row in summary["configurations"]),
             limits=table.by_limit(summary["gates"]),
             official=_official(summary["official"]),

@@ -45,7 +45,8 @@ class AccuracyPlan:
 
     ``ratios`` are texts as --ratio takes them. ``ablations``: names of :data:`ABLATIONS` with the values that rtprune
     is read with besides, one change at a time. ``limit``: pages, at most. ``seed``: of the synthetic pages, of the
-    choice of ``limit`` pages, of the method random and of the bootstrap's ``resamples``.
+    choice of ``limit`` pages, of the method random and of the bootstrap's ``resamples``. ``timed_pages``: how many are
+    read again alone where times are asked for.
     """
 
     methods: tuple[str, ...] = (BASELINE, "rtprune")
@@ -55,13 +56,14 @@ class AccuracyPlan:
     seed: int = 0
     resamples: int = 10_000
     worst: int = 12
+    timed_pages: int = 20
 
     def __post_init__(self) -> None:
         for method in self.methods:
             if method not in METHODS:
                 raise UsageError(f"unknown method {method!r}", f"Use one of {', '.join(METHODS)}")
         for name, value, least in (("limit", self.limit, 1), ("resamples", self.resamples, 100), ("seed", self.seed, 0),
-                                   ("worst", self.worst, 0)):  # fmt: skip
+                                   ("worst", self.worst, 0), ("timed-pages", self.timed_pages, 1)):  # fmt: skip
             if value is not None and value < least:
                 raise UsageError(f"{name} is {value}", f"Give a whole number of at least {least}")
         if not self.methods or not self.ratios:

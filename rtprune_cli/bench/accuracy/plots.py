@@ -56,7 +56,8 @@ def pictures(summary: Json) -> list[Picture]:
     speed = _Axis("prefill speed-up from FLOPs", lambda row: row["flops_speedup"])
     if all(row["prefill_speedup"] is not None for row in pruned):
         speed = _Axis(
-            "measured prefill speed-up", lambda row: 1.0 if row["method"] == BASELINE else row["prefill_speedup"]
+            "measured prefill speed-up",
+            lambda row: 1.0 if row["method"] == BASELINE else row["prefill_speedup"]["value"],
         )
     accuracy = _Axis("accuracy, %", lambda row: row["accuracy"])
     headline = [metric for metric in summary["metrics"] if metric["headline"]]

@@ -16,9 +16,10 @@ from rtprune_cli.errors import RtpruneError
 from rtprune_cli.inputs import content_hash
 from rtprune_cli.markdown import as_written
 from rtprune_cli.model import Checkpoint, OcrModel
-from rtprune_cli.options import OcrOptions
+from rtprune_cli.options import InputOptions, OcrOptions
 from rtprune_cli.pipeline import DocumentPlan, fingerprint, read
-from rtprune_cli.records import Document, PageRecord
+from rtprune_cli.prepare import read_pages
+from rtprune_cli.records import Document, PageImage, PageRecord
 
 log = logging.getLogger("rtprune")
 
@@ -45,7 +46,7 @@ class SampleReader:
         readings: Readings,
     ) -> None:
         self._checkpoint = checkpoint
-        self._options = options
+        self._options = replace(options, measure_baseline=False)  # times are taken apart: timing.py
         self._readings = readings
         self._configurations = configurations
         # In file order, so that a document with many samples is opened once.
@@ -96,7 +97,7 @@ class SampleReader:
         waiting: dict[tuple[PurePosixPath, int], list[Sample]] = {}
         for sample in samples:
             waiting.setdefault((self._documents[sample.source].folder, sample.page), []).append(sample)
-        for result in read(self._plans(samples), model, self._with(configuration)):
+        for result in read(self._plans(samples), model, self.options(configuration)):
             folder, page = result.document.folder, result.record.page
             # A document that cannot be opened is one result, for all of its pages.
             keys = [key for key in waiting if key[0] == folder and page in (None, key[1])]
@@ -113,13 +114,24 @@ class SampleReader:
         for source, group in groupby(samples, key=lambda sample: sample.source):
             yield DocumentPlan(self._documents[source], pages=tuple(dict.fromkeys(sample.page for sample in group)))
 
-    def _with(self, configuration: Configuration) -> OcrOptions:
+    def options(self, configuration: Configuration) -> OcrOptions:
+        """What pages are read with under a configuration."""
         assert configuration.prune is not None
         return replace(self._options, prune=configuration.prune)
 
     def _key(self, configuration: Configuration, sample: Sample) -> str:
         content = self._content[sample.source]
-        return f"{fingerprint(content, self._checkpoint, self._with(configuration))}-{sample.page}"
+        return f"{fingerprint(content, self._checkpoint, self.options(configuration))}-{sample.page}"
+
+
+def page_image(sample: Sample, options: InputOptions) -> PageImage | None:
+    """A sample's page as the model is given it; None where it cannot be read."""
+    document = Document(sample.source, sample.source.name, PurePosixPath("page"))
+    try:
+        page = next(iter(read_pages(document, replace(options, pages=str(sample.page)))))
+    except (RtpruneError, StopIteration):
+        return None
+    return page if isinstance(page, PageImage) else None
 
 
 def _content(document: Document) -> str:

@@ -5,32 +5,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from rtprune_cli.bench.accuracy.datasets import choose_samples
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample
 from rtprune_cli.bench.accuracy.datasets.files import read_text
+from rtprune_cli.bench.accuracy.gates import Gate
 from rtprune_cli.bench.accuracy.html import comparison_page
 from rtprune_cli.bench.accuracy.plan import AccuracyPlan, Configuration
 from rtprune_cli.bench.accuracy.progress import showing
-from rtprune_cli.bench.accuracy.reader import SampleOutcome, SampleReader
+from rtprune_cli.bench.accuracy.reader import SampleOutcome, SampleReader, page_image
 from rtprune_cli.bench.accuracy.readings import Readings
 from rtprune_cli.bench.accuracy.rows import Row, SampleStatus, write_rows
 from rtprune_cli.bench.accuracy.scorer import Task, score
-from rtprune_cli.bench.accuracy.summary import Gate, summarise
+from rtprune_cli.bench.accuracy.summary import summarise
+from rtprune_cli.bench.accuracy.timing import Timings, take_times
 from rtprune_cli.bench.scoring.records import Marks
-from rtprune_cli.errors import RtpruneError, UsageError
+from rtprune_cli.errors import UsageError
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import InputOptions, LogOptions, OcrOptions
 from rtprune_cli.outputs.layout import STATE
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.pipeline import run_settings
-from rtprune_cli.prepare import read_pages
-from rtprune_cli.records import Document, PageImage, PageRecord
+from rtprune_cli.records import PageRecord
 from rtprune_cli.report.facts import TIMED, command_line, machine_facts, now, versions
 from rtprune_cli.storage import atomic_write, make_folder, to_json
 
@@ -99,6 +101,11 @@ def read_and_compare(
             log.log(NOTICE, "%d pages were read before; --force reads them again", before)
         with showing(reader.pages, log_options) as tell:
             found = {(o.configuration.name, o.sample.id): _read(o, folder) for o in reader.read(tell)}
+    timings: Timings = {}
+    if options.measure_baseline:
+        timed = choose_samples(samples, comparison.plan.timed_pages, comparison.plan.seed)
+        with showing(len(timed), log_options) as tell:
+            timings = take_times(checkpoint, timed, configurations, reader.options, tell)
     predictions = [found[configuration.name, sample.id] for configuration in configurations for sample in samples]
     run = run_settings(checkpoint, options)
     run.pop("output")
@@ -116,7 +123,7 @@ def read_and_compare(
         }
         for each in configurations
     }
-    return _compare(dataset, predictions, common, facts, comparison, options.input, log_options)
+    return _compare(dataset, predictions, common, facts, comparison, options.input, log_options, timings)
 
 
 def score_predictions(
@@ -158,7 +165,7 @@ def score_predictions(
         }
         for each in comparison.configurations
     }
-    return _compare(dataset, predictions, common, {}, comparison, input_options, log_options)
+    return _compare(dataset, predictions, common, {}, comparison, input_options, log_options, {})
 
 
 def _read(outcome: SampleOutcome, folder: Path) -> Prediction:
@@ -177,6 +184,7 @@ def _compare(
     comparison: Comparison,
     input_options: InputOptions,
     log_options: LogOptions,
+    timings: Timings,
 ) -> dict[str, Any]:
     """Score, summarise, and write the three files."""
     marks = []
@@ -203,6 +211,7 @@ def _compare(
         seed=comparison.plan.seed,
         resamples=comparison.plan.resamples,
         gates=comparison.gates,
+        timings=timings,
         facts=facts,
         official=official,
     )
@@ -216,10 +225,14 @@ def _compare(
         prediction = by_key[configuration, sample]
         return None if prediction.path is None else read_text(prediction.path)
 
+    def picture(sample: str) -> Image.Image | None:
+        page = page_image(samples[sample], input_options)
+        return None if page is None else page.image
+
     page = comparison_page(
         summary,
         rows,
-        image=lambda sample: page_image(samples[sample], input_options),
+        image=picture,
         text=text,
         truth=lambda sample: samples[sample].text,
         worst=comparison.plan.worst,
@@ -238,13 +251,3 @@ def _official(
     for prediction, mark in zip(predictions, marks, strict=True):
         pages.setdefault(prediction.configuration.name, []).append((prediction.sample, mark))
     return {name: dataset.official(found) for name, found in pages.items()}
-
-
-def page_image(sample: Sample, options: InputOptions) -> Image.Image | None:
-    """A sample's page as the model was given it; None where it cannot be shown."""
-    document = Document(sample.source, sample.source.name, PurePosixPath("page"))
-    try:
-        page = next(iter(read_pages(document, replace(options, pages=str(sample.page)))))
-    except (RtpruneError, StopIteration):
-        return None
-    return page.image if isinstance(page, PageImage) else None

@@ -124,6 +124,18 @@ def compare(
     return {name: _result(side, None if side is base else base, metrics, headline) for name, side in sides.items()}
 
 
+def ratio_of_sums(
+    numerators: Mapping[str, float], denominators: Mapping[str, float], *, seed: int, resamples: int
+) -> Estimate | None:
+    """Of two positive figures a page, over the pages that have both, with its interval; None where no page has."""
+    pages = sorted(numerators.keys() & denominators.keys())
+    if not pages:
+        return None
+    columns = np.array([[numerators[page] for page in pages], [denominators[page] for page in pages]])
+    above, below = _Draws([()] * len(pages), seed, resamples).sums(columns)
+    return _estimate(_Figure(fsum(columns[0]) / fsum(columns[1]), above / below), len(pages))
+
+
 class _Draws:
     """How often each page is drawn in each resample: ``counts`` (R, P)."""
 

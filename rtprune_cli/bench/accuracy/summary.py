@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from statistics import fmean
 from typing import Any
 
 from rtprune_cli.bench.accuracy import statistics
 from rtprune_cli.bench.accuracy.datasets.base import Dataset
+from rtprune_cli.bench.accuracy.gates import ACCURACY, RELATIVE, Gate, judge
 from rtprune_cli.bench.accuracy.plan import BASELINE, Configuration
 from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.statistics import ComparisonResult, Estimate, MetricResult
-from rtprune_cli.bench.scoring.records import Metric
-from rtprune_cli.errors import UsageError
+from rtprune_cli.bench.accuracy.timing import PageTimes, Timings
 from rtprune_cli.report import summarise as summarise_pages
 
 SCHEMA_VERSION = 1
-ACCURACY, RELATIVE = "accuracy", "relative_accuracy"  # can be gated as metrics can
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A limit that every configuration has to keep: its figure must not be ``above`` it, or else not below."""
-
-    metric: str
-    limit: float
-    above: bool
-
-    @property
-    def direction(self) -> str:
-        return "above" if self.above else "below"
-
-    def passes(self, value: float | None) -> bool:
-        """What was not measured does not pass."""
-        if value is None:
-            return False
-        return value <= self.limit if self.above else value >= self.limit
-
-
-def parse_gate(text: str, *, above: bool, metrics: Sequence[Metric]) -> Gate:
-    """The gate of ``--fail-above`` or ``--fail-below``, as ``cer=0.05``.
-
-    Raises:
-        UsageError: it is not METRIC=LIMIT, or the dataset has no such metric.
-    """
-    gate = Gate(text, 0.0, above)
-    metric, _, limit = (word.strip() for word in text.partition("="))
-    known = [*(each.name for each in metrics), ACCURACY, RELATIVE]
-    try:
-        number = float(limit)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise UsageError(f"--fail-{gate.direction} is {text!r}", f"Write METRIC=LIMIT, as in {known[0]}=0.05")
-    if metric not in known:
-        raise UsageError(f"--fail-{gate.direction}: unknown metric {metric!r}", f"Use one of {', '.join(known)}")
-    return Gate(metric, number, above)
 
 
 def summarise(
@@ -69,13 +30,15 @@ def summarise(
     gates: Sequence[Gate],
     facts: Mapping[str, Any],
     official: Mapping[str, Any] | None,
+    timings: Timings | None = None,
 ) -> dict[str, Any]:
     """The whole of summary.json; what each figure means: :mod:`rtprune_cli.bench.accuracy.statistics`.
 
     A configuration's ``pages`` are all that were asked of it, of which some ``failed`` or are ``missing``; whether a
     page without text counts is the dataset's to say, and ``pages`` of a metric says how many did. Retention is
-    the sum of visual tokens after over the sum before; speed-ups and ``milliseconds`` are means over the pages that
-    were read; ``output_tokens`` is a sum. What no page says is None.
+    the sum of visual tokens after over the sum before; the speed-up by FLOPs is a mean over the pages that were read;
+    ``output_tokens`` is a sum. Times are those of ``timings``: ``milliseconds`` means a page, speed-ups sums without
+    pruning over sums with it. What no page says is None.
 
     Args:
         dataset: its metrics and headline are used.
@@ -86,6 +49,7 @@ def summarise(
         gates: applied to every configuration; those of relative accuracy to every one but the baseline.
         facts: of the run: command, versions, machine and the like.
         official: the benchmark's own totals by configuration.
+        timings: of pages that were read in turns, where times were taken.
     """
 
     def analyse(some: Sequence[Row]) -> dict[str, ComparisonResult]:
@@ -99,7 +63,8 @@ def summarise(
     records = {}
     for each in configurations:
         own = [row for row in rows if row.configuration == each.name]
-        records[each.name] = {**_totals(each, own), **_figures(results[each.name]), "groups": {}}
+        timed = _timed(each.name, timings or {}, seed, resamples)
+        records[each.name] = {**_totals(each, own), **timed, **_figures(results[each.name]), "groups": {}}
     for group, some in _groups(rows).items():
         for name, result in analyse(some).items():
             pages = sum(row.configuration == name for row in some)
@@ -116,7 +81,7 @@ def summarise(
         "metrics": [{**asdict(metric), "headline": metric.name in dataset.headline} for metric in dataset.metrics],
         "bootstrap": {"resamples": resamples, "seed": seed, "level": statistics.LEVEL, "unit": "page"},
         "configurations": list(records.values()),
-        "gates": [result for gate in gates for result in _judge(gate, records)],
+        "gates": [result for gate in gates for result in judge(gate, records)],
         "official": official,
     }
 
@@ -137,11 +102,27 @@ def _totals(configuration: Configuration, rows: Sequence[Row]) -> dict[str, Any]
         "pages": len(rows),
         "failed": sum(row.status == "failed" for row in rows),
         "missing": sum(row.status == "missing" for row in rows),
-        **{name: total[name] for name in ("retention", "flops_speedup", "prefill_speedup")},
-        "milliseconds": {stage: round(sum_ / read, 3) for stage, sum_ in total["milliseconds"].items()} if read else {},
+        **{name: total[name] for name in ("retention", "flops_speedup")},
         "output_tokens": total["output_tokens"] if read else None,
         "finish_reasons": total["finish_reasons"] if read else {},
         "notes": {note: math.fsum(numbers) for note, numbers in sorted(notes.items())},
+    }
+
+
+def _timed(name: str, timings: Timings, seed: int, resamples: int) -> dict[str, Any]:
+    """What the pages that were read in turns say of a configuration."""
+    own, base = timings.get(name, {}), timings.get(BASELINE, {})
+
+    def speedup(part: str) -> dict[str, Any] | None:
+        sides = ({page: getattr(times, part) for page, times in each.items()} for each in (base, own))
+        return _estimate(statistics.ratio_of_sums(*sides, seed=seed, resamples=resamples) if name != BASELINE else None)
+
+    parts = [each.name for each in fields(PageTimes)] if own else []
+    return {
+        "timed_pages": len(own),
+        "milliseconds": {part: round(fmean(getattr(each, part) for each in own.values()), 3) for part in parts},
+        "prefill_speedup": speedup("prefill"),
+        "page_speedup": speedup("page"),
     }
 
 
@@ -175,20 +156,3 @@ def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
             for value in dict.fromkeys([values] if isinstance(values, str) else values):
                 found.setdefault(f"{name}: {value}", []).append(row)
     return dict(sorted(found.items()))
-
-
-def _judge(gate: Gate, records: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A result a configuration. Relative to itself the baseline would always pass, and so is asked only when alone."""
-    compared = [name for name in records if name != BASELINE]
-    for name in compared if gate.metric == RELATIVE and compared else records:
-        figures = records[name]
-        found = figures[gate.metric] if gate.metric in (ACCURACY, RELATIVE) else figures["metrics"][gate.metric]
-        value = found["value"] if found else None
-        yield {
-            "metric": gate.metric,
-            "limit": gate.limit,
-            "direction": gate.direction,
-            "configuration": name,
-            "value": value,
-            "passed": gate.passes(value),
-        }

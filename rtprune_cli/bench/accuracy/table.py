@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtprune_cli.bench.accuracy.plan import BASELINE
+from rtprune_cli.report import SPEEDUPS
 from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
@@ -27,6 +29,15 @@ def share(number: float | None, digits: int = 2) -> str:
 
 def times(factor: float | None) -> str:
     return NOTHING if factor is None else f"{factor:.2f}"
+
+
+def speedup(field: str, row: Json) -> str:
+    """One of :data:`SPEEDUPS`: 1.08, and where it was measured with its interval."""
+    found = row.get(field)
+    if not isinstance(found, dict):
+        return times(found)
+    around = "" if found["low"] is None else f" [{times(found['low'])}, {times(found['high'])}]"
+    return times(found["value"]) + around
 
 
 def interval(estimate: Json | None, *, sign: bool = False) -> str:
@@ -132,11 +143,9 @@ def _columns(summary: Json, rows: Sequence[Json]) -> list[_Column]:
         "pages": lambda row: pages(row),
         "retention": lambda row: share(row.get("retention"), 1),
         "rel. accuracy %": lambda row: interval(row["relative_accuracy"]),
-        "FLOPs ×": lambda row: times(row.get("flops_speedup")),
-        "prefill ×": lambda row: times(row.get("prefill_speedup")),
+        **{each.heading: partial(speedup, each.field) for each in SPEEDUPS},
+        "page ms": lambda row: _milliseconds(row.get("milliseconds", {}).get("page")),
     }
-    if not any(row.get("prefill_speedup") for row in rows):
-        figures["prefill ms"] = lambda row: _milliseconds(row.get("milliseconds", {}).get("prefill"))
     columns = [_Column(heading, [figure(row) for row in rows]) for heading, figure in figures.items()]
     known = [column for column in columns if set(column.cells) != {NOTHING}]
     return known + [_metric_column(metric, rows) for metric in main_metrics(summary)]
