@@ -106,7 +106,7 @@ def read_and_compare(
     facts = {"machine": machine_facts(checkpoint.device), "model": run["model"], "settings": shared}
     common = {
         each.name: {
-            "dataset": {"name": dataset.name, "version": dataset.version},
+            "dataset": dataset.identity,
             "method": each.method,
             "ratio": each.ratio,
             "seed": comparison.plan.seed,
@@ -151,7 +151,7 @@ def score_predictions(
         ]
     common = {
         each.name: {
-            "dataset": {"name": dataset.name, "version": dataset.version},
+            "dataset": dataset.identity,
             "method": each.method,
             "predictions": str(folders[each.name]),
             "versions": versions(TIMED),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,11 +25,12 @@ PDFS = "pdfs"
 BASELINE = "baseline"  # the file that tests count under which no file holds
 
 
-def open_olmocr_bench(data: Path, images: bool = True) -> Dataset:
+def open_olmocr_bench(data: Path, images: bool = True, listed: Iterable[str] = ()) -> Dataset:
     """The tests of every ``*.jsonl`` in ``data``, or in its ``bench_data``, for the pages in ``pdfs``.
 
     A PDF without a test of the type baseline gets one, for its page 1, as in the official run. Tests of types that are
-    not known are left out with a warning, and with ``images`` those of PDFs that are not there.
+    not known are left out with a warning, and with ``images`` those of PDFs that are not there. ``listed``: PDFs that
+    belong to it and may not be there, relative to ``pdfs``.
 
     Raises:
         UsageError: no such folder.
@@ -46,7 +47,7 @@ def open_olmocr_bench(data: Path, images: bool = True) -> Dataset:
     pdfs = root / PDFS
     if images:
         _leave_out_missing(cases, pdfs)
-    _add_baselines(cases, pdfs)
+    _add_baselines(cases, pdfs, listed)
     if not cases:
         raise InputError(f"no test for a PDF in {printable(str(pdfs))}", "Download the PDFs of olmOCR-Bench too")
     samples = [_sample(pdf, page, pdfs, cases[pdf, page]) for pdf, page in sorted(cases)]
@@ -142,8 +143,9 @@ def _leave_out_missing(cases: dict[tuple[str, int], list[Case]], pdfs: Path) -> 
         del cases[key]
 
 
-def _add_baselines(cases: dict[tuple[str, int], list[Case]], pdfs: Path) -> None:
-    names = {pdf for pdf, _ in cases} | {path.relative_to(pdfs).as_posix() for path in pdfs.rglob("*.pdf")}
+def _add_baselines(cases: dict[tuple[str, int], list[Case]], pdfs: Path, listed: Iterable[str]) -> None:
+    there = (path.relative_to(pdfs).as_posix() for path in pdfs.rglob("*.pdf"))
+    names = {*(pdf for pdf, _ in cases), *there, *listed}
     having = {pdf for (pdf, _), of_page in cases.items() if any(case.kind == "baseline" for case in of_page)}
     for pdf in names - having:
         cases.setdefault((pdf, 1), []).append(Case(BASELINE, "baseline", Baseline()))
