@@ -31,7 +31,7 @@ class MockHub:
     def add(self, repository: str, commit: str, files: dict[str, bytes], *refs: str) -> None:
         """A revision under its commit and other names; without a slash before the owner, a model."""
         self.files[repository, commit] = files
-        self.refs.setdefault(repository, {}).update({name: commit for name in (*refs, commit)})
+        self.refs.setdefault(repository, {}).update(dict.fromkeys((*refs, commit), commit))
 
     def find(self, repository: str, revision: str) -> str:
         """The commit; LookupError holds status and the hub's name of what is wrong."""
@@ -58,7 +58,8 @@ def serving(patch: pytest.MonkeyPatch) -> Iterator[MockHub]:
         address = f"http://127.0.0.1:{server.server_port}"
         patch.setattr("huggingface_hub.constants.ENDPOINT", address)
         patch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            address + "/{repo_id}/resolve/{revision}/{filename}",
         )
         patch.setenv("NO_PROXY", "127.0.0.1")
         try:

@@ -12,7 +12,7 @@ import typer
 
 from rtprune_cli.bench.accuracy.datasets import DATASETS, SYNTHETIC, choose_samples, open_dataset, open_published
 from rtprune_cli.bench.accuracy.datasets.opening import check_packages, check_place
-from rtprune_cli.bench.accuracy.datasets.published import PUBLISHED, REVISION_FLAG
+from rtprune_cli.bench.accuracy.datasets.published import PUBLISHED, REVISION_FLAG, REVISION_HELP, complete_revisions
 from rtprune_cli.bench.accuracy.plan import METHODS, AccuracyPlan, values
 from rtprune_cli.commands.flags import Config, Given, flag, with_settings, words
 from rtprune_cli.commands.frame import resolved
@@ -54,9 +54,8 @@ Data = Annotated[
 DatasetRevision = Annotated[
     str | None,
     flag(
-        "dataset", REVISION_FLAG, metavar="NAME",
-        help="Without --data: the release (v1.5 or v1.6 of omnidocbench), branch, tag or commit.  "
-        "[default: v1.5 of omnidocbench, else the newest]",
+        "dataset", REVISION_FLAG, metavar="NAME", help=f"Without --data. {REVISION_HELP}",
+        autocompletion=complete_revisions,
     ),
 ]  # fmt: skip
 OutputFolder = Annotated[

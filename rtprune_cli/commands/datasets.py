@@ -9,7 +9,9 @@ import typer
 from rtprune_cli.bench.accuracy.datasets.published import (
     PUBLISHED,
     REVISION_FLAG,
+    REVISION_HELP,
     cached_datasets,
+    complete_revisions,
     dataset_folder,
     pull_dataset,
     remove_dataset,
@@ -26,14 +28,14 @@ app = typer.Typer(
 Name = Annotated[
     str, typer.Argument(help=f"{' or '.join(PUBLISHED)}.", autocompletion=lambda: list(PUBLISHED), show_default=False)
 ]
-Revision = Annotated[
+ReleaseName = Annotated[
     str | None,
     typer.Option(
         "--revision",
         REVISION_FLAG,
         metavar="NAME",
-        help="Release (v1.5 or v1.6 of omnidocbench), branch, tag or commit.  "
-        "[default: v1.5 of omnidocbench, else the newest]",
+        help=REVISION_HELP,
+        autocompletion=complete_revisions,
     ),
 ]
 
@@ -51,7 +53,7 @@ def datasets_list(quiet: Quiet = False, verbose: Verbose = 0) -> None:
 
 
 @app.command("pull")
-def datasets_pull(name: Name, revision: Revision = None, quiet: Quiet = False, verbose: Verbose = 0) -> None:
+def datasets_pull(name: Name, revision: ReleaseName = None, quiet: Quiet = False, verbose: Verbose = 0) -> None:
     """Download a dataset's annotations and pages into the Hugging Face cache and print its folder.
 
     What has arrived before is not fetched again.
@@ -61,7 +63,7 @@ def datasets_pull(name: Name, revision: Revision = None, quiet: Quiet = False, v
 
 
 @app.command("path")
-def datasets_path(name: Name, revision: Revision = None, quiet: Quiet = False, verbose: Verbose = 0) -> None:
+def datasets_path(name: Name, revision: ReleaseName = None, quiet: Quiet = False, verbose: Verbose = 0) -> None:
     """Print the folder of a dataset that is on this machine, in whole or in part; never downloads."""
     with reporting(LogOptions(quiet, verbose)):
         typer.echo(str(dataset_folder(name, revision)))

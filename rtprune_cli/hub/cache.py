@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["model", "dataset"]
+RepositoryKind = Literal["model", "dataset"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class CachedRevision:
         return (*self.refs, self.commit)
 
 
-def cached_revisions(kind: Kind, repository: str | None = None) -> Iterator[CachedRevision]:
+def cached_revisions(kind: RepositoryKind, repository: str | None = None) -> Iterator[CachedRevision]:
     """What is here of a kind, or of one repository, by name and commit."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtprune_cli.errors import HubError, UnreachableError
-from rtprune_cli.hub.cache import Kind, cached_revisions
+from rtprune_cli.hub.cache import RepositoryKind, cached_revisions
 from rtprune_cli.logs import NOTICE
 
 log = logging.getLogger("rtprune")
@@ -27,7 +27,7 @@ class Repository:
     """
 
     id: str
-    kind: Kind
+    kind: RepositoryKind
     pull: str
     flag: str = "--revision"
     releases: Mapping[str, str] = field(default_factory=dict)
@@ -58,17 +58,25 @@ class Listing:
     sizes: Mapping[str, int]
 
 
-def fetch(repository: Repository, revision: str | None, patterns: Sequence[str], *, offline: bool = False) -> Path:
-    """The folder of a revision in the cache, with those of its files that match; those that are there stay as they are.
+def fetch(
+    repository: Repository,
+    revision: str | None,
+    patterns: Sequence[str],
+    *,
+    ignored: Sequence[str] = (),
+    offline: bool = False,
+) -> Path:
+    """The folder of a revision in the cache, with those of its files that match ``patterns`` and none that is
+    ``ignored``; those that are there stay as they are.
 
-    Without an answer of the hub, or ``offline``, the folder is as it was, perhaps without some of them. With --quiet the
-    library shows no progress.
+    Without an answer of the hub, or ``offline``, the folder is as it was, perhaps without some of them. With --quiet
+    the library shows no progress.
 
     Raises:
         HubError: there is no such repository or revision, or it cannot be had.
     """
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if log.level >= logging.ERROR:
         disable_progress_bars()
@@ -80,6 +88,7 @@ def fetch(repository: Repository, revision: str | None, patterns: Sequence[str],
                 revision=repository.commit_of(revision),
                 cache_dir=constants.HF_HUB_CACHE,
                 allow_patterns=list(patterns),
+                ignore_patterns=list(ignored),
                 local_files_only=offline,
             )
         )

@@ -41,8 +41,10 @@ class Snapshot:
         """Those of the hub's files that match, in order of their names."""
         return sorted(path for path in self.sizes or () if any(fnmatch(path, pattern) for pattern in patterns))
 
-    def need(self, paths: Iterable[str], what: str) -> None:
-        """Have these files here; how many and how large they are is said first. ``what`` they are: "page images".
+    def need(self, paths: Iterable[str], among: Sequence[str], what: str) -> None:
+        """Have these files here, which are ``among`` those that match these patterns.
+
+        How many they are, and how large, is said first; ``what`` they are: "page images".
 
         Raises:
             HubError: they cannot be had.
@@ -52,14 +54,26 @@ class Snapshot:
         missing = [path for path in wanted if not self.has(path)]
         if missing and self.sizes is not None:
             _tell(self.repository, self.commit, [self.sizes.get(path, 0) for path in missing], what)
-            # A commit is asked for, so that a branch that moves meanwhile does not mix two revisions.
-            fetch(self.repository, self.commit, [escape(path) for path in missing])
+            self._fetch(missing, among)
             missing = [path for path in missing if not self.has(path)]  # the network can have gone meanwhile
         if missing:
             raise HubError(
                 f"{len(missing)} of {len(wanted)} {what} of {self.repository.id} are not on this machine",
                 self.repository.next_step(self.revision),
             )
+
+    def _fetch(self, missing: Sequence[str], among: Sequence[str]) -> None:
+        """Fetch files by name, or all others by pattern but for those that are not wanted, whichever are fewer names:
+        the library compares each name with every file, which takes seconds for a whole dataset.
+
+        A commit is asked for, so that a branch that moves meanwhile does not mix two revisions.
+        """
+        wanted = set(missing)
+        others = [path for path in self.matching(among) if path not in wanted and not self.has(path)]
+        if len(others) < len(missing):
+            fetch(self.repository, self.commit, among, ignored=[escape(path) for path in others])
+        else:
+            fetch(self.repository, self.commit, [escape(path) for path in missing])
 
 
 def open_snapshot(

@@ -46,7 +46,7 @@ def _open_olmocr_bench(folder: Path, paths: Collection[str]) -> Dataset:
     from rtprune_cli.bench.accuracy.datasets.olmocr_bench import INNER, PDFS, open_olmocr_bench
 
     root = f"{INNER}/{PDFS}/"
-    listed = [path.removeprefix(root) for path in paths if path.startswith(root) and path.endswith(".pdf")]
+    listed = {path.removeprefix(root) for path in paths if path.startswith(root) and path.endswith(".pdf")}
     return open_olmocr_bench(folder, images=False, listed=listed)
 
 
@@ -91,6 +91,15 @@ PUBLISHED = {
         open=_open_olmocr_bench,
     ),
 }
+REVISION_HELP = (
+    "Release ("
+    + "; ".join(
+        f"{name}: {', '.join(found.repository.releases)}" for name, found in PUBLISHED.items() if found.revision
+    )
+    + "), branch, tag or commit.  [default: "
+    + ", ".join(f"{found.revision} of {name}" for name, found in PUBLISHED.items() if found.revision)
+    + ", else the newest]"
+)
 # Public datasets that are elsewhere: how to get them.
 ELSEWHERE = {"ocean-ocr": "git clone https://github.com/guoxy25/Ocean-OCR, then give --data Ocean-OCR"}
 
@@ -135,6 +144,11 @@ def open_published(
     return replace(dataset, samples=samples, release=release)
 
 
+def complete_revisions() -> list[str]:
+    """The releases that have names of their own."""
+    return sorted({release for found in PUBLISHED.values() for release in found.repository.releases})
+
+
 def pull_dataset(name: str, revision: str | None) -> Path:
     """Fetch all of a dataset that is read; its folder.
 
@@ -149,7 +163,7 @@ def pull_dataset(name: str, revision: str | None) -> Path:
         raise HubError(
             f"the hub cannot be reached: {found.repository.id} may be here in part", "Try again with a network"
         )
-    snapshot.need(snapshot.matching(found.pages), found.pages_are)
+    snapshot.need(snapshot.matching(found.pages), found.pages, found.pages_are)
     return snapshot.folder
 
 
@@ -194,4 +208,4 @@ def _fetch_pages(found: PublishedDataset, snapshot: Snapshot, samples: Sequence[
             f"{found.repository.id} lacks {len(absent)} of {len(paths)} {found.pages_are}, first {first}",
             found.repository.other_revision,
         )
-    snapshot.need(paths, found.pages_are)
+    snapshot.need(paths, found.pages, found.pages_are)
