@@ -62,6 +62,16 @@ class ModelError(EnvironmentFault):
     code = "model"
 
 
+class HubError(EnvironmentFault):
+    """A repository of the Hugging Face hub that cannot be had."""
+
+    code = "hub"
+
+
+class UnreachableError(HubError):
+    """The hub does not answer."""
+
+
 class InputError(RtpruneError):
     """A document that cannot be opened or a page that cannot be rasterised."""
 

@@ -131,7 +131,9 @@ class ModelOptions:
         DEFAULT_MODEL, f"Hub id, local folder, or '{BUNDLED_MODEL}' for the bundled model.", same_text=True
     )
     revision: str | None = setting(None, "Branch, tag or commit of the hub model.", same_text=True)
-    offline: bool = setting(False, "Never use the network; cached models only.", same_text=True, off="--online")
+    offline: bool = setting(
+        False, "Never use the network; cached models and datasets only.", same_text=True, off="--online"
+    )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.", same_text=True, choices=("auto", "cpu", "cuda"))
     dtype: str = setting(
         "auto",

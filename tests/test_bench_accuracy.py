@@ -94,6 +94,8 @@ def test_what_shapes_the_dynamic_ratio_is_read_with_it_only() -> None:
         ({"ratios": ("0.5",), "ablations": (("sobel_threshold", (0.5,)),)}, "changes nothing at a given ratio"),
         ({"ratios": ()}, "nothing to compare"),
         ({"limit": 0}, "limit is 0"),
+        ({"sample": 0}, "sample is 0"),
+        ({"limit": 9, "sample": 9}, "--limit and --sample exclude each other"),
     ],
 )
 def test_a_plan_that_cannot_work_says_why(settings: dict[str, Any], message: str) -> None:
@@ -103,9 +105,11 @@ def test_a_plan_that_cannot_work_says_why(settings: dict[str, Any], message: str
 
 def test_fewer_samples_are_the_same_ones_each_time_in_order() -> None:
     samples = [Sample(str(i), Path("x"), None, "") for i in range(50)]
-    chosen = [sample.id for sample in choose_samples(samples, 9, seed=3)]
-    assert chosen == [sample.id for sample in choose_samples(samples, 9, seed=3)] == sorted(chosen, key=int)
-    assert len(set(chosen)) == 9 and chosen != [sample.id for sample in choose_samples(samples, 9, seed=4)]
+    assert choose_samples(samples, 9, None, seed=3) == samples[:9]
+    assert choose_samples(samples, None, None, seed=3) == choose_samples(samples, None, 99, seed=3) == samples
+    chosen = [sample.id for sample in choose_samples(samples, None, 9, seed=3)]
+    assert chosen == [sample.id for sample in choose_samples(samples, None, 9, seed=3)] == sorted(chosen, key=int)
+    assert len(set(chosen)) == 9 and chosen != [sample.id for sample in choose_samples(samples, None, 9, seed=4)]
 
 
 # --- Readings ----------------------------------------------------------------------------------------------------

@@ -85,6 +85,9 @@ def test_a_summary_has_its_run_its_metrics_and_its_bootstrap(rows: list[Row]) ->
     assert summary["dataset"] == {
         "name": "folder",
         "version": "1",
+        "repository": None,
+        "revision": None,
+        "annotations": None,
         "samples": 3,
         "about": ["CER: edits over characters"],
     }

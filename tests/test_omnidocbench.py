@@ -6,6 +6,7 @@ Expected figures of the small pages are worked out by hand from the evaluator's 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import pickle
 import re
@@ -484,6 +485,8 @@ def test_a_sample_has_its_image_groups_and_text(write: Callable[..., Path], fold
     data = write(truth, images=folder)
     sample = open_omnidocbench(data).samples[0]
     assert (sample.id, sample.source, sample.groups) == ("b", data / folder / "b.png", ATTRIBUTES)
+    digest = hashlib.sha256((data / "OmniDocBench.json").read_bytes()).hexdigest()
+    assert open_omnidocbench(data).identity["annotations"] == digest[:12]
     assert sample.text == "First\n\nSecond."
     assert pickle.loads(pickle.dumps(sample.truth)) == sample.truth
 

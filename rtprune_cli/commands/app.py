@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from rtprune_cli import __version__
-from rtprune_cli.commands import analyze, bench, bench_score, bench_speed, config, convert, info, inspect, models, ocr
+from rtprune_cli.commands import (
+    analyze,
+    bench,
+    bench_score,
+    bench_speed,
+    config,
+    convert,
+    datasets,
+    info,
+    inspect,
+    models,
+    ocr,
+)
 from rtprune_cli.commands.flags import EPILOG, SectionedCommand, SectionedGroup
 
 app = typer.Typer(
@@ -38,6 +50,7 @@ def _root(
 app.command(cls=SectionedCommand, epilog=EPILOG)(ocr.ocr)
 app.command("convert", cls=SectionedCommand, epilog=EPILOG)(convert.convert_command)
 app.add_typer(models.app, name="models")
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(config.app, name="config")
 app.command()(info.info)
 app.command("inspect", cls=SectionedCommand, epilog=EPILOG)(inspect.inspect_command)

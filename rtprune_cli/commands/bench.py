@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtprune_cli.bench.accuracy.datasets import DATASETS, SYNTHETIC, choose_samples, open_dataset
+from rtprune_cli.bench.accuracy.datasets import DATASETS, SYNTHETIC, choose_samples, open_dataset, open_published
+from rtprune_cli.bench.accuracy.datasets.opening import check_packages, check_place
+from rtprune_cli.bench.accuracy.datasets.published import PUBLISHED, REVISION_FLAG, REVISION_HELP, complete_revisions
 from rtprune_cli.bench.accuracy.plan import METHODS, AccuracyPlan, values
 from rtprune_cli.commands.flags import Config, Given, flag, with_settings, words
 from rtprune_cli.commands.frame import resolved
@@ -19,7 +21,7 @@ from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import LogOptions, OcrOptions, OutputOptions
 
 if TYPE_CHECKING:
-    from rtprune_cli.bench.accuracy.datasets import Dataset
+    from rtprune_cli.bench.accuracy.datasets import Dataset, Sample
     from rtprune_cli.bench.accuracy.gates import Gate
     from rtprune_cli.bench.accuracy.run import Comparison
 
@@ -43,8 +45,19 @@ DatasetName = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    flag("dataset", "--data", metavar="DIR", help="The dataset's folder; for folder: page.png beside page.txt or .md."),
-]
+    flag(
+        "dataset", "--data", metavar="DIR",
+        help="The dataset's folder; for folder: page.png beside page.txt or .md.  "
+        f"[default for {' and '.join(PUBLISHED)}: fetched from the hub]",
+    ),
+]  # fmt: skip
+DatasetRevision = Annotated[
+    str | None,
+    flag(
+        "dataset", REVISION_FLAG, metavar="NAME", help=f"Without --data. {REVISION_HELP}",
+        autocompletion=complete_revisions,
+    ),
+]  # fmt: skip
 OutputFolder = Annotated[
     Path | None,
     flag(
@@ -75,14 +88,21 @@ Worst = Annotated[
 ]
 Seed = Annotated[
     int,
-    flag("comparison", "--seed", metavar="INTEGER", help="Of synthetic pages, --limit, method random and bootstrap."),
+    flag("comparison", "--seed", metavar="INTEGER", help="Of synthetic pages, --sample, method random and bootstrap."),
 ]
 Limit = Annotated[
     int | None,
     flag(
         "dataset", "--limit", metavar="INTEGER",
-        help=f"Pages, at most, by chance; for {SYNTHETIC}: how many are made.  [default: all; {SYNTHETIC}: "
+        help=f"Pages, at most, the first ones; for {SYNTHETIC}: how many are made.  [default: all; {SYNTHETIC}: "
         f"{SYNTHETIC_PAGES}]",
+    ),
+]  # fmt: skip
+Chance = Annotated[
+    int | None,
+    flag(
+        "dataset", "--sample", metavar="INTEGER",
+        help=f"Pages, at most, by chance, the same for the same --seed; for {SYNTHETIC} as --limit.",
     ),
 ]  # fmt: skip
 
@@ -93,6 +113,7 @@ def accuracy(
     given: Given,
     dataset: DatasetName = None,
     data: Data = None,
+    dataset_revision: DatasetRevision = None,
     folder: OutputFolder = None,
     methods: Annotated[
         str, flag("comparison", "--methods", metavar="LIST", help=f"Of {', '.join(METHODS)}.")
@@ -117,6 +138,7 @@ def accuracy(
         str, flag("comparison", "--ot-regs", metavar="LIST", help="Ablation: entropic regularisation, beside 1.")
     ] = "",
     limit: Limit = None,
+    sample: Chance = None,
     sheet: Annotated[
         str | None,
         flag(
@@ -159,12 +181,13 @@ def accuracy(
             ratios=words(ratios),
             ablations=_ablations(merges, ratio_terms, sobel_thresholds, alphas, ot_regs),
             limit=limit,
+            sample=sample,
             seed=seed,
             resamples=resamples,
             worst=worst,
             timed_pages=timed_pages,
         )
-        where = DatasetSource(dataset, data, folder, sheet, words(layouts))
+        where = DatasetSource(dataset, data, folder, sheet, words(layouts), dataset_revision)
         raise typer.Exit(_accuracy(plan, where, found.ocr, found.log, fail_above or [], fail_below or []))
 
 
@@ -172,11 +195,17 @@ class DatasetSource:
     """Which pages, and where results go."""
 
     def __init__(
-        self, name: str | None, data: Path | None, folder: Path | None, sheet: str | None, layouts: Sequence[str]
+        self,
+        name: str | None,
+        data: Path | None,
+        folder: Path | None,
+        sheet: str | None,
+        layouts: Sequence[str],
+        revision: str | None,
     ) -> None:
         if name is None:
             raise UsageError("no dataset", f"Give --dataset, one of {', '.join(DATASETS)}")
-        self.name, self.data, self.layouts = name, data, layouts
+        self.name, self.data, self.layouts, self.revision = name, data, layouts, revision
         self._folder, self._sheet = folder, sheet
         if name == SYNTHETIC and data is not None:
             raise UsageError(f"the dataset {SYNTHETIC} takes no folder", "Leave --data out, or give --dataset folder")
@@ -187,15 +216,28 @@ class DatasetSource:
         """The output folder; ``kind`` sets the default ones of different commands apart."""
         return self._folder or OUTPUT / f"{self.name}{kind}"
 
-    def open(self, plan: AccuracyPlan, *, small_model: bool) -> Dataset:
-        """The dataset with the samples that the plan takes; synthetic pages are made."""
-        if self.name == SYNTHETIC:
-            from rtprune_cli.bench.accuracy.synthetic import open_synthetic
+    def check(self) -> None:
+        """Raises UsageError for a dataset that is nowhere, EnvironmentFault where a package is missing."""
+        check_packages(self.name)
+        check_place(self.name, self.data, self.revision)
 
-            sheet = self._sheet or ("card" if small_model else "a4")
-            return open_synthetic(self.folder() / PAGES, plan.limit or SYNTHETIC_PAGES, plan.seed, sheet, self.layouts)
-        dataset = open_dataset(self.name, self.data)
-        return replace(dataset, samples=choose_samples(dataset.samples, plan.limit, plan.seed))
+    def make(self, plan: AccuracyPlan, *, small_model: bool) -> Dataset:
+        """Synthetic pages, as many as the plan takes."""
+        from rtprune_cli.bench.accuracy.synthetic import open_synthetic
+
+        sheet, count = self._sheet or ("card" if small_model else "a4"), plan.limit or plan.sample or SYNTHETIC_PAGES
+        return open_synthetic(self.folder() / PAGES, count, plan.seed, sheet, self.layouts)
+
+    def open(self, plan: AccuracyPlan, *, offline: bool, images: bool = True) -> Dataset:
+        """The dataset with the samples that the plan takes, from its folder or the hub; ``images`` False: without."""
+
+        def choose(samples: Sequence[Sample]) -> list[Sample]:
+            return choose_samples(samples, plan.limit, plan.sample, plan.seed)
+
+        if self.data is None:
+            return open_published(self.name, self.revision, choose, images=images, offline=offline)
+        dataset = open_dataset(self.name, self.data, images=images)
+        return replace(dataset, samples=choose(dataset.samples))
 
 
 def _ablations(
@@ -219,18 +261,20 @@ def _accuracy(
     above: Sequence[str],
     below: Sequence[str],
 ) -> ExitCode:
-    from rtprune_cli.bench.accuracy.datasets.opening import check_packages
     from rtprune_cli.bench.accuracy.run import Comparison, own_folder, read_and_compare
     from rtprune_cli.commands.interrupts import stoppable
     from rtprune_cli.model import locate
 
     # What can be wrong with the command is found before hours of reading.
     configurations = plan.configurations()
-    check_packages(source.name)
+    source.check()
     checkpoint = locate(settings.model)
     folder = source.folder()
     with stoppable(at_once=True), own_folder(folder, wait=settings.run.wait):
-        dataset = source.open(plan, small_model=checkpoint.is_small)
+        if source.name == SYNTHETIC:
+            dataset = source.make(plan, small_model=checkpoint.is_small)
+        else:
+            dataset = source.open(plan, offline=settings.model.offline)
         gates = parse_gates(dataset, above, below, timed=settings.measure_baseline)
         options = replace(
             settings,

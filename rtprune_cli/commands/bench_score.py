@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rtprune_cli.bench.accuracy.datasets import SYNTHETIC, choose_samples, open_dataset
+from rtprune_cli.bench.accuracy.datasets import SYNTHETIC
 from rtprune_cli.bench.accuracy.plan import BASELINE, AccuracyPlan, Configuration
 from rtprune_cli.commands.bench import (
     PAGES,
     Above,
     Below,
+    Chance,
     Data,
     DatasetName,
+    DatasetRevision,
     DatasetSource,
     Limit,
     OutputFolder,
@@ -26,7 +27,7 @@ from rtprune_cli.commands.bench import (
     parse_gates,
     tell,
 )
-from rtprune_cli.commands.flags import Quiet, Verbose, flag
+from rtprune_cli.commands.flags import Quiet, Verbose, flag, option
 from rtprune_cli.commands.frame import reporting
 from rtprune_cli.errors import ExitCode, UsageError
 from rtprune_cli.options import InputOptions, LogOptions
@@ -35,6 +36,8 @@ from rtprune_cli.options import InputOptions, LogOptions
 def score(
     dataset: DatasetName = None,
     data: Data = None,
+    dataset_revision: DatasetRevision = None,
+    offline: Annotated[bool, option("offline")] = False,
     predictions: Annotated[
         list[Path] | None,
         flag("dataset", "--predictions", metavar="DIR", help="Markdown files to score. Can be repeated."),
@@ -45,6 +48,7 @@ def score(
     ] = None,
     folder: OutputFolder = None,
     limit: Limit = None,
+    sample: Chance = None,
     seed: Seed = AccuracyPlan.seed,
     resamples: Resamples = AccuracyPlan.resamples,
     worst: Worst = AccuracyPlan.worst,
@@ -59,10 +63,10 @@ def score(
     """
     log_options = LogOptions(quiet, verbose)
     with reporting(log_options):
-        plan = AccuracyPlan(limit=limit, seed=seed, resamples=resamples, worst=worst)
-        where = DatasetSource(dataset, data, folder, None, ())
+        plan = AccuracyPlan(limit=limit, sample=sample, seed=seed, resamples=resamples, worst=worst)
+        where = DatasetSource(dataset, data, folder, None, (), dataset_revision)
         gates = fail_above or [], fail_below or []
-        raise typer.Exit(_score(plan, where, predictions or [], baseline, log_options, *gates))
+        raise typer.Exit(_score(plan, where, predictions or [], baseline, offline, log_options, *gates))
 
 
 def _score(
@@ -70,11 +74,11 @@ def _score(
     source: DatasetSource,
     predictions: Sequence[Path],
     baseline: Path | None,
+    offline: bool,
     log_options: LogOptions,
     above: Sequence[str],
     below: Sequence[str],
 ) -> ExitCode:
-    from rtprune_cli.bench.accuracy.datasets.opening import check_packages
     from rtprune_cli.bench.accuracy.run import Comparison, own_folder, score_predictions
 
     if source.name == SYNTHETIC:
@@ -87,9 +91,8 @@ def _score(
     folders = {BASELINE: baseline} if baseline is not None else {}
     folders |= _named(predictions)
     configurations = [Configuration(name, BASELINE if name == BASELINE else "predictions") for name in folders]
-    check_packages(source.name)
-    dataset = open_dataset(source.name, source.data, images=False)
-    dataset = replace(dataset, samples=choose_samples(dataset.samples, plan.limit, plan.seed))
+    source.check()
+    dataset = source.open(plan, offline=offline, images=False)
     folder = source.folder("-scores")
     comparison = Comparison(folder, plan, configurations, parse_gates(dataset, above, below, timed=None))
     with own_folder(folder):

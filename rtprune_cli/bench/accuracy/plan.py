@@ -44,15 +44,16 @@ class AccuracyPlan:
     """What is compared: each method at each ratio, beside pages that are not pruned.
 
     ``ratios`` are texts as --ratio takes them. ``ablations``: names of :data:`ABLATIONS` with the values that rtprune
-    is read with besides, one change at a time. ``limit``: pages, at most. ``seed``: of the synthetic pages, of the
-    choice of ``limit`` pages, of the method random and of the bootstrap's ``resamples``. ``timed_pages``: how many are
-    read again alone where times are asked for.
+    is read with besides, one change at a time. ``limit``: pages, at most, the first ones; ``sample``: pages, at most,
+    by chance. ``seed``: of the synthetic pages, of ``sample``, of the method random and of the bootstrap's
+    ``resamples``. ``timed_pages``: how many are read again alone where times are asked for.
     """
 
     methods: tuple[str, ...] = (BASELINE, "rtprune")
     ratios: tuple[str, ...] = (DYNAMIC,)
     ablations: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     limit: int | None = None
+    sample: int | None = None
     seed: int = 0
     resamples: int = 10_000
     worst: int = 12
@@ -62,10 +63,13 @@ class AccuracyPlan:
         for method in self.methods:
             if method not in METHODS:
                 raise UsageError(f"unknown method {method!r}", f"Use one of {', '.join(METHODS)}")
-        for name, value, least in (("limit", self.limit, 1), ("resamples", self.resamples, 100), ("seed", self.seed, 0),
-                                   ("worst", self.worst, 0), ("timed-pages", self.timed_pages, 1)):  # fmt: skip
+        for name, value, least in (("limit", self.limit, 1), ("sample", self.sample, 1), ("seed", self.seed, 0),
+                                   ("resamples", self.resamples, 100), ("worst", self.worst, 0),
+                                   ("timed-pages", self.timed_pages, 1)):  # fmt: skip
             if value is not None and value < least:
                 raise UsageError(f"{name} is {value}", f"Give a whole number of at least {least}")
+        if self.limit is not None and self.sample is not None:
+            raise UsageError("--limit and --sample exclude each other", "Give one of them")
         if not self.methods or not self.ratios:
             raise UsageError("nothing to compare", "Give --methods and --ratios at least one word each")
         if self.ablations and "rtprune" not in self.methods:

@@ -103,7 +103,7 @@ def read_and_compare(
             found = {(o.configuration.name, o.sample.id): _read(o, folder) for o in reader.read(tell)}
     timings: Timings = {}
     if options.measure_baseline:
-        timed = choose_samples(samples, comparison.plan.timed_pages, comparison.plan.seed)
+        timed = choose_samples(samples, None, comparison.plan.timed_pages, comparison.plan.seed)
         with showing(len(timed), log_options) as tell:
             timings = take_times(checkpoint, timed, configurations, reader.options, tell)
     predictions = [found[configuration.name, sample.id] for configuration in configurations for sample in samples]
@@ -113,7 +113,7 @@ def read_and_compare(
     facts = {"machine": machine_facts(checkpoint.device), "model": run["model"], "settings": shared}
     common = {
         each.name: {
-            "dataset": {"name": dataset.name, "version": dataset.version},
+            "dataset": dataset.identity,
             "method": each.method,
             "ratio": each.ratio,
             "seed": comparison.plan.seed,
@@ -158,7 +158,7 @@ def score_predictions(
         ]
     common = {
         each.name: {
-            "dataset": {"name": dataset.name, "version": dataset.version},
+            "dataset": dataset.identity,
             "method": each.method,
             "predictions": str(folders[each.name]),
             "versions": versions(TIMED),

@@ -72,8 +72,7 @@ def summarise(
     return {
         "schema_version": SCHEMA_VERSION,
         "dataset": {
-            "name": dataset.name,
-            "version": dataset.version,
+            **dataset.identity,
             "samples": len(dataset.samples),
             "about": list(dataset.about),
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,19 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Release:
+    """Where a dataset's files came from: ``repository`` of the hub at a commit, ``revision``, both None for a folder.
+
+    ``annotations``: the first 12 digits of the SHA-256 of the file of annotations, None where the dataset's version is
+    a fingerprint itself.
+    """
+
+    repository: str | None = None
+    revision: str | None = None
+    annotations: str | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Samples in a fixed order and what is measured on them.
 
@@ -38,7 +51,8 @@ class Dataset:
     of somebody else's, or None. ``official`` makes the benchmark's own totals of all pages' marks; None where the
     benchmark has none beyond the metrics. ``about`` says where definitions and numbers come from, a line each, for the
     report. ``render`` adds what takes pictures of formulas to all pages' marks, and gives them back in order; ``score``
-    left the formulas in ``details``. Its folder keeps pictures from one run to the next.
+    left the formulas in ``details``. Its folder keeps pictures from one run to the next. ``version`` is what the
+    annotations say or are, ``release`` where they came from.
     """
 
     name: str
@@ -52,6 +66,12 @@ class Dataset:
     about: Sequence[str] = ()
     slow: bool = False  # scoring a page takes long enough to use every core
     render: Callable[[Sequence[Marks], Path], Iterator[Marks]] | None = None
+    release: Release = Release()
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Which data this is, for results and reports."""
+        return {"name": self.name, "version": self.version, **asdict(self.release)}
 
 
 def by_id(folder: Path, sample: Sample) -> Path | None:

@@ -60,6 +60,12 @@ def wrong_schema(path: Path, where: str, what: str) -> InputError:
     return InputError(f"{where} of {printable(str(path))} {what}", _REPAIR)
 
 
+def checksum(path: Path) -> str:
+    """The first 12 hexadecimal digits of a file's SHA-256, as ``sha256sum`` has them."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
 def fingerprint(paths: Iterable[Path]) -> str:
     """A version for data that names none: 12 hexadecimal digits of the SHA-256 of the files' contents, in order."""
     digest = hashlib.sha256()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,11 +25,12 @@ PDFS = "pdfs"
 BASELINE = "baseline"  # the file that tests count under which no file holds
 
 
-def open_olmocr_bench(data: Path, images: bool = True) -> Dataset:
+def open_olmocr_bench(data: Path, images: bool = True, listed: Collection[str] = ()) -> Dataset:
     """The tests of every ``*.jsonl`` in ``data``, or in its ``bench_data``, for the pages in ``pdfs``.
 
     A PDF without a test of the type baseline gets one, for its page 1, as in the official run. Tests of types that are
-    not known are left out with a warning, and with ``images`` those of PDFs that are not there.
+    not known are left out with a warning, and with ``images`` those of PDFs that are not there. ``listed``: PDFs that
+    are elsewhere and can be had, relative to ``pdfs``; those of neither kind are left out, too.
 
     Raises:
         UsageError: no such folder.
@@ -44,9 +45,9 @@ def open_olmocr_bench(data: Path, images: bool = True) -> Dataset:
         )
     cases = _read(files)
     pdfs = root / PDFS
-    if images:
-        _leave_out_missing(cases, pdfs)
-    _add_baselines(cases, pdfs)
+    if images or listed:
+        _leave_out_missing(cases, pdfs, listed)
+    _add_baselines(cases, pdfs, listed)
     if not cases:
         raise InputError(f"no test for a PDF in {printable(str(pdfs))}", "Download the PDFs of olmOCR-Bench too")
     samples = [_sample(pdf, page, pdfs, cases[pdf, page]) for pdf, page in sorted(cases)]
@@ -133,8 +134,8 @@ def _is_inside(pdf: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and "\\" not in pdf and "\0" not in pdf
 
 
-def _leave_out_missing(cases: dict[tuple[str, int], list[Case]], pdfs: Path) -> None:
-    missing = sorted({pdf for pdf, _ in cases if not (pdfs / pdf).is_file()})
+def _leave_out_missing(cases: dict[tuple[str, int], list[Case]], pdfs: Path, listed: Collection[str]) -> None:
+    missing = sorted({pdf for pdf, _ in cases if pdf not in listed and not (pdfs / pdf).is_file()})
     if missing:
         log.warning("PDFs that are not there are left out: %d, the first is %s", len(missing), printable(missing[0]))
     gone = set(missing)
@@ -142,8 +143,9 @@ def _leave_out_missing(cases: dict[tuple[str, int], list[Case]], pdfs: Path) -> 
         del cases[key]
 
 
-def _add_baselines(cases: dict[tuple[str, int], list[Case]], pdfs: Path) -> None:
-    names = {pdf for pdf, _ in cases} | {path.relative_to(pdfs).as_posix() for path in pdfs.rglob("*.pdf")}
+def _add_baselines(cases: dict[tuple[str, int], list[Case]], pdfs: Path, listed: Collection[str]) -> None:
+    there = (path.relative_to(pdfs).as_posix() for path in pdfs.rglob("*.pdf"))
+    names = {*(pdf for pdf, _ in cases), *there, *listed}
     having = {pdf for (pdf, _), of_page in cases.items() if any(case.kind == "baseline" for case in of_page)}
     for pdf in names - having:
         cases.setdefault((pdf, 1), []).append(Case(BASELINE, "baseline", Baseline()))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample
-from rtprune_cli.bench.accuracy.datasets.files import existing_folder, read_json, wrong_schema
+from rtprune_cli.bench.accuracy.datasets.base import Dataset, Release, Sample
+from rtprune_cli.bench.accuracy.datasets.files import checksum, existing_folder, read_json, wrong_schema
 from rtprune_cli.bench.scoring.omnidocbench import METRICS, read_page, readable, score_page, totals
 from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.errors import InputError
@@ -60,6 +60,7 @@ def open_omnidocbench(data: Path, images: bool = True) -> Dataset:
         official=official_totals,
         about=ABOUT,
         slow=True,
+        release=Release(annotations=checksum(path)),
     )
 
 

@@ -8,10 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample
+from rtprune_cli.bench.accuracy.datasets.published import PUBLISHED, REVISION_FLAG, published
 from rtprune_cli.errors import EnvironmentFault, UsageError
 
-SYNTHETIC = "synthetic"
-DATASETS = ("omnidocbench", "ocean-ocr", "olmocr-bench", "folder", SYNTHETIC)
+FOLDER, SYNTHETIC = "folder", "synthetic"
+DATASETS = ("omnidocbench", "ocean-ocr", "olmocr-bench", FOLDER, SYNTHETIC)
 # Packages of the extra [bench] without which results are not written, and those of each dataset.
 NEEDED = ("matplotlib",)
 NEEDED_BY = {
@@ -30,9 +31,22 @@ def open_dataset(name: str, data: Path | None, *, images: bool = True) -> Datase
         EnvironmentFault: a package is missing.
     """
     check_packages(name)
-    if data is None:
-        raise UsageError(f"the dataset {name} needs a folder", "Give it with --data")
+    check_place(name, data)
+    assert data is not None
     return _opener(name)(data, images)
+
+
+def check_place(name: str, data: Path | None, revision: str | None = None) -> None:
+    """Raises UsageError where neither a folder nor the hub has the dataset, or where both are meant."""
+    if revision is not None and (data is not None or name not in PUBLISHED):
+        raise UsageError(
+            f"{REVISION_FLAG} is for datasets of the hub",
+            f"Leave it out, or give {' or '.join(PUBLISHED)} and no --data",
+        )
+    if data is None and name == FOLDER:
+        raise UsageError(f"the dataset {name} needs a folder", "Give it with --data")
+    if data is None and name != SYNTHETIC:
+        published(name)
 
 
 def check_packages(name: str) -> None:
@@ -63,9 +77,9 @@ def _opener(name: str) -> Callable[[Path, bool], Dataset]:
     return open_folder
 
 
-def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
-    """All samples, or ``limit`` of them by chance, in their order."""
-    if limit is None or limit >= len(samples):
-        return list(samples)
-    chosen = set(random.Random(seed).sample(range(len(samples)), limit))
+def choose_samples(samples: Sequence[Sample], limit: int | None, by_chance: int | None, seed: int) -> list[Sample]:
+    """The first ``limit`` samples, or that many of them ``by_chance``, in their order; all where both are None."""
+    if by_chance is None or by_chance >= len(samples):
+        return list(samples[:limit])
+    chosen = set(random.Random(seed).sample(range(len(samples)), by_chance))
     return [sample for number, sample in enumerate(samples) if number in chosen]

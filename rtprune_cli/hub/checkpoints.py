@@ -1,4 +1,4 @@
-"""Where a checkpoint lives: the bundled one, a local folder, or the Hugging Face cache. Downloads only by name."""
+"""Where a checkpoint lives: the bundled one, a local folder, or the Hugging Face cache."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtprune_cli import __version__
-from rtprune_cli.errors import ModelError
+from rtprune_cli.errors import HubError, ModelError
 from rtprune_cli.forms import refuse
+from rtprune_cli.hub.cache import cached_revisions, delete
+from rtprune_cli.hub.repository import Repository, fetch
 from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL
 
 # What a run needs of a hub repository: remote code, pictures and papers stay there.
 PATTERNS = ["*.json", "*.safetensors", "LICENSE*"]
-BUNDLED_CHECKPOINT = Path(__file__).with_name("tiny") / "checkpoint"
+BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "tiny" / "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -97,66 +99,18 @@ def _fetch(model: str, revision: str | None, patterns: list[str], *, offline: bo
     Raises:
         ModelError: the name is no hub id, the repository or revision is unknown, or the hub is out of reach.
     """
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
+    repository = Repository(
+        model,
+        "model",
+        pull=f"rtprune models pull {model}",
+        or_else=f"To try the tool without: --model {BUNDLED_MODEL}",
+        other_revision="Leave --revision out for the newest",
+        other_name=f"Check the name, or use {DEFAULT_MODEL}, {BUNDLED_MODEL}, or a folder's path",
     )
-
-    command = f"rtprune models pull {model}" + (f" --revision {revision}" if revision else "")
-    how = f"On a machine with network: {command}. To try the tool without: --model {BUNDLED_MODEL}"
     try:
-        return Path(
-            snapshot_download(
-                model,
-                revision=revision,
-                cache_dir=constants.HF_HUB_CACHE,
-                allow_patterns=patterns,
-                local_files_only=offline,
-            )
-        )
-    except HFValidationError:
-        raise ModelError(
-            f"model {model!r} is neither a folder nor a hub id",
-            f"Use {DEFAULT_MODEL}, {BUNDLED_MODEL}, or a folder's path",
-        ) from None
-    except RevisionNotFoundError:
-        raise ModelError(f"{model} has no revision {revision!r}", "Leave --revision out for the newest") from None
-    except GatedRepoError:
-        raise ModelError(f"{model} needs permission", "Accept its terms on the hub, then: hf auth login") from None
-    except RepositoryNotFoundError:
-        raise ModelError(
-            f"the hub knows no model {model!r}", f"Check the name; the default is {DEFAULT_MODEL}"
-        ) from None
-    except LocalEntryNotFoundError:
-        place = "is not on this machine" if offline else "is not on this machine and the hub cannot be reached"
-        here, wanted = _revisions(model), revision or constants.DEFAULT_REVISION
-        if wanted in here or not (here or revision):
-            raise ModelError(f"{model} {place}", how) from None
-        others = f"Here is --revision {', '.join(here)}. " if here else ""
-        raise ModelError(f"revision {wanted!r} of {model} {place}", others + how) from None
-    except (
-        Exception
-    ) as error:  # the hub's HTTP and storage clients raise types of their own, which change with versions
-        raise ModelError(f"{model} could not be fetched ({type(error).__name__})", how) from error
-
-
-def _revisions(model: str) -> list[str]:
-    """The revisions of a hub model that are in the cache, by every name that they go by."""
-    from huggingface_hub import constants, scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
-    except CacheNotFound:
-        return []
-    snapshots = [
-        each for repo in repositories if (repo.repo_type, repo.repo_id) == ("model", model) for each in repo.revisions
-    ]
-    return sorted(name for each in snapshots for name in (*each.refs, each.commit_hash))
+        return fetch(repository, revision, patterns, offline=offline)
+    except HubError as error:
+        raise ModelError(error.message, error.hint) from error
 
 
 def check_weights(folder: Path, name: str) -> None:
@@ -182,23 +136,11 @@ def check_weights(folder: Path, name: str) -> None:
 
 def cached_models() -> list[CachedModel]:
     """The bundled checkpoint and those in the Hugging Face cache that are in a known layout, by name."""
-    from huggingface_hub import constants, scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
     bundled = _bundled()
     found = [CachedModel(BUNDLED_MODEL, bundled.revision, bundled.folder, _size(bundled.folder))]
-    try:
-        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
-    except CacheNotFound:
-        return found
-    for repository in sorted(repositories, key=lambda r: r.repo_id):
-        if repository.repo_type != "model":
-            continue
-        for snapshot in repository.revisions:
-            if "ocr" in repository.repo_id.lower() and any(snapshot.snapshot_path.glob("*.safetensors")):
-                found.append(
-                    CachedModel(repository.repo_id, snapshot.commit_hash, snapshot.snapshot_path, snapshot.size_on_disk)
-                )
+    for each in cached_revisions("model"):
+        if "ocr" in each.repository.lower() and any(each.folder.glob("*.safetensors")):
+            found.append(CachedModel(each.repository, each.commit, each.folder, each.size))
     return found
 
 
@@ -208,16 +150,12 @@ def remove(model: str) -> int:
     Raises:
         ModelError: it is not in the cache, or is the bundled model.
     """
-    from huggingface_hub import constants, scan_cache_dir
-
     if model == BUNDLED_MODEL:
         raise ModelError("the bundled model is part of the package", "Uninstall rtprune to remove it")
-    hashes = [m.revision for m in cached_models() if m.name == model]
-    if not hashes:
+    here = list(cached_revisions("model", model))
+    if not here:
         raise ModelError(f"{model} is not in the cache", "See: rtprune models list")
-    strategy = scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(*hashes)
-    strategy.execute()
-    return strategy.expected_freed_size
+    return delete(here)
 
 
 def _stamp(folder: Path) -> str:
