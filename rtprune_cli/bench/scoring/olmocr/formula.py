@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+from rapidfuzz import fuzz
 
 from rtprune_cli.bench.scoring.olmocr.spans import take_out
 
@@ -44,25 +47,28 @@ class Formula:
     ignore_dollars: bool = False
 
     def passes(self, markdown: str) -> bool:
+        """By the LaTeX alone."""
         found = formulas(markdown, self.ignore_dollars)
         if self.latex in found:
             return True
         wanted = canonical(self.latex)
         return any(canonical(latex) == wanted for latex in found)
 
-    def undecided(self, markdown: str) -> bool:
-        """Where it does not pass: might it, if drawn? There is some formula on the page then."""
-        return bool(formulas(markdown, self.ignore_dollars))
+    def to_compare(self, markdown: str) -> list[str]:
+        """The page's formulas whose drawings decide, those most like this one first; none where it is among them."""
+        found = list(dict.fromkeys(formulas(markdown, self.ignore_dollars)))
+        return [] if self.latex in found else sorted(found, key=lambda latex: -fuzz.ratio(latex, self.latex))
 
 
-def formulas(markdown: str, ignore_dollars: bool = False) -> list[str]:
+@lru_cache(8)  # tests of one page follow each other
+def formulas(markdown: str, ignore_dollars: bool = False) -> Sequence[str]:
     r"""The LaTeX of all formulas: those in ``\(``, then ``\[``, ``$$``, ``$``, each out of what the last left."""
-    found = []
+    found: list[str] = []
     marks = [(r"\(", r"\)"), (r"\[", r"\]")] + ([] if ignore_dollars else [("$$", "$$"), ("$", "$")])
     for opening, closing in marks:
         inside, markdown = take_out(markdown, opening, closing)
         found += [latex.strip() for latex in inside]
-    return found
+    return tuple(found)
 
 
 def canonical(latex: str) -> str:
