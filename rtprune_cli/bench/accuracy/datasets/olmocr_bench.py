@@ -65,7 +65,7 @@ def open_olmocr_bench(data: Path, images: bool = True) -> Dataset:
         about=(
             "Tests as in allenai/olmocr, olmocr/bench, at dc802aa. Score: the mean over files of tests of their pass "
             "rates; of a type: the pass rate of its tests.",
-            "Formulas are drawn with KaTeX in a browser and compared by where their symbols stand. Without a browser they "
+            "Formulas are drawn with KaTeX in a browser and compared by where symbols stand. Without a browser they "
             "are compared as LaTeX: math is a lower bound then, and so is the score. math_lower_bound counts the tests "
             "that failed and might pass if drawn.",
             "One prediction a page counts, repeat 1 where there are several. The official run refuses predictions that "
