@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rtprune")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+# No name and no address is one: `offline` and the page's policy stop what asks, not the connecting ahead of it.
+ARGUMENTS = ("--host-resolver-rules=MAP * ~NOTFOUND",)
 START_LIMIT = 60.0  # seconds
 MARGIN = 5.0  # seconds more than V8 is given, for layout and the way; then the browser counts as hung
 CLOSE_LIMIT = 5.0  # seconds for each of two steps
@@ -144,7 +146,7 @@ class Browser:
         for path in _paths():
             for sandbox in _sandboxes():
                 try:
-                    return await driver.chromium.launch(executable_path=path, chromium_sandbox=sandbox)
+                    return await driver.chromium.launch(executable_path=path, chromium_sandbox=sandbox, args=ARGUMENTS)
                 except Error as error:
                     log.debug("%s: %s", path or "Playwright's browser", error.message)
                     if path is not None:

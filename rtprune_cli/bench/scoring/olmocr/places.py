@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 DIRECTIONS = ("up", "down", "left", "right")
-MOST_LOOKS = 2_000_000  # at a symbol as a possible partner: about a second
+MOST_LOOKS = 500_000  # at a symbol as a possible partner: about a second
 
 _Partners = list[set[int]]  # of each symbol of the truth: those that it may stand for
 
@@ -43,20 +44,32 @@ class _GaveUp(Exception):
     pass
 
 
+class _Link(NamedTuple):
+    """The partner of ``later`` has that of ``earlier`` for its neighbour in ``direction``."""
+
+    later: int
+    earlier: int
+    direction: int
+
+
 class _Search:
     def __init__(self, truth: Places, other: Places) -> None:
         self._truth, self._other = truth, other
         self._looks = 0
-        # (later, earlier, direction): the partner of the later one has that of the earlier one for a neighbour
-        self._links: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        self._links: dict[int, list[_Link]] = defaultdict(list)  # of either symbol
         for later, around in enumerate(truth.neighbours):
             for direction, earlier in enumerate(around):
                 if 0 <= earlier < later:
-                    self._links[later].append((later, earlier, direction))
-                    self._links[earlier].append((later, earlier, direction))
-        self._alike: dict[str, list[int]] = defaultdict(list)
+                    for symbol in (later, earlier):
+                        self._links[symbol].append(_Link(later, earlier, direction))
+        self._twins: dict[str, list[int]] = defaultdict(list)
         for number, symbol in enumerate(truth.symbols):
-            self._alike[symbol].append(number)
+            self._twins[symbol].append(number)
+        # (direction, symbol of the other formula): those that have it for a neighbour there
+        self._beside: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for number, around in enumerate(other.neighbours):
+            for direction, neighbour in enumerate(around):
+                self._beside[direction, neighbour].append(number)
 
     def answer(self) -> bool | None:
         try:
@@ -65,35 +78,35 @@ class _Search:
             return None
 
     def _answer(self) -> bool:
-        start = self._possible()
-        stack: list[tuple[Iterator[_Partners], Iterable[int]]] = [(iter([start]), range(len(start)))]
+        stack: list[Iterator[_Partners]] = [iter([self._possible()])]
         while stack:
-            guesses, changed = stack[-1]
-            partners = next(guesses, None)
+            partners = next(stack[-1], None)
             if partners is None:
                 stack.pop()
                 continue
-            if not self._reduce(partners, changed):
-                continue
             open_ = [number for number, found in enumerate(partners) if len(found) > 1]
+            if not all(partners):
+                continue
             if not open_:
                 return True
-            guessed = min(open_, key=lambda number: len(partners[number]))
-            stack.append((self._guesses(partners, guessed), [guessed]))
+            stack.append(self._guesses(partners, min(open_, key=lambda number: len(partners[number]))))
         return False
 
     def _guesses(self, partners: _Partners, guessed: int) -> Iterator[_Partners]:
+        """What is left for each partner that a symbol may have."""
         for partner in sorted(partners[guessed]):
             self._look(len(partners))
-            yield [{partner} if number == guessed else set(found) for number, found in enumerate(partners)]
+            tried = [set(found) for found in partners]
+            self._strike_out(tried, [(guessed, each) for each in partners[guessed] if each != partner])
+            yield tried
 
-    def _look(self, count: int) -> None:
+    def _look(self, count: int = 1) -> None:
         self._looks += count
         if self._looks > MOST_LOOKS:
             raise _GaveUp
 
     def _possible(self) -> _Partners:
-        """By each symbol alone and those of its neighbours."""
+        """Partners by symbol and neighbours, less those that others rule out; without an answer some have none."""
         by_symbol: dict[str, list[int]] = defaultdict(list)
         for number, symbol in enumerate(self._other.symbols):
             by_symbol[symbol].append(number)
@@ -102,36 +115,50 @@ class _Search:
             wanted = [(at, self._truth.symbols[each]) for at, each in enumerate(around) if each >= 0]
             self._look(len(by_symbol[symbol]))
             partners.append({each for each in by_symbol[symbol] if self._has(each, wanted)})
+        around_ = self._other.neighbours
+        ruled_out: list[tuple[int, int]] = []
+        for later, earlier, direction in {link for links in self._links.values() for link in links}:
+            self._look(len(partners[later]))
+            seen = {around_[each][direction] for each in partners[later]}
+            ruled_out += [(earlier, each) for each in partners[earlier] - seen]
+            ruled_out += [
+                (later, each) for each in partners[later] if around_[each][direction] not in partners[earlier]
+            ]
+        for number, found in enumerate(partners):
+            if len(found) == 1:
+                ruled_out += self._of_twins(partners, number)
+        self._strike_out(partners, ruled_out)
         return partners
 
     def _has(self, number: int, wanted: Iterable[tuple[int, str]]) -> bool:
         around, symbols = self._other.neighbours[number], self._other.symbols
         return all(around[at] >= 0 and symbols[around[at]] == symbol for at, symbol in wanted)
 
-    def _reduce(self, partners: _Partners, changed: Iterable[int]) -> bool:
-        """Strike out, from what changed on, until nothing more follows; False where a symbol is left without."""
-        if not all(partners):
-            return False
-        waiting = deque(changed)
+    def _strike_out(self, partners: _Partners, ruled_out: Iterable[tuple[int, int]]) -> None:
+        """Strike out partners of symbols and what follows from that, until nothing does or a symbol is left without."""
+        waiting = deque(ruled_out)
         while waiting:
-            number = waiting.popleft()
-            for other, kept in self._consequences(partners, number):
-                if len(kept) == len(partners[other]):
-                    continue
-                if not kept:
-                    return False
-                partners[other] = kept
-                waiting.append(other)
-        return True
+            number, partner = waiting.popleft()
+            if partner not in partners[number]:
+                continue
+            self._look()
+            partners[number].discard(partner)
+            if not partners[number]:
+                return
+            waiting.extend(self._consequences(partners, number, partner))
+            if len(partners[number]) == 1:
+                waiting.extend(self._of_twins(partners, number))
 
-    def _consequences(self, partners: _Partners, number: int) -> Iterable[tuple[int, set[int]]]:
-        """What the partners that a symbol may have leave for others, one at a time."""
-        around = self._other.neighbours
+    def _consequences(self, partners: _Partners, number: int, gone: int) -> Iterator[tuple[int, int]]:
         for later, earlier, direction in self._links[number]:
-            self._look(len(partners[later]))
-            yield earlier, partners[earlier] & {around[each][direction] for each in partners[later]}
-            yield later, {each for each in partners[later] if around[each][direction] in partners[earlier]}
-        if len(partners[number]) == 1:
-            for twin in self._alike[self._truth.symbols[number]]:
-                if twin != number:
-                    yield twin, partners[twin] - partners[number]
+            if number == later:
+                neighbour = self._other.neighbours[gone][direction]
+                if partners[later].isdisjoint(self._beside[direction, neighbour]):
+                    yield earlier, neighbour
+            else:
+                yield from ((later, each) for each in self._beside[direction, gone])
+
+    def _of_twins(self, partners: _Partners, number: int) -> list[tuple[int, int]]:
+        """The only partner of a symbol is nobody else's."""
+        (partner,) = partners[number]
+        return [(twin, partner) for twin in self._twins[self._truth.symbols[number]] if twin != number]
