@@ -60,8 +60,8 @@ class _Search:
         for later, around in enumerate(truth.neighbours):
             for direction, earlier in enumerate(around):
                 if 0 <= earlier < later:
-                    for symbol in (later, earlier):
-                        self._links[symbol].append(_Link(later, earlier, direction))
+                    for either in (later, earlier):
+                        self._links[either].append(_Link(later, earlier, direction))
         self._twins: dict[str, list[int]] = defaultdict(list)
         for number, symbol in enumerate(truth.symbols):
             self._twins[symbol].append(number)
