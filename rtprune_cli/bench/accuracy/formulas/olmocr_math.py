@@ -11,7 +11,7 @@ from pathlib import Path
 from rtprune_cli.bench.accuracy.formulas.browser import NoBrowser
 from rtprune_cli.bench.accuracy.formulas.katex import KATEX, Katex
 from rtprune_cli.bench.accuracy.formulas.kept import kept_drawings
-from rtprune_cli.bench.scoring.olmocr.drawn import Answer, DrawnFormula, found_in
+from rtprune_cli.bench.scoring.olmocr.drawn import DrawnAnswer, DrawnFormula, found_in
 from rtprune_cli.bench.scoring.olmocr.score import UndrawnTest, with_drawn
 from rtprune_cli.bench.scoring.records import Marks
 
@@ -70,13 +70,13 @@ class DrawnMath:
                 yield with_drawn(each, [verdict(test, draw) for test in each.details]) if each.details else each
 
 
-def verdict(test: UndrawnTest, draw: Draw) -> Answer:
+def verdict(test: UndrawnTest, draw: Draw) -> DrawnAnswer:
     """The rule by which the first of the page's formulas that shows the truth does; unknown if none is known to, and a
     bound kept one from saying."""
     truth, unknown = draw(test.truth), False
     for latex in test.formulas:
         formula = draw(latex)
-        answer: Answer = "unknown" if truth is None or formula is None else found_in(truth, formula)
+        answer: DrawnAnswer = "unknown" if truth is None or formula is None else found_in(truth, formula)
         if answer in ("mathml", "layout"):
             return answer
         unknown |= answer == "unknown"

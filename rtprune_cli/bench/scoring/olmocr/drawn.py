@@ -19,7 +19,7 @@ from rtprune_cli.bench.scoring.olmocr.places import DIRECTIONS, Places, placed_a
 TOLERANCE = 5.0  # pixels by which the centres of neighbours in a column or a row may be apart
 MOST_SYMBOLS = 5_000  # of a formula whose places are compared; finding neighbours takes their square
 
-Answer = Literal["mathml", "layout", "no", "unknown"]  # by which rule it is found, if it is; unknown: at a bound
+DrawnAnswer = Literal["mathml", "layout", "no", "unknown"]  # by which rule it is found, if it is; unknown: at a bound
 
 _BLANK = re.compile(r"[\s\u200a-\u200d\u2060\ufeff]+")
 
@@ -72,7 +72,7 @@ class DrawnFormula:
         return Places([symbol.text for symbol in self.symbols], neighbours(self.symbols))
 
 
-def found_in(truth: DrawnFormula, formula: DrawnFormula) -> Answer:
+def found_in(truth: DrawnFormula, formula: DrawnFormula) -> DrawnAnswer:
     """Whether ``formula`` shows ``truth``: by its MathML, else by where its symbols stand."""
     if truth.meaning in formula.meaning:
         return "mathml"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rtprune_cli.bench.scoring.olmocr.cases import KINDS, Case
-from rtprune_cli.bench.scoring.olmocr.drawn import Answer
+from rtprune_cli.bench.scoring.olmocr.drawn import DrawnAnswer
 from rtprune_cli.bench.scoring.olmocr.formula import Formula
 from rtprune_cli.bench.scoring.records import Marks, Metric, Part
 
@@ -55,7 +55,7 @@ def score_cases(cases: Sequence[Case], prediction: str | None) -> Marks:
     return Marks(scores, notes | _open(sum(not test.passed for test in undrawn)), tuple(undrawn))
 
 
-def with_drawn(marks: Marks, answers: Sequence[Answer]) -> Marks:
+def with_drawn(marks: Marks, answers: Sequence[DrawnAnswer]) -> Marks:
     """The marks of :func:`score_cases` with an answer for each test in their details, which are gone then.
 
     A test to which the drawing has no answer stays as it was by its LaTeX, and in the note if it failed.
