@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,8 +189,11 @@ def _compare(
     """Score, summarise, and write the three files."""
     marks = []
     tasks = [Task(each.sample.truth, each.path) for each in predictions]
-    with showing(len(predictions), log_options) as tell:
-        for each in score(dataset, tasks, comparison.folder / STATE / PICTURES):
+    with (
+        showing(len(predictions), log_options) as tell,
+        closing(score(dataset, tasks, comparison.folder / STATE / PICTURES)) as scored,
+    ):
+        for each in scored:
             marks.append(each)
             tell("scoring", 1)
     rows = [

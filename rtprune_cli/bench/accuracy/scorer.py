@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
@@ -25,8 +25,9 @@ class Task:
     path: Path | None
 
 
-def score(dataset: Dataset, tasks: Sequence[Task], pictures: Path) -> Iterator[Marks]:
-    """The marks of each task, in order. ``pictures`` is the folder for what :attr:`Dataset.render` keeps.
+def score(dataset: Dataset, tasks: Sequence[Task], pictures: Path) -> Generator[Marks]:
+    """The marks of each task, in order; close it, as it may hold a browser. ``pictures`` is the folder for what
+    :attr:`Dataset.render` keeps.
 
     Raises:
         InputError: a prediction cannot be read, or is not UTF-8.

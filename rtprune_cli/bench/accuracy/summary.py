@@ -75,6 +75,7 @@ def summarise(
             **dataset.identity,
             "samples": len(dataset.samples),
             "about": list(dataset.about),
+            "rendered": dict(dataset.rendered()),
         },
         **facts,
         "metrics": [{**asdict(metric), "headline": metric.name in dataset.headline} for metric in dataset.metrics],

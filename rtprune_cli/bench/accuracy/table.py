@@ -100,6 +100,8 @@ def print_summary(summary: Json, console: Console) -> None:
         resamples, level = summary["bootstrap"]["resamples"], summary["bootstrap"]["level"]
         note = f"[{100 * level:.0f} % intervals, paired by page, {resamples:,} resamples]; differences to {BASELINE}"
         console.print(note, style="dim", markup=False, highlight=False)
+    if how := dataset["rendered"]:
+        console.print(f"[{described(how)}]", style="dim", markup=False, highlight=False)
     for limit, gates in by_limit(summary["gates"]).items():
         failed = [f"{gate['configuration']} {gate_value(gate)}" for gate in gates if not gate["passed"]]
         mark = f"[red]failed by {escape(', '.join(failed))}[/red]" if failed else "[green]passed[/green]"
@@ -122,6 +124,11 @@ def print_groups(summary: Json, console: Console) -> None:
             _Column("configuration", [escape(name.replace("\n", " ")) for _, name, _ in found]),
         ]
         _print(firsts, _columns(summary, [group for _, _, group in found]), console, escape(kind))
+
+
+def described(facts: Json) -> str:
+    """What a dataset says of its rendering: "formulas drawn, katex 0.16.21"."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
 def by_limit(gates: Sequence[Json]) -> dict[str, list[Json]]:

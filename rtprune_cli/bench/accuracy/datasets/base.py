@@ -51,8 +51,9 @@ class Dataset:
     of somebody else's, or None. ``official`` makes the benchmark's own totals of all pages' marks; None where the
     benchmark has none beyond the metrics. ``about`` says where definitions and numbers come from, a line each, for the
     report. ``render`` adds what takes pictures of formulas to all pages' marks, and gives them back in order; ``score``
-    left the formulas in ``details``. Its folder keeps pictures from one run to the next. ``version`` is what the
-    annotations say or are, ``release`` where they came from.
+    left the formulas in ``details``. Its folder keeps pictures from one run to the next. ``rendered`` says of the last
+    call how that was done and with what, for the report; nothing where there was nothing to draw. ``version`` is what
+    the annotations say or are, ``release`` where they came from.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Dataset:
     about: Sequence[str] = ()
     slow: bool = False  # scoring a page takes long enough to use every core
     render: Callable[[Sequence[Marks], Path], Iterator[Marks]] | None = None
+    rendered: Callable[[], Mapping[str, str]] = dict
     release: Release = Release()
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample, by_id
 from rtprune_cli.bench.accuracy.datasets.files import existing_folder, fingerprint, read_jsonl, wrong_schema
+from rtprune_cli.bench.accuracy.formulas.olmocr_math import DrawnMath
 from rtprune_cli.bench.scoring.olmocr.baseline import Baseline
 from rtprune_cli.bench.scoring.olmocr.cases import Case, describe, read_case
 from rtprune_cli.bench.scoring.olmocr.score import METRICS, score_cases
@@ -52,6 +53,7 @@ def open_olmocr_bench(data: Path, images: bool = True, listed: Collection[str] =
         raise InputError(f"no test for a PDF in {printable(str(pdfs))}", "Download the PDFs of olmOCR-Bench too")
     samples = [_sample(pdf, page, pdfs, cases[pdf, page]) for pdf, page in sorted(cases)]
     kinds = {f"pass_{case.kind}" for of_page in cases.values() for case in of_page}
+    math = DrawnMath()
     return Dataset(
         "olmocr-bench",
         fingerprint(files),
@@ -64,12 +66,15 @@ def open_olmocr_bench(data: Path, images: bool = True, listed: Collection[str] =
         about=(
             "Tests as in allenai/olmocr, olmocr/bench, at dc802aa. Score: the mean over files of tests of their pass "
             "rates; of a type: the pass rate of its tests.",
-            "Formulas are compared as LaTeX, not drawn with KaTeX: math is a lower bound, and so is the score. "
-            "math_lower_bound counts the tests that might pass if drawn.",
+            "Formulas are drawn with KaTeX in a browser and compared by where symbols stand. Without a browser they "
+            "are compared as LaTeX: math is a lower bound then, and so is the score. math_lower_bound counts the tests "
+            "that failed and might pass if drawn.",
             "One prediction a page counts, repeat 1 where there are several. The official run refuses predictions that "
             "lack a page; here its tests fail, as there with --force.",
         ),
         slow=True,
+        render=math.complete,
+        rendered=math.how,
     )
 
 

@@ -18,7 +18,7 @@ NEEDED = ("matplotlib",)
 NEEDED_BY = {
     "omnidocbench": ("scipy", "apted", "lxml", "bs4", "pylatexenc"),
     "ocean-ocr": ("jieba", "nltk"),
-    "olmocr-bench": ("bs4", "fuzzysearch"),
+    "olmocr-bench": ("bs4", "lxml", "fuzzysearch"),
 }
 
 

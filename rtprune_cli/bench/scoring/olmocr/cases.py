@@ -91,7 +91,7 @@ def _check(kind: str, row: _Fields) -> Check:
         relations = {name: text for name in RELATIONS if (text := row.text(name, needed=False))}
         return TableCell(row.text("cell"), relations, row.max_diffs)
     if kind == "math":
-        return Formula(row.text("math").strip(), row.flag("ignore_dollar_delimited", False))
+        return Formula(row.text("math"), row.flag("ignore_dollar_delimited", False))
     if kind == "format":
         style = row.text("format")
         if style not in STYLES:

@@ -1,0 +1,1 @@
+"""Formulas as pictures: what draws them, and what keeps what was drawn."""
