@@ -19,7 +19,8 @@ from rtprune_cli.model.network import normalise
 from rtprune_cli.options import DecodeOptions, Merge, Method, Mode, OcrOptions, PruneOptions, affecting
 from rtprune_cli.pipeline import run
 from rtprune_cli.pruning import Pruner, prune_pages
-from rtprune_cli.pruning.baselines import cdpruner, divprune, instruction_relevance, random_importance, visionzip
+from rtprune_cli.pruning.baselines import divprune, random_importance, visionzip
+from rtprune_cli.pruning.determinants import cdpruner, instruction_relevance
 from rtprune_cli.pruning.merging import merge
 from rtprune_cli.pruning.methods import METHODS, Batch, prune_batch, recordable
 from rtprune_cli.pruning.rtprune import dynamic_ratio
