@@ -160,7 +160,7 @@ def _otprune(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
 
 def _vispruner(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
     attention = _given(batch.cls_attention, options, ATTENTION)
-    return duplicates.vispruner(seen.scores, attention, seen.prunable, seen.budget), seen.values
+    return duplicates.vispruner(seen.values, attention, seen.prunable, seen.budget), seen.values
 
 
 def _dart(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
