@@ -22,8 +22,8 @@ def vispruner(values: Tensor, cls_attention: Tensor, prunable: Tensor, count: Te
     others, in the order of their attention, duplicates are taken out round by round until the right number is left:
     every second token is compared with those between, and the 8 that have the nearest of them there go; the rest of
     the compared ones come first in the next round, the most alike at their head. Official code: ``encode_images`` in
-    ``llava/model/llava_arch.py`` of anonymous-4869/VisPruner at d01c757, the authors' repository before review, which
-    was read; neither the paper nor the published repository was.
+    ``llava/model/llava_arch.py`` of Theia-4869/VisPruner at a089bff, which was read; the paper was not. Its share of
+    important tokens is an argument there, a half in most of its examples and fixed at that in the code before review.
 
     Ours: cosines are of the projected tokens, where VisPruner takes CLIP's last layer but one (see
     :func:`~rtprune_cli.pruning.baselines.scope`), and in float64: what is compared with what depends on the round
@@ -75,7 +75,8 @@ def dart(values: Tensor, norms: Tensor, instruction: Tensor, prunable: Tensor, c
     what does not divide evenly the first pivots take one more each, where DART rounds the shares. The page's pivots
     come first, then the text's, each by falling norm (DART goes through a Python set, in no order of its own). The
     official repository, ZichenWen1/DART, was not at hand beyond its README: this follows ``get_retained_image_token``
-    as other tools carry it (ModelTC/LightCompress), with their defaults of 4 and 4; of the paper only its claims.
+    in ``llmc/compression/token_reduction/dart.py`` of ModelTC/LightCompress at 9701d03, with its 4 and 4 pivots. The
+    paper was not read.
 
     Args:
         values, norms: (B, N, D) float32 and their L2 norms (B, N).
