@@ -101,7 +101,7 @@ def divprune(scores: Tensor, prunable: Tensor, count: Tensor) -> Tensor:
 
     Greedy max-min diversity in cosine distance. The first token is the one farthest from its nearest neighbour, as in
     the official code (``LLaVA/llava/model/llava_arch.py`` of vbdi/divprune); each next one is farthest from those
-    chosen so far. RTPrune's authors run the same function, and round the number of tokens where we cut it off.
+    chosen so far. RTPrune's authors run the same function. Both round the number of tokens, which we cut off.
 
     Args:
         scores: cosines (B, N, N).
