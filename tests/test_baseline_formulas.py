@@ -437,3 +437,17 @@ def test_a_method_without_another_form_has_one() -> None:
     for method in WITH_VARIANTS:
         ours, authors = (pruned(seen, method, variant, ratio=0.9) for variant in get_args(Variant))
         assert not torch.equal(ours.kept, authors.kept)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_chooses_and_merges_as_the_cpu_does() -> None:
+    seen = batch(seed=12)
+    on_gpu = Batch(*(None if each is None else each.cuda() for each in seen))  # type: ignore[arg-type]
+    forms = [PruneOptions(ratio=0.6, method=method, variant=variant) for method, variant in ALL_FORMS]
+    forms += [PruneOptions(ratio=0.6, merge=kind) for kind in get_args(Merge)]
+    forms += [PruneOptions(ratio=0.6, importance=kind) for kind in get_args(Importance)]
+    for options in forms:
+        here, there = prune_batch(seen, options), prune_batch(on_gpu, options)
+        assert torch.equal(here.kept, there.kept.cpu()), options
+        torch.testing.assert_close(here.tokens, there.tokens.cpu(), rtol=0, atol=1e-3)

@@ -116,8 +116,12 @@ def merge_by_sparsevlm(sides: Sides, options: PruneOptions) -> Tensor:
     ``llava/model/language_model/utils.py`` of Gumpest/SparseVLMs) RTPrune's authors keep that clusters are averaged by
     distance; SparseVLM itself finds centres among the pruned tokens and adds the averages as new tokens.
     """
-    distance = torch.cdist(sides.values, sides.values, compute_mode="donot_use_mm_for_euclid_dist")
-    return _taken_in(sides, _means(nearest_plan(-distance, sides.kept, sides.pruned)), options)
+    exact = sides.values.double()
+    products = exact @ exact.transpose(1, 2)
+    squares = products.diagonal(dim1=1, dim2=2)
+    nearness = 2 * products - squares[..., None] - squares[:, None]  # the square of the distance, below 0
+    plan = _means(nearest_plan(nearness, sides.kept, sides.pruned))
+    return _taken_in(sides, plan.to(sides.values.dtype), options)
 
 
 def merge_by_visionzip(sides: Sides, options: PruneOptions) -> Tensor:
