@@ -292,6 +292,9 @@ def test_a_missing_prediction_is_told_and_counted(pages: Path, tmp_path: Path, r
         (["--dataset", "synthetic", "--ratios", "2"], "ratio 2 is out of range"),
         (["--dataset", "synthetic", "--methods", "x"], "unknown method 'x'"),
         (["--dataset", "synthetic", "--alphas", "x"], "alphas is 'x'"),
+        (["--dataset", "synthetic", "--importances", "x"], "unknown importance 'x'"),
+        (["--dataset", "synthetic", "--merges", "x"], "unknown merge 'x'"),
+        (["--dataset", "synthetic", "--baseline-variant", "authors"], "a baseline variant without a method that has"),
     ],
 )
 def test_a_wrong_command_says_what_to_do(
