@@ -17,8 +17,12 @@ Mode = Literal["tiny", "small", "base", "large", "gundam"]
 Tables = Literal["html", "markdown"]
 Math = Literal["dollars", "latex"]
 Solver = Literal["sinkhorn", "pot"]
-Method = Literal["rtprune", "norm-only", "random", "visionzip", "divprune", "cdpruner"]
-Merge = Literal["ot", "mean", "nearest", "none"]
+Method = Literal[
+    "rtprune", "norm-only", "random", "visionzip", "divprune", "cdpruner", "scope", "otprune", "vispruner", "dart"
+]
+Variant = Literal["ours", "authors"]
+Importance = Literal["norm", "variance", "entropy"]
+Merge = Literal["ot", "mean", "nearest", "gtp", "sparsevlm", "nuwa", "visionzip", "none"]
 RatioTerms = Literal["both", "similarity", "density"]
 OnLoop = Literal["retry", "mark", "fail"]
 PdfReader = Literal["auto", "pymupdf", "pdfium"]
@@ -42,6 +46,11 @@ BUNDLED_MODEL = "tiny"
 # config.json's first architecture of every family that model/adapters.py knows
 DEEPSEEK_OCR = "DeepseekOCRForCausalLM"
 ARCHITECTURES = (DEEPSEEK_OCR,)
+# Methods that look at more of a page than its projected tokens and its pixels: at the encoder's attention, at the
+# prompt's text; and those that RTPrune's authors ran in another form than ours.
+WITH_ATTENTION: tuple[Method, ...] = ("visionzip", "scope", "vispruner")
+WITH_INSTRUCTION: tuple[Method, ...] = ("cdpruner", "dart")
+WITH_VARIANTS: tuple[Method, ...] = ("visionzip", "divprune", "cdpruner")
 
 T = TypeVar("T")
 
@@ -154,9 +163,10 @@ class PruneOptions:
     then on.
 
     What follows ``solver`` has no flag: it is for comparisons. ``method`` chooses and merges the tokens; every method
-    keeps as many as RTPrune. Of RTPrune alone: ``merge`` is what becomes of the pruned tokens, ``ot_reg`` the
-    regularisation of the transport (below 1 it runs until it has converged, whatever ``iterations`` says).
-    ``ratio_terms`` are the measures that make the dynamic ratio. ``seed`` is of the method random.
+    keeps as many as RTPrune. Of RTPrune alone: ``importance`` is what the tokens that stay have most of, ``merge`` what
+    becomes of the pruned ones, ``ot_reg`` the regularisation of the transport (below 1 it runs until it has converged,
+    whatever ``iterations`` says). ``ratio_terms`` are the measures that make the dynamic ratio. ``seed`` is of the
+    method random. ``variant`` is the form of the methods in ``WITH_VARIANTS``: ours, or that of RTPrune's authors.
     """
 
     ratio: float | Dynamic | None = setting(
@@ -173,6 +183,8 @@ class PruneOptions:
         "sinkhorn", "Optimal transport by sinkhorn (fast) or pot (reference).", choices=get_args(Solver)
     )
     method: Method = "rtprune"
+    variant: Variant = "ours"
+    importance: Importance = "norm"
     merge: Merge = "ot"
     ratio_terms: RatioTerms = "both"
     ot_reg: float = 1.0
@@ -186,12 +198,17 @@ class PruneOptions:
     @property
     def reads_attention(self) -> bool:
         """Whether the method looks at the encoder's attention."""
-        return self.method == "visionzip"
+        return self.method in WITH_ATTENTION
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether the method looks at CLIP's features, before the projector."""
+        return self.method == "cdpruner" and self.variant == "authors"
 
     @property
     def reads_instruction(self) -> bool:
         """Whether the method looks at the prompt's text."""
-        return self.method == "cdpruner"
+        return self.method in WITH_INSTRUCTION
 
     def __post_init__(self) -> None:
         _take_word(self, "ratio", DYNAMIC, f"a number from {MIN_RATIO} to 1")
@@ -204,6 +221,8 @@ class PruneOptions:
             raise UsageError("the transport solver needs at least one iteration", "Give --iterations 1 or more")
         _choose("transport solver", self.solver, get_args(Solver))
         _choose("pruning method", self.method, get_args(Method))
+        _choose("baseline variant", self.variant, get_args(Variant))
+        _choose("importance", self.importance, get_args(Importance))
         _choose("merge", self.merge, get_args(Merge))
         _choose("ratio terms", self.ratio_terms, get_args(RatioTerms))
         if not self.ot_reg >= MIN_OT_REG:

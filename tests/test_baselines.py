@@ -16,10 +16,11 @@ from PIL import Image
 from rtprune_cli.errors import UsageError
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import normalise
-from rtprune_cli.options import DecodeOptions, Merge, Method, Mode, OcrOptions, PruneOptions, affecting
+from rtprune_cli.options import DecodeOptions, Merge, Method, Mode, OcrOptions, PruneOptions, Variant, affecting
 from rtprune_cli.pipeline import run
 from rtprune_cli.pruning import Pruner, prune_pages
-from rtprune_cli.pruning.baselines import cdpruner, divprune, instruction_relevance, random_importance, visionzip
+from rtprune_cli.pruning.baselines import divprune, random_importance, visionzip
+from rtprune_cli.pruning.determinants import cdpruner, instruction_relevance
 from rtprune_cli.pruning.merging import merge
 from rtprune_cli.pruning.methods import METHODS, Batch, prune_batch, recordable
 from rtprune_cli.pruning.rtprune import dynamic_ratio
@@ -125,6 +126,8 @@ def test_every_method_has_its_function_and_only_the_transport_is_recorded() -> N
     [
         ({"method": "magic"}, "unknown pruning method"),
         ({"merge": "sum"}, "unknown merge"),
+        ({"importance": "size"}, "unknown importance"),
+        ({"variant": "theirs"}, "unknown baseline variant"),
         ({"ratio_terms": "norm"}, "unknown ratio terms"),
         ({"ot_reg": 0.001}, "ot-reg 0.001 is out of range"),
         ({"ot_reg": float("nan")}, "ot-reg nan is out of range"),
@@ -138,19 +141,35 @@ def test_values_that_do_not_exist_are_refused(changed: dict[str, Any], message: 
 
 def test_a_rerun_with_another_method_starts_again() -> None:
     plain = affecting(OcrOptions())
-    for changed in ({"method": "random"}, {"merge": "none"}, {"ratio_terms": "density"}, {"ot_reg": 0.5}, {"seed": 1}):
+    for changed in (
+        {"method": "random"}, {"merge": "none"}, {"ratio_terms": "density"}, {"ot_reg": 0.5}, {"seed": 1},
+        {"importance": "entropy"}, {"variant": "authors"},
+    ):  # fmt: skip
         assert affecting(OcrOptions(prune=PruneOptions(**changed))) != plain  # type: ignore[arg-type]
 
 
+# In mode gundam one of each kind: what they look at has an order of its own there.
+READ: list[tuple[Method, Variant, Mode]] = [
+    *((name, "ours", "tiny") for name in METHOD_NAMES),
+    ("cdpruner", "authors", "tiny"),
+    ("rtprune", "ours", "gundam"),
+    ("visionzip", "authors", "gundam"),
+    ("vispruner", "ours", "gundam"),
+    ("cdpruner", "authors", "gundam"),
+    ("dart", "ours", "gundam"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["tiny", "gundam"])
-@pytest.mark.parametrize("method", METHOD_NAMES)
+@pytest.mark.parametrize(("method", "variant", "mode"), READ)
 def test_the_tool_reads_pages_with_every_method(
-    method: Method, mode: Mode, tiny: OcrModel, make_pdf: Callable[..., Path]
+    method: Method, variant: Variant, mode: Mode, tiny: OcrModel, make_pdf: Callable[..., Path]
 ) -> None:
     document = Document(make_pdf("one", "two"), "doc.pdf", PurePosixPath("doc"))
     options = OcrOptions(
-        prune=PruneOptions(ratio=0.5, method=method), decode=DecodeOptions(max_new_tokens=2), mode=mode
+        prune=PruneOptions(ratio=0.5, method=method, variant=variant),
+        decode=DecodeOptions(max_new_tokens=2),
+        mode=mode,
     )
     for page in run([document], tiny, options):
         assert page.error is None

@@ -76,9 +76,24 @@ def test_every_method_is_read_at_every_ratio() -> None:
 
 
 def test_an_ablation_changes_one_thing_at_a_time() -> None:
-    ablations = (("merge", ("ot", "none")), ("alpha", (0.1, 0.5)))
+    ablations = (("importance", ("norm", "entropy")), ("merge", ("ot", "none")), ("alpha", (0.1, 0.5)))
     found = names(methods=("rtprune", "random"), ratios=("0.5",), ablations=ablations)
-    assert found == ["none", "rtprune 0.5", "random 0.5", "rtprune 0.5 merge=none", "rtprune 0.5 alpha=0.5"]
+    changed = ["importance=entropy", "merge=none", "alpha=0.5"]
+    assert found == ["none", "rtprune 0.5", "random 0.5", *(f"rtprune 0.5 {change}" for change in changed)]
+
+
+def test_a_method_with_two_forms_is_read_in_those_that_are_named() -> None:
+    methods = ("divprune", "dart")
+    assert names(methods=methods, ratios=("0.5",)) == ["none", "divprune 0.5", "dart 0.5"]
+    both = names(methods=methods, ratios=("0.5",), variants=("ours", "authors"))
+    assert both == ["none", "divprune 0.5", "divprune-authors 0.5", "dart 0.5"]
+    plan = AccuracyPlan(methods=("cdpruner",), ratios=("0.5",), variants=("authors",))
+    found = plan.configurations()[1]
+    assert (found.name, found.method, found.settings["variant"]) == (
+        "cdpruner-authors 0.5",
+        "cdpruner-authors",
+        "authors",
+    )
 
 
 def test_what_shapes_the_dynamic_ratio_is_read_with_it_only() -> None:
@@ -93,6 +108,9 @@ def test_what_shapes_the_dynamic_ratio_is_read_with_it_only() -> None:
         ({"methods": ("random",), "ablations": (("alpha", (0.5,)),)}, "without the method rtprune"),
         ({"ratios": ("0.5",), "ablations": (("sobel_threshold", (0.5,)),)}, "changes nothing at a given ratio"),
         ({"ratios": ()}, "nothing to compare"),
+        ({"methods": ("cdpruner",), "variants": ("theirs",)}, "unknown baseline variant 'theirs'"),
+        ({"methods": ("cdpruner",), "variants": ()}, "no baseline variant"),
+        ({"variants": ("authors",)}, "a baseline variant without a method that has one"),
         ({"limit": 0}, "limit is 0"),
         ({"sample": 0}, "sample is 0"),
         ({"limit": 9, "sample": 9}, "--limit and --sample exclude each other"),
@@ -288,6 +306,9 @@ def test_a_missing_prediction_is_told_and_counted(pages: Path, tmp_path: Path, r
         (["--dataset", "synthetic", "--ratios", "2"], "ratio 2 is out of range"),
         (["--dataset", "synthetic", "--methods", "x"], "unknown method 'x'"),
         (["--dataset", "synthetic", "--alphas", "x"], "alphas is 'x'"),
+        (["--dataset", "synthetic", "--importances", "x"], "unknown importance 'x'"),
+        (["--dataset", "synthetic", "--merges", "x"], "unknown merge 'x'"),
+        (["--dataset", "synthetic", "--baseline-variant", "authors"], "a baseline variant without a method that has"),
     ],
 )
 def test_a_wrong_command_says_what_to_do(

@@ -6,19 +6,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from rtprune_cli.bench.accuracy.datasets import DATASETS, SYNTHETIC, choose_samples, open_dataset, open_published
 from rtprune_cli.bench.accuracy.datasets.opening import check_packages, check_place
 from rtprune_cli.bench.accuracy.datasets.published import PUBLISHED, REVISION_FLAG, REVISION_HELP, complete_revisions
-from rtprune_cli.bench.accuracy.plan import METHODS, AccuracyPlan, values
+from rtprune_cli.bench.accuracy.plan import METHODS, VARIANTS, AccuracyPlan, values
 from rtprune_cli.commands.flags import Config, Given, flag, with_settings, words
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import ExitCode, UsageError
 from rtprune_cli.logs import NOTICE
-from rtprune_cli.options import LogOptions, OcrOptions, OutputOptions
+from rtprune_cli.options import WITH_VARIANTS, Importance, LogOptions, Merge, OcrOptions, OutputOptions
 
 if TYPE_CHECKING:
     from rtprune_cli.bench.accuracy.datasets import Dataset, Sample
@@ -121,8 +121,19 @@ def accuracy(
     ratios: Annotated[
         str, flag("comparison", "--ratios", metavar="LIST", help="Of dynamic and numbers, for every method.")
     ] = ",".join(AccuracyPlan.ratios),
+    baseline_variant: Annotated[
+        str,
+        flag(
+            "comparison", "--baseline-variant", metavar="LIST",
+            help=f"Of {', '.join(VARIANTS)} (those of RTPrune), for {', '.join(WITH_VARIANTS)}.",
+        ),
+    ] = ",".join(AccuracyPlan.variants),
+    importances: Annotated[
+        str,
+        flag("comparison", "--importances", metavar="LIST", help=f"Ablation: of {', '.join(get_args(Importance))}."),
+    ] = "",
     merges: Annotated[
-        str, flag("comparison", "--merges", metavar="LIST", help="Ablation: of ot, mean, nearest, none.")
+        str, flag("comparison", "--merges", metavar="LIST", help=f"Ablation: of {', '.join(get_args(Merge))}.")
     ] = "",
     ratio_terms: Annotated[
         str,
@@ -179,7 +190,8 @@ def accuracy(
         plan = AccuracyPlan(
             methods=words(methods),
             ratios=words(ratios),
-            ablations=_ablations(merges, ratio_terms, sobel_thresholds, alphas, ot_regs),
+            ablations=_ablations(importances, merges, ratio_terms, sobel_thresholds, alphas, ot_regs),
+            variants=words(baseline_variant),
             limit=limit,
             sample=sample,
             seed=seed,
@@ -241,9 +253,10 @@ class DatasetSource:
 
 
 def _ablations(
-    merges: str, ratio_terms: str, sobel_thresholds: str, alphas: str, ot_regs: str
+    importances: str, merges: str, ratio_terms: str, sobel_thresholds: str, alphas: str, ot_regs: str
 ) -> tuple[tuple[str, tuple[Any, ...]], ...]:
     found = (
+        ("importance", words(importances)),
         ("merge", words(merges)),
         ("ratio_terms", words(ratio_terms)),
         ("sobel_threshold", values("sobel-thresholds", words(sobel_thresholds), float)),

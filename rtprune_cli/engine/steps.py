@@ -87,7 +87,10 @@ def encode_and_prune(
     """Queue encoder and pruning for B pages of one mode; ``graphs``: where the encoder's work is recorded."""
     encode = Span(model.device)
     pixels = model.pixels(views)
-    tokens = model.encode(views, pixels, attention=pruner.options.reads_attention, graphs=graphs)
+    options = pruner.options
+    tokens = model.encode(
+        views, pixels, attention=options.reads_attention, features=options.reads_features, graphs=graphs
+    )
     encode.end()
     prune = Span(model.device)
     return EncodedBatch(pixels, tokens, pruner.start(tokens, pixels), encode, prune.end())

@@ -20,7 +20,7 @@ from rtprune_cli.device.graphs import Graphs, send
 from rtprune_cli.errors import ModelError
 from rtprune_cli.markdown import DET, END_DET, END_REF, REF, TAGS, opening_tag
 from rtprune_cli.model.adapters import IMAGE, NGRAM_EXEMPT, prompt_texts
-from rtprune_cli.model.attention import watched, with_attention
+from rtprune_cli.model.attention import watched, with_sights
 from rtprune_cli.model.checkpoint import SMALL_MODEL, Checkpoint
 from rtprune_cli.records import DecoderInput, PrunedTokens, Views, VisualTokens
 from rtprune_cli.views.grid import token_grid
@@ -179,13 +179,14 @@ class OcrModel(Checkpoint):
         pixels: Tensor | None = None,
         *,
         attention: bool = False,
+        features: bool = False,
         graphs: Graphs | None = None,
     ) -> list[VisualTokens]:
         """Projected visual tokens of each page. All pages must have global views of one side (one mode).
 
         ``pixels``: what :meth:`pixels` gives for them, where it is at hand. ``attention``: with the class token's
-        attention and the patches' keys, which are taken beside the ordinary work. ``graphs``: record the work where it
-        can be; the work that ``attention`` watches is not.
+        attention and the patches' keys; ``features``: with CLIP's features; both are taken beside the ordinary work.
+        ``graphs``: record the work where it can be; work that is watched is not.
         """
         tiles = [v.tiles for v in views if v.tiles is not None]
         inputs = [(self.pixels(views) if pixels is None else pixels).to(self.dtype)]
@@ -202,13 +203,14 @@ class OcrModel(Checkpoint):
             ).pooler_output
             return features
 
-        with watched(self.network) if attention else nullcontext() as seen:
+        watching = watched(self.network, attention=attention, features=features)
+        with watching if attention or features else nullcontext() as seen:
             if graphs is None or seen is not None or not graphs.recording(self.device):
                 found = see(*inputs)
             else:
                 found = [each.clone() for each in graphs.run((inputs[0].shape, *counts, *grids), see, *inputs)]
         pages = [VisualTokens(tokens, _newlines(v)) for tokens, v in zip(found, views, strict=True)]
-        return pages if seen is None else with_attention(pages, views, seen)
+        return pages if seen is None else with_sights(pages, views, seen)
 
 
 def _escaped(text: str) -> str:

@@ -1,9 +1,11 @@
 """Other pruning methods, as pure functions: which tokens they keep, and what VisionZip makes of the others.
 
+Here: random, VisionZip, DivPrune, SCOPE. determinants.py has CDPruner and OTPrune, duplicates.py VisPruner and DART.
+
 Published for other models and tasks, they are adapted here to DeepSeek-OCR's projected visual tokens and to a number
-of tokens that is given; what differs from the papers is said at each. Some ask the device for a number, as their loops
-are as long as the number of tokens kept. Letters: B pages, N visual tokens of a page, P of them prunable, D hidden
-size, K size of a CLIP head.
+of tokens that is given; what differs from the papers and their code is said at each. Some ask the device for a number,
+as their loops are as long as the number of tokens kept. Of equal tokens the first counts. Letters: B pages, N visual
+tokens of a page, P of them prunable, D hidden size, K size of a CLIP head.
 """
 
 from __future__ import annotations
@@ -19,8 +21,7 @@ from rtprune_cli.pruning.merging import nearest_plan
 from rtprune_cli.pruning.rtprune import choose
 
 DOMINANT = 54 / 64  # VisionZip's dominant tokens among those that it keeps; the others are contextual
-RELEVANCE_FLOOR = 1e-6  # CDPruner's, of the least relevant token
-SPENT = 1e-6  # share of a token's own weight below which, in float32, the tokens chosen before it span it
+CONTEXTUAL = 30  # its contextual tokens in the form of RTPrune's authors, whatever the number of the others
 
 
 def random_importance(pixels: Tensor, count: int, seed: int) -> Tensor:
@@ -46,6 +47,7 @@ def visionzip(
 
     Dominant tokens, 54 of 64, are those of highest attention from the class token. Of the others, in page order, every
     n-th is a contextual token, which takes those whose keys are most like its own: it becomes the mean of its group.
+    Official code: ``visionzip/clip_encoder.py`` of dvlab-research/VisionZip.
 
     Ours: tokens are merged after the projector, which is linear in DeepSeek-OCR, so that the mean is the same. (The
     official code adds the mean of the others to the contextual token instead, which about doubles its length: the
@@ -59,23 +61,47 @@ def visionzip(
         prunable: (N,) bool.
         count: (B,), tokens to keep, of at most P.
     """
-    dominant_count = (count * DOMINANT).ceil()
+    dominant, contextual, plan = _zipped(cls_attention, keys, prunable, count, (count * DOMINANT).ceil())
+    return dominant | contextual, (values + plan @ values) / (1 + plan.sum(-1, keepdim=True))
+
+
+def visionzip_of_the_authors(
+    values: Tensor, cls_attention: Tensor, prunable: Tensor, count: Tensor
+) -> tuple[Tensor, Tensor]:
+    """VisionZip in the form that RTPrune's authors compare with; arguments and results as of :func:`visionzip`.
+
+    ``Visionzip`` and ``merge_visionzip`` in ``utils.py`` of BurnWan/RTPrune, which ``modeling_deepseekocr.py`` calls in
+    lines that are comments there: 30 contextual tokens whatever is kept, likeness of the projected tokens where
+    VisionZip takes keys, and the mean of the others added to the contextual token, as VisionZip's own code does.
+
+    Ours: where fewer than 30 tokens are to stay, all of them are contextual (the authors' number of dominant ones
+    would be negative); and tiles, for which their lines pass the attention of one view only.
+    """
+    dominant, contextual, plan = _zipped(cls_attention, values, prunable, count, (count - CONTEXTUAL).clamp_min(0))
+    return dominant | contextual, values + plan @ values / plan.sum(-1, keepdim=True).clamp_min(1)
+
+
+def _zipped(
+    cls_attention: Tensor, metric: Tensor, prunable: Tensor, count: Tensor, dominant_count: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Dominant and contextual tokens, (B, N) bool each, and which of the others goes to which of the latter, (B, N, N):
+    the one whose ``metric`` (B, N, any) points most nearly the same way."""
     dominant = choose(cls_attention, prunable, dominant_count)
     others = prunable & ~dominant
     contextual_count = (count - dominant_count).long()[:, None]
     step = (others.sum(-1, keepdim=True) // contextual_count.clamp_min(1)).clamp_min(1)
     rank = others.cumsum(-1) - 1
     contextual = others & (rank % step == 0) & (rank // step < contextual_count)
-    unit = F.normalize(keys.float(), dim=-1)
-    plan = nearest_plan(unit @ unit.transpose(1, 2), contextual, others & ~contextual)
-    return dominant | contextual, (values + plan @ values) / (1 + plan.sum(-1, keepdim=True))
+    unit = F.normalize(metric.float(), dim=-1)
+    return dominant, contextual, nearest_plan(unit @ unit.transpose(1, 2), contextual, others & ~contextual)
 
 
 def divprune(scores: Tensor, prunable: Tensor, count: Tensor) -> Tensor:
     """DivPrune (Alvar et al., CVPR 2025, arXiv 2503.02175): tokens kept (B, N) bool, as far apart as can be.
 
     Greedy max-min diversity in cosine distance. The first token is the one farthest from its nearest neighbour, as in
-    the official code; each next one is farthest from those chosen so far. Of equal distances the first token counts.
+    the official code (``LLaVA/llava/model/llava_arch.py`` of vbdi/divprune); each next one is farthest from those
+    chosen so far. RTPrune's authors run the same function. Both round the number of tokens, which we cut off.
 
     Args:
         scores: cosines (B, N, N).
@@ -93,53 +119,29 @@ def divprune(scores: Tensor, prunable: Tensor, count: Tensor) -> Tensor:
     return kept
 
 
-def cdpruner(scores: Tensor, relevance: Tensor, prunable: Tensor, count: Tensor) -> Tensor:
-    """CDPruner (Zhang et al., NeurIPS 2025, arXiv 2506.10967): tokens kept (B, N) bool, diverse and relevant.
+def scope(scores: Tensor, cls_attention: Tensor, prunable: Tensor, count: Tensor) -> Tensor:
+    """SCOPE (Deng et al., NeurIPS 2025, arXiv 2510.24214): tokens kept (B, N) bool, salient and covering the others.
 
-    The kept set has, greedily, the largest determinant of the kernel relevance * cosine * relevance: the MAP of a
-    determinantal point process, by the incremental Cholesky decomposition of Chen et al. (NeurIPS 2018). Where the
-    tokens chosen so far span all others (there are more than D, or they repeat), every further determinant is 0 and
-    the most relevant come next; the official code would divide by 0 there.
+    A set covers a token as well as the highest cosine that one of its members has with it, 0 at least. Greedily comes
+    next the token whose gain in coverage, summed over all tokens, times its saliency is highest. The saliency is the
+    class token's attention in CLIP's last layer but one, to the power of 1 (the paper's alpha). Official code:
+    ``SCOPE`` in ``scope/clip_encoder.py`` of kinredon/SCOPE at 6bf7306, which was read; the paper itself was not.
+
+    Ours: cosines are of the projected tokens, where SCOPE takes CLIP's last layer but one: in LLaVA that is all that
+    the projector sees, in DeepSeek-OCR it sees CLIP's last layer and SAM's features. A page of many views has one
+    budget, where SCOPE gives each view an equal part.
 
     Args:
-        scores: cosines (B, N, N).
-        relevance: (B, N), above 0, as :func:`instruction_relevance` has it.
+        scores: cosines (B, N, N), 0 where a token is not prunable.
+        cls_attention: (B, N), mean over the heads (the official code has the sum: the choice is the same).
         prunable: (N,) bool.
         count: (B,), tokens to keep, of at most P.
     """
-    kernel = (relevance[..., None] * scores * relevance[:, None]).double()
-    weight = kernel.diagonal(dim1=1, dim2=2).clone()  # (B, N)
-    gain = weight.clone()  # by which factor the determinant grows with a token
-    steps, rows = int(count.max()), torch.arange(len(kernel), device=kernel.device)
-    factors, kept = kernel.new_empty(len(kernel), steps, kernel.shape[1]), torch.zeros_like(gain, dtype=torch.bool)
-    for step in range(steps):
-        rank = torch.where(gain > SPENT * weight, gain, weight - weight.amax(-1, keepdim=True) - 1)
-        pick = rank.masked_fill(kept | ~prunable, -torch.inf).argmax(-1)
-        known = factors[:, :step]
-        shared = known[rows, :, pick][:, None] @ known
-        spread = torch.maximum(gain[rows, pick], SPENT * weight[rows, pick]).sqrt()
-        factors[:, step] = (kernel[rows, pick] - shared[:, 0]) / spread[:, None]
-        gain -= factors[:, step].square()
+    rows, covered = torch.arange(len(scores), device=scores.device), torch.zeros_like(cls_attention)
+    kept = torch.zeros_like(covered, dtype=torch.bool)
+    for step in range(int(count.max())):
+        gain = (scores - covered[..., None]).clamp_min(0).sum(1)
+        pick = (gain * cls_attention).masked_fill(kept | ~prunable, -torch.inf).argmax(-1)
         kept[rows, pick] |= step < count
+        covered = torch.maximum(covered, scores[rows, pick])
     return kept
-
-
-def instruction_relevance(values: Tensor, norms: Tensor, instruction: Tensor, prunable: Tensor) -> Tensor:
-    """CDPruner's relevance (B, N) of tokens to the instruction: mean cosine with its tokens, from 0 to 1 on each page.
-
-    Ours: DeepSeek-OCR has no CLIP text encoder, so that the decoder's embeddings of the prompt's text stand for the
-    instruction, without the sign that the official code turns for CLIP. An OCR prompt asks for the whole page and says
-    little about one token, yet the spread of 0 to 1 gives that little its full weight. Where all tokens are equally
-    near, all are relevant and only diversity counts.
-
-    Args:
-        values, norms: (B, N, D) float32 and their norms (B, N).
-        instruction: (M, D).
-        prunable: (N,) bool.
-    """
-    text = F.normalize(instruction.float(), dim=-1).mean(0)
-    alike = values @ text / norms.clamp_min(1e-12)
-    low = alike.masked_fill(~prunable, torch.inf).amin(-1, keepdim=True)
-    high = alike.masked_fill(~prunable, -torch.inf).amax(-1, keepdim=True)
-    found = (alike - low + RELEVANCE_FLOOR) / (high - low).clamp_min(RELEVANCE_FLOOR)
-    return found.where(prunable, RELEVANCE_FLOOR)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rtprune_cli.options import Method, PruneOptions
-from rtprune_cli.pruning import baselines
+from rtprune_cli.pruning import baselines, determinants, duplicates
 from rtprune_cli.pruning.merging import merge
 from rtprune_cli.pruning.rtprune import (
     budget,
@@ -30,8 +30,8 @@ class Batch(NamedTuple):
     """What a method may look at, all of it on one device.
 
     ``tokens`` (B, N, D); ``pixels`` the normalised global views (B, 3, S, S); ``masks`` (2, N) bool, the newline and
-    the prunable tokens. ``cls_attention`` (B, N) and ``keys`` (B, N, K) as in :class:`VisualTokens`, for visionzip;
-    ``instruction`` (M, D) embeddings of the prompt's text, for cdpruner.
+    the prunable tokens. ``cls_attention`` (B, N), ``keys`` (B, N, K) and ``features`` (B, N, C) as in
+    :class:`VisualTokens`, and ``instruction`` (M, D), embeddings of the prompt's text, for the methods that read them.
     """
 
     tokens: Tensor
@@ -40,6 +40,7 @@ class Batch(NamedTuple):
     cls_attention: Tensor | None = None
     keys: Tensor | None = None
     instruction: Tensor | None = None
+    features: Tensor | None = None
 
 
 class Measured(NamedTuple):
@@ -89,7 +90,8 @@ def prune_batch(batch: Batch, options: PruneOptions) -> Merged:
         ratio = dynamic_ratio(r_sim.double(), r_den.double(), options.ratio_terms)
     else:
         ratio = torch.full_like(r_sim, options.fixed_ratio, dtype=torch.float64)
-    seen = Measured(values, norms, scores, prunable, budget(prunable, ratio))
+    rounded = options.method == "divprune" and options.variant == "authors"
+    seen = Measured(values, norms, scores, prunable, budget(prunable, ratio, rounded=rounded))
     kept, merged = METHODS[options.method](batch, seen, options)
     return Merged(
         merged.to(batch.tokens.dtype),
@@ -107,8 +109,9 @@ def recordable(options: PruneOptions) -> bool:
 
 
 def _rtprune(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
-    kept = choose(seen.norms, seen.prunable, seen.budget)
-    return kept, merge(seen.values, seen.scores, kept, seen.prunable & ~kept, options)
+    most = seen.norms if options.importance == "norm" else importance(seen.values, options.importance)
+    kept = choose(most, seen.prunable, seen.budget)
+    return kept, merge(seen.values, seen.scores, kept, seen.prunable & ~kept, options, newline=batch.masks[0])
 
 
 def _norm_only(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
@@ -122,9 +125,11 @@ def _random(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
 
 
 def _visionzip(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
-    if batch.cls_attention is None or batch.keys is None:
-        raise ValueError("visionzip needs the encoder's attention: encode(..., attention=True)")
-    return baselines.visionzip(seen.values, batch.cls_attention, batch.keys, seen.prunable, seen.budget)
+    attention = _given(batch.cls_attention, options, ATTENTION)
+    if options.variant == "authors":
+        return baselines.visionzip_of_the_authors(seen.values, attention, seen.prunable, seen.budget)
+    keys = _given(batch.keys, options, ATTENTION)
+    return baselines.visionzip(seen.values, attention, keys, seen.prunable, seen.budget)
 
 
 def _divprune(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
@@ -132,10 +137,50 @@ def _divprune(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
 
 
 def _cdpruner(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
-    if batch.instruction is None:
-        raise ValueError("cdpruner needs the embeddings of the instruction: Pruner(options, instruction)")
-    relevance = baselines.instruction_relevance(seen.values, seen.norms, batch.instruction, seen.prunable)
-    return baselines.cdpruner(seen.scores, relevance, seen.prunable, seen.budget), seen.values
+    authors = options.variant == "authors"
+    scores = seen.scores
+    if authors:
+        features = _given(batch.features, options, "CLIP's features: encode(..., features=True)").float()
+        scores = cosines(features, importance(features), seen.prunable)
+    instruction = _given(batch.instruction, options, INSTRUCTION)
+    relevance = determinants.instruction_relevance(
+        seen.values, seen.norms, instruction, seen.prunable, of_the_authors=authors
+    )
+    return determinants.cdpruner(scores, relevance, seen.prunable, seen.budget), seen.values
+
+
+def _scope(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    attention = _given(batch.cls_attention, options, ATTENTION)
+    return baselines.scope(seen.scores, attention, seen.prunable, seen.budget), seen.values
+
+
+def _otprune(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    return determinants.otprune(seen.values, seen.prunable, seen.budget), seen.values
+
+
+def _vispruner(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    attention = _given(batch.cls_attention, options, ATTENTION)
+    return duplicates.vispruner(seen.values, attention, seen.prunable, seen.budget), seen.values
+
+
+def _dart(batch: Batch, seen: Measured, options: PruneOptions) -> Choice:
+    instruction = _given(batch.instruction, options, INSTRUCTION)
+    return duplicates.dart(seen.values, seen.norms, instruction, seen.prunable, seen.budget), seen.values
+
+
+ATTENTION = "the encoder's attention: encode(..., attention=True)"
+INSTRUCTION = "the embeddings of the instruction: Pruner(options, instruction)"
+
+
+def _given(tensor: Tensor | None, options: PruneOptions, what: str) -> Tensor:
+    """What the method looks at.
+
+    Raises:
+        ValueError: it is not there; ``what`` says how to get it.
+    """
+    if tensor is None:
+        raise ValueError(f"{options.method} needs {what}")
+    return tensor
 
 
 METHODS: dict[Method, Callable[[Batch, Measured, PruneOptions], Choice]] = {
@@ -145,4 +190,8 @@ METHODS: dict[Method, Callable[[Batch, Measured, PruneOptions], Choice]] = {
     "visionzip": _visionzip,
     "divprune": _divprune,
     "cdpruner": _cdpruner,
+    "scope": _scope,
+    "otprune": _otprune,
+    "vispruner": _vispruner,
+    "dart": _dart,
 }

@@ -36,8 +36,8 @@ class PendingPrune:
 class Pruner:
     """Prunes batches of pages with one set of options; on a GPU RTPrune's whole step is one recorded graph a shape.
 
-    ``instruction``: embeddings (M, D) of the prompt's text, which the method cdpruner looks at. ``graphs``: where the
-    step is recorded; None: nowhere.
+    ``instruction``: embeddings (M, D) of the prompt's text, which some methods look at. ``graphs``: where the step is
+    recorded; None: nowhere.
     """
 
     def __init__(
@@ -52,11 +52,12 @@ class Pruner:
         """Begin to prune; on a GPU this only queues the work, but for the methods that have to wait (baselines.py).
 
         Args:
-            pages: visual tokens (N, D) of each page; for visionzip with the encoder's attention.
+            pages: visual tokens (N, D) of each page, with what the method looks at of the encoder (``reads_...`` of
+                the options).
             pixels: the normalised global view (3, S, S) of each page, on the tokens' device.
 
         Raises:
-            ValueError: the method looks at the encoder's attention or the instruction, and was not given it.
+            ValueError: the method looks at something of the encoder or at the instruction, and was not given it.
         """
         groups: dict[tuple[int, ...], list[int]] = {}
         for place, (page, view) in enumerate(zip(pages, pixels, strict=True)):
@@ -75,6 +76,7 @@ class Pruner:
                     _stack([page.cls_attention for page in group]),
                     _stack([page.keys for page in group]),
                     self._instruction,
+                    _stack([page.features for page in group]),
                 )
             )
             batches.append((places, merged.tokens, Fetch(merged.facts), int(prunable.sum())))

@@ -11,19 +11,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtprune_cli.options import RatioTerms
+from rtprune_cli.options import Importance, RatioTerms
 from rtprune_cli.views.grid import CELL
 
 
-def importance(values: Tensor) -> Tensor:
+def importance(values: Tensor, by: Importance = "norm") -> Tensor:
     """How much text each token carries: its L2 norm (section 4).
+
+    The other two are ablations (the paper's Table 6, per notes on its v2): ``variance``, of the token's components;
+    ``entropy``, in nats, of the softmax over them, so that tokens of large components have little. How the paper
+    computes them could not be verified: the authors' code has neither, beyond an entropy of a cell's pixels that
+    nothing calls.
 
     Args:
         values: (B, N, D) float32.
+        by: norm, variance or entropy; the highest stay.
 
     Returns:
         (B, N), not negative.
     """
+    if by == "variance":
+        return values.var(dim=-1, correction=0)
+    if by == "entropy":
+        logs = values.log_softmax(dim=-1)
+        return -(logs.exp() * logs).sum(-1)
     return values.norm(dim=-1)
 
 
@@ -102,17 +113,19 @@ def dynamic_ratio(r_similarity: Tensor, r_density: Tensor, terms: RatioTerms = "
     return (r_similarity + r_density - r_similarity * r_density).clamp(max=1)
 
 
-def budget(prunable: Tensor, ratio: Tensor) -> Tensor:
+def budget(prunable: Tensor, ratio: Tensor, *, rounded: bool = False) -> Tensor:
     """How many tokens each page keeps: floor(P * ratio), at least one.
 
     Args:
         prunable: (N,) bool.
         ratio: (B,) float64, share to keep, in (0, 1].
+        rounded: to the nearest instead, of a half to the even number, as Python rounds.
 
     Returns:
         (B,) float64 whole numbers.
     """
-    return (prunable.sum() * ratio).floor().clamp_min(1)
+    share = prunable.sum() * ratio
+    return (share.round() if rounded else share.floor()).clamp_min(1)
 
 
 def choose(importance: Tensor, prunable: Tensor, count: Tensor) -> Tensor:

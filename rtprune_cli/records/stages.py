@@ -161,13 +161,15 @@ class VisualTokens:
 
     ``newline`` (N,) marks row ends; the last token is the separator; all others are prunable. Where the encoder was
     asked for it, ``cls_attention`` (N,) float32 is what the class token of a token's view gives its patch, and
-    ``keys`` (N, K) float32 the patch's keys, both of the penultimate CLIP layer, means over its heads; 0 elsewhere.
+    ``keys`` (N, K) float32 the patch's keys, both of the penultimate CLIP layer, means over its heads; and
+    ``features`` (N, C) float32 what the last CLIP layer makes of the patch, before the projector. 0 elsewhere.
     """
 
     tokens: Tensor
     newline: Tensor
     cls_attention: Tensor | None = None
     keys: Tensor | None = None
+    features: Tensor | None = None
 
     @property
     def prunable(self) -> Tensor:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.options import DYNAMIC, Method, PruneOptions, parse_ratio
+from rtprune_cli.options import DYNAMIC, WITH_VARIANTS, Method, PruneOptions, Variant, parse_ratio
 
 BASELINE = "none"
 METHODS = (BASELINE, *get_args(Method))
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+OURS = VARIANTS[0]
 # Fields of PruneOptions that an ablation changes, one at a time.
-ABLATIONS = ("merge", "ratio_terms", "sobel_threshold", "alpha", "ot_reg")
+ABLATIONS = ("importance", "merge", "ratio_terms", "sobel_threshold", "alpha", "ot_reg")
 # These say how the dynamic ratio is found, and change nothing where the ratio is given.
 OF_THE_DYNAMIC_RATIO = ("ratio_terms", "sobel_threshold")
 MAX_SLUG = 100  # letters of a folder's name
@@ -44,14 +46,16 @@ class AccuracyPlan:
     """What is compared: each method at each ratio, beside pages that are not pruned.
 
     ``ratios`` are texts as --ratio takes them. ``ablations``: names of :data:`ABLATIONS` with the values that rtprune
-    is read with besides, one change at a time. ``limit``: pages, at most, the first ones; ``sample``: pages, at most,
-    by chance. ``seed``: of the synthetic pages, of ``sample``, of the method random and of the bootstrap's
-    ``resamples``. ``timed_pages``: how many are read again alone where times are asked for.
+    is read with besides, one change at a time. ``variants``: forms of the methods that have them; of the others there
+    is one. ``limit``: pages, at most, the first ones; ``sample``: pages, at most, by chance. ``seed``: of the synthetic
+    pages, of ``sample``, of the method random and of the bootstrap's ``resamples``. ``timed_pages``: how many are read
+    again alone where times are asked for.
     """
 
     methods: tuple[str, ...] = (BASELINE, "rtprune")
     ratios: tuple[str, ...] = (DYNAMIC,)
     ablations: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    variants: tuple[str, ...] = (OURS,)
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
@@ -70,6 +74,16 @@ class AccuracyPlan:
                 raise UsageError(f"{name} is {value}", f"Give a whole number of at least {least}")
         if self.limit is not None and self.sample is not None:
             raise UsageError("--limit and --sample exclude each other", "Give one of them")
+        for variant in self.variants:
+            if variant not in VARIANTS:
+                raise UsageError(f"unknown baseline variant {variant!r}", f"Use one of {', '.join(VARIANTS)}")
+        if not self.variants:
+            raise UsageError("no baseline variant", f"Give --baseline-variant {' or '.join(VARIANTS)}, or leave it out")
+        if self.variants != (OURS,) and not set(WITH_VARIANTS) & set(self.methods):
+            raise UsageError(
+                "a baseline variant without a method that has one",
+                f"Add one of {', '.join(WITH_VARIANTS)} to --methods",
+            )
         if not self.methods or not self.ratios:
             raise UsageError("nothing to compare", "Give --methods and --ratios at least one word each")
         if self.ablations and "rtprune" not in self.methods:
@@ -86,12 +100,15 @@ class AccuracyPlan:
             UsageError: a ratio or a value of an ablation is out of range.
         """
         found = [Configuration(BASELINE, BASELINE, "1", PruneOptions(ratio=1.0))]
-        for method in self.methods:
-            for ratio in self.ratios if method != BASELINE else ():
-                options = PruneOptions(ratio=parse_ratio(ratio), method=method, seed=self.seed)  # type: ignore[arg-type]
+        for method, variant in self._forms():
+            for ratio in self.ratios:
+                options = PruneOptions(
+                    ratio=parse_ratio(ratio), method=method, variant=variant, seed=self.seed  # type: ignore[arg-type]
+                )  # fmt: skip
                 if options.ratio != 1:
                     text = DYNAMIC if options.fixed_ratio is None else f"{options.fixed_ratio:g}"
-                    found.append(Configuration(f"{method} {text}", method, text, options))
+                    title = method if variant == OURS else f"{method}-{variant}"
+                    found.append(Configuration(f"{title} {text}", title, text, options))
         for each in [each for each in found if each.method == "rtprune"]:
             for name, value in ((name, value) for name, values in self.ablations for value in values):
                 assert each.prune is not None
@@ -100,6 +117,11 @@ class AccuracyPlan:
                     title = f"{each.name} {name.replace('_', '-')}={value}"
                     found.append(Configuration(title, each.method, each.ratio, changed))
         return list({each.name: each for each in found}.values())
+
+    def _forms(self) -> list[tuple[str, str]]:
+        """Each method in each of its forms."""
+        methods = [method for method in self.methods if method != BASELINE]
+        return [(m, v) for m in methods for v in (self.variants if m in WITH_VARIANTS else (OURS,))]
 
 
 def values(name: str, texts: Sequence[str], kind: Callable[[str], Any]) -> tuple[Any, ...]:
