@@ -27,7 +27,7 @@ DIGITS = 8
 
 
 def estimate(values: Array, seed: int) -> dict[str, Any]:
-    """Mean over pages (n, ...) of what is not NaN, with a 95 % interval where there are two pages or more."""
+    """Mean over pages (n, ...) of what is not NaN, with a 95 % interval where that is of two pages or more."""
     if not len(values):
         return {"value": None, "low": None, "high": None}
     flat = values.reshape(len(values), -1)
@@ -37,6 +37,7 @@ def estimate(values: Array, seed: int) -> dict[str, Any]:
         counts, known = resampled(len(flat), seed), np.isfinite(flat)
         with np.errstate(divide="ignore", invalid="ignore"):
             means = counts @ np.where(known, flat, 0) / (counts @ known.astype(np.float64))
+        means[:, known.sum(0) < 2] = np.nan
         low, high = (_nanquantile(means, q) for q in TAILS)
     shape = values.shape[1:]
     return {
@@ -53,12 +54,15 @@ def resampled(pages: int, seed: int) -> Array:
 
 def statistic(values: Array, nulls: Mapping[str, Array], seed: int, *, low: bool = False) -> dict[str, Any]:
     """Mean of values (n,) over the pages that have one, with an interval, and what each null (n, R) says of the mean
-    over the same pages; ``low``: a low number supports the claim."""
+    over the same pages; its ``excess`` is that of the pages over the mean of their own draws.
+
+    ``low``: a low number supports the claim.
+    """
     having = np.isfinite(values)
     mean, found = float(nanmean(values)), {}
     for null, drawn in nulls.items():
         means = nanmean(drawn[having]) if having.any() else np.zeros(0)
-        found[null] = against(mean, means, low=low)
+        found[null] = {**against(mean, means, low=low), "excess": estimate(values - nanmean(drawn.T), seed)}
     return {"pages": int(having.sum()), **estimate(values, seed), "null": found}
 
 

@@ -53,7 +53,8 @@ def _preference(found: Json, who: str) -> Finding:
         f"Attention of {who}: of the {MAIN_SIZE} of the tokens with the highest norms, {figure(mean)} are among the "
         f"{MAIN_SIZE} with the most attention, mean over layers; most in layer {peak}, "
         f"{percent(overlap['value'][peak - 1])}. Chance gives {percent(overlap['chance']['value'][0])}; {MOVED} gives "
-        f"{span(null)} ({p_text(null['p'])}). The claim needs more than chance here; that says nothing of an order.",
+        f"{span(null)} ({p_text(null['p'])}; {_excess(null)}). The claim needs more than chance here, which says "
+        "nothing of an order.",
     )
 
 
@@ -90,8 +91,8 @@ def _cumulated(found: Json, who: str, layers: int) -> Finding:
         f"Attention of {who}, cumulated over {layers} layers: {figure(statistic)} of the tokens of highest norm are "
         "among those with the most attention in some layer. That alone says little: if each layer took its tokens by "
         f"chance, {percent(found['independent']['value'][-1])} of any tokens would be. Here the layers' choices cover "
-        f"{percent(chance)} of the page, and {MOVED} gives {span(null)} ({p_text(null['p'])}): it is "
-        f"{'more' if _holds(null['p']) else 'no more'} than that.",
+        f"{percent(chance)} of the page, and {MOVED} gives {span(null)} ({p_text(null['p'])}; {_excess(null)}): it is "
+        f"{'more' if _holds(null['p']) else 'no more'} than chance.",
     )
 
 
@@ -121,6 +122,10 @@ def _drop(drop: Json) -> Finding:
         f"{points(drop['value'])}{interval(drop, sign=True)} points. {MOVED.capitalize()} gives {moved} "
         f"({p_text(null['p'])}).",
     )
+
+
+def _excess(null: Json) -> str:
+    return f"{points(null['excess']['value'])}{interval(null['excess'], sign=True)} points"
 
 
 def _holds(p: float | None) -> bool:

@@ -122,7 +122,7 @@ def _layers(axes: Axes, group: Json, scale: tuple[float, float]) -> None:
     axes.set_xlabel("time, % of the steps")
     axes.set_ylabel("decoder layer")
     figure.subplots_adjust(right=0.9)  # the numbers of the bar
-    figure.colorbar(image, ax=axes, label="share of high norm, %")
+    figure.colorbar(image, ax=axes, label="share of high norm, %").ax.set_facecolor("none")
 
 
 def _coverage(axes: Axes, group: Json) -> None:

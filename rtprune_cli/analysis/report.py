@@ -13,11 +13,9 @@ from rtprune_cli.analysis.depth_summary import depth_record, summarise_depth
 from rtprune_cli.analysis.estimates import estimate, mean_of, null_range, plain, statistic
 from rtprune_cli.analysis.recorder import GROUPS
 from rtprune_cli.analysis.trajectory import BINS, NULLS, STATISTICS, TINY, WANTS_LOW, PageMeasures, by_name
-from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rich.console import Console
 
     Array = NDArray[np.float64]
 
@@ -156,31 +154,3 @@ def _preference(page: PageMeasures) -> float:
     """How much more attention a high-norm token gets than one of low norm."""
     mass = _per_token(page)
     return mass["high"] / max(mass["low"], TINY)
-
-
-def print_summary(analysis: Json, console: Console) -> None:
-    """The groups as a table."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title="attention on high-norm tokens", title_justify="left", header_style="bold")
-    table.add_column("group")
-    for heading in ("pages", "steps", "× per token", "first half", "second half", "drop, points", "p", "turned"):
-        table.add_column(heading, justify="right")
-    for group in analysis["groups"]:
-        share, drop = group["share"]["value"], group["statistics"]["drop"]
-        first, second = (sum(part) / len(part) for part in (share[: BINS // 2], share[BINS // 2 :]))
-        interval = "" if drop["low"] is None else f" [{100 * drop['low']:+.1f}, {100 * drop['high']:+.1f}]"
-        p = drop["null"]["shifted"]["p"]
-        table.add_row(
-            escape(group["name"]),
-            str(group["pages"]),
-            f"{group['steps']['value']:.0f}",
-            f"{group['preference']['value']:.2f}",
-            f"{100 * first:.1f} %",
-            f"{100 * second:.1f} %",
-            f"{100 * drop['value']:+.1f}{interval}",
-            "–" if p is None else f"{p:.3f}",
-            f"{group['turned']['pages']}",
-        )
-    console.print(table)
