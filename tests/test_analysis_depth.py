@@ -211,6 +211,13 @@ def test_what_speaks_for_the_claim_and_what_against_it() -> None:
     assert found[6].text.startswith("High norm persists")
 
 
+def test_a_fall_that_pages_do_not_share_is_not_for_the_claim() -> None:
+    group = summarise([page_of(seed, FIRST) for seed in range(2)], 0)["groups"][0]
+    assert findings(group)[1].verdict == "for"
+    group["depth"]["prefill"]["3/8"]["curve"]["fall"]["low"] = -0.01
+    assert findings(group)[1].verdict == "against"
+
+
 def test_a_high_overlap_alone_is_not_for_the_claim() -> None:
     found = said(*(page_of(seed, range(LAYERS)) for seed in range(4)))
     assert {each.verdict for each in found} == {"beside", "against"}

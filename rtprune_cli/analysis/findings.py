@@ -63,14 +63,15 @@ def _fall(found: Json, who: str, layers: int) -> Finding:
     if fall["value"] is None:
         text = f"Attention of {who}: {layers} layers are too few for a course over depth ({LEAST_LAYERS} are needed)."
         return Finding("beside", "", text)
-    p, at = fall["null"]["shifted"]["p"], layer["value"]
+    p, at = p_text(fall["null"]["shifted"]["p"]), layer["value"]
     ends = f"from {percent(over[0])} in layer 1 to {percent(over[-1])} in layer {layers}"
     course = f"Attention of {who}: the overlap goes {ends}"
     turned = (
         f"{found['turned']['pages']} of {found['statistics']['fall']['pages']} pages have such a fall of their own."
     )
-    if not _holds(p):
-        text = f"{course}, with no fall that is sharper than chance ({p_text(p)}). {turned}"
+    evidence = f"{p}; size {points(fall['value'])}{interval(fall, sign=True)}"
+    if not (_holds(fall["null"]["shifted"]["p"]) and _is_above_zero(fall)):
+        text = f"{course}, with no fall that is sharper than chance and surely above 0 ({evidence}). {turned}"
         return Finding("against", f"the overlap with high norms does not fall with depth (attention of {who})", text)
     where = f"after layer {at}" + ("" if layer["low"] is None else f" [{layer['low']}, {layer['high']}]")
     before, after = percent(sum(over[:at]) / at), percent(sum(over[at:]) / (layers - at))
@@ -78,7 +79,7 @@ def _fall(found: Json, who: str, layers: int) -> Finding:
         "for",
         f"the overlap with high norms falls after layer {at} (attention of {who})",
         f"{course}, with a fall {where}, on average from {before} to {after}. {MOVED.capitalize()} falls as sharply "
-        f"seldom ({p_text(p)}). {turned}",
+        f"seldom ({evidence}). {turned}",
     )
 
 
@@ -114,7 +115,7 @@ def _norms(norms: Json) -> Finding:
 
 def _drop(drop: Json) -> Finding:
     null = drop["null"]["shifted"]
-    holds, moved = _holds(null["p"]), span(null, sign=True, unit="")
+    holds, moved = _holds(null["p"]) and _is_above_zero(drop), span(null, sign=True, unit="")
     return Finding(
         "for" if holds else "against",
         f"over time the share of high norm {'falls' if holds else 'does not fall'}",
@@ -130,6 +131,11 @@ def _excess(null: Json) -> str:
 
 def _holds(p: float | None) -> bool:
     return p is not None and p <= ALPHA
+
+
+def _is_above_zero(found: Json) -> bool:
+    """So far as there is an interval: tokens taken by chance do not tell how pages differ."""
+    return found["low"] is None or bool(found["low"] > 0)
 
 
 # --- Figures in a few letters
