@@ -15,7 +15,7 @@ from conftest import GOLDEN, Case, Encoded, golden_cases
 from PIL import Image
 
 from rtprune_cli.analysis.attention import last_row, token_groups, watch
-from rtprune_cli.analysis.depth import measure_depth
+from rtprune_cli.analysis.depth import SIZES, measure_depth
 from rtprune_cli.analysis.estimates import estimate
 from rtprune_cli.analysis.findings import findings, summary
 from rtprune_cli.analysis.recorder import GROUPS, TokenGroups, Watched
@@ -104,6 +104,20 @@ def test_attention_equals_that_of_the_whole_text_at_once(
     np.testing.assert_allclose(watched.decoding, prunable.mean(0), atol=1e-4)
     norms = torch.stack(hidden)[:, 1 : 1 + len(groups.prunable)].norm(dim=-1).numpy()[:, groups.prunable]
     np.testing.assert_allclose(watched.layer_norms, norms, rtol=1e-4)
+
+
+def test_overlaps_of_a_golden_page_are_those_of_its_sets(golden: tuple[DecoderInput, TokenGroups, Watched]) -> None:
+    _, groups, watched = golden
+    norms = np.random.default_rng(0).random(len(groups.high))
+    found = measure_depth(watched, groups, norms, draws(0))
+    for row, looks in (("prefill", watched.prefill), ("decoding", watched.decoding)):
+        for size, share in SIZES.items():
+            count = int(share * len(norms))
+            highest = set(np.argsort(norms)[-count:])
+            most = [set(np.argsort(layer)[-count:]) for layer in looks]
+            curves = found.overlaps[row][size].curves[..., 0]
+            assert curves[0].tolist() == [len(highest & each) / count for each in most]
+            assert curves[1].tolist() == [len(highest & set.union(*most[: n + 1])) / count for n in range(len(most))]
 
 
 def test_watching_changes_neither_the_text_nor_the_model(

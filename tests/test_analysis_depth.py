@@ -6,6 +6,8 @@ import base64
 import hashlib
 import html
 import re
+import shutil
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GOLDEN, Case, Encoded, golden_cases
-from test_html_browser import chromium  # noqa: F401  a fixture
 
 from rtprune_cli.analysis.depth import ROWS, SIZES, STATISTICS, DepthMeasures, measure_depth, overlap, tokens_of
 from rtprune_cli.analysis.depth_summary import depth_record, summarise_depth
 from rtprune_cli.analysis.estimates import statistic
 from rtprune_cli.analysis.findings import figure, findings, interval, number, p_text, percent, points, span, summary
+from rtprune_cli.analysis.panels import Drawn
 from rtprune_cli.analysis.recorder import TokenGroups, Watched
 from rtprune_cli.analysis.report import Analysed, analysed_record, summarise
 from rtprune_cli.analysis.tables import Figures, attention, drops, layers, norms, overlaps, overview, statistics
@@ -288,6 +290,8 @@ def test_pictures_take_the_page_s_colours(page: str) -> None:
 
 def test_many_groups_are_shown_in_part(analysis: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtprune_cli.analysis.webpage.MOST_GROUPS", 1)
+    kinds = defaultdict(lambda: Drawn("kind", (), [("heading", "")]))  # pictures take most of the time
+    monkeypatch.setattr("rtprune_cli.analysis.webpage._pictures", lambda groups, edges: kinds)
     groups = [{**analysis["groups"][1], "name": name} for name in ("first", "second", "third")]
     page = analysis_page({**analysis, "groups": groups})
     assert "show the first group; 2 more are in analysis.json" in page
@@ -300,21 +304,29 @@ def test_a_page_of_nothing_says_so(analysis: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_it_and_it_fits(request: pytest.FixtureRequest, page: str, tmp_path: Path, width: int) -> None:
+def test_a_browser_shows_it_and_it_fits(page: str, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine")
     place = tmp_path / "analysis.html"
     place.write_text(page, encoding="utf-8")
-    with request.getfixturevalue("chromium").new_page(viewport={"width": width, "height": 800}) as tab:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1280, "height": 800})
         complaints: list[str] = []
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("request", lambda asked: complaints.append(asked.url) if asked.url.startswith("http") else None)
         tab.goto(place.as_uri())
-        tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-        assert tab.evaluate("document.documentElement.scrollWidth") == width
         tab.click("#groups thead th:nth-child(2) button")
         assert tab.locator("#groups tbody tr").first.locator("th").inner_text() == HOSTILE
         drawn = "getComputedStyle(document.querySelector('figure svg text')).fill"
         light = tab.evaluate(drawn)
         tab.emulate_media(color_scheme="dark")
         assert tab.evaluate(drawn) != light
+        tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        for width in (1280, 390):
+            tab.set_viewport_size({"width": width, "height": 800})
+            assert tab.evaluate("document.documentElement.scrollWidth") == width
         assert complaints == [] and tab.evaluate("window.ran") is None
+        browser.close()

@@ -13,7 +13,7 @@ from rtprune_cli.analysis.trajectory import BINS, NULLS
 from rtprune_cli.storage import Json
 
 
-class Cell(NamedTuple):
+class FigureCell(NamedTuple):
     """A figure; ``below`` in small letters what belongs to it; sorted by ``value``."""
 
     text: str
@@ -26,7 +26,7 @@ class Figures(NamedTuple):
 
     name: str
     headings: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[FigureCell]]
 
 
 def overview(groups: Sequence[Json]) -> Figures:
@@ -38,11 +38,11 @@ def overview(groups: Sequence[Json]) -> Figures:
     return Figures("Groups of pages", headings, [_overview(group) for group in groups])
 
 
-def _overview(group: Json) -> list[Cell]:
+def _overview(group: Json) -> list[FigureCell]:
     main, drop = group["depth"][MAIN_ROW][MAIN_SIZE], group["statistics"]["drop"]
     mean, cumulated = main["statistics"]["mean"], main["statistics"]["cumulated"]
     return [
-        Cell(group["name"]),
+        FigureCell(group["name"]),
         _count(group["pages"]),
         _count(group["cut_short"]),
         _plain(group["steps"], digits=0),
@@ -68,7 +68,7 @@ def overlaps(group: Json) -> Figures:
             mean, peak, cumulated, fall = (found["statistics"][name] for name in STATISTICS)
             highest, turned = found["curve"]["peak_layer"], found["turned"]
             cells = [
-                Cell(f"{WHO[row]}, {size}"),
+                FigureCell(f"{WHO[row]}, {size}"),
                 _plain(found["tokens"], digits=0),
                 *(_share(mean), _null(mean)),
                 _layer(highest),
@@ -79,7 +79,7 @@ def overlaps(group: Json) -> Figures:
                 _percent(found["independent"]["value"][-1]),
                 *_change(found),
                 *(_points(fall), _null(fall, sign=True)),
-                Cell(f"{turned['pages']:,}", _mean_layer(turned["layer"]), turned["pages"]),
+                FigureCell(f"{turned['pages']:,}", _mean_layer(turned["layer"]), turned["pages"]),
             ]
             rows.append(cells)
     return Figures(f"Overlap over all layers: {group['name']}", headings, rows)
@@ -99,12 +99,12 @@ def layers(group: Json) -> Figures:
         for size in SIZES:
             found = group["depth"][row][size]
             for layer in range(group["depth"]["layers"]):
-                cells = [Cell(f"{WHO[row]}, {size}, {layer + 1}")]
+                cells = [FigureCell(f"{WHO[row]}, {size}, {layer + 1}")]
                 for name in CURVES:
                     curve = found[name]
                     chance = curve["chance"]["value"][layer]
                     cells += [_share(_at(curve, layer)), _percent(chance)]
-                    cells.append(Cell(span(_at(curve["null"]["shifted"], layer))))
+                    cells.append(FigureCell(span(_at(curve["null"]["shifted"], layer))))
                     cells += [_points(_at(curve["excess"][null], layer)) for null in NULLS]
                 rows.append([*cells, _share(_at(found["independent"], layer))])
     return Figures(f"Overlap layer by layer: {group['name']}", headings, rows)
@@ -119,12 +119,12 @@ def norms(group: Json) -> Figures:
     ]  # fmt: skip
     rows = []
     for layer in range(len(found["high"]["value"])):
-        cells = [Cell(str(layer) if layer else "0, before the first", value=layer)]
+        cells = [FigureCell(str(layer) if layer else "0, before the first", value=layer)]
         cells += [_plain(_at(found[name], layer)) for name in ("high", "low")]
         for name in ("norm_ratio", "rank_correlation"):
             cells.append(_plain(_at(found[name], layer)))
             nulls = [_at(found[name]["null"][null], layer) for null in NULLS]
-            cells += [Cell(f"{number(null['low'])} to {number(null['high'])}") for null in nulls]
+            cells += [FigureCell(f"{number(null['low'])} to {number(null['high'])}") for null in nulls]
         rows.append(cells)
     return Figures(f"Norms by layer: {group['name']}", headings, rows)
 
@@ -135,7 +135,7 @@ def statistics(group: Json) -> Figures:
     rows = []
     for name, found in group["statistics"].items():
         nulls = [_null(found, null, sign=True) for null in NULLS]
-        rows.append([Cell(name), _count(found["pages"]), _points(found), *nulls])
+        rows.append([FigureCell(name), _count(found["pages"]), _points(found), *nulls])
     return Figures(f"Over time, in hundredths: {group['name']}", headings, rows)
 
 
@@ -156,7 +156,7 @@ def attention(groups: Sequence[Json]) -> Figures:
         each = [_small(group["mass_per_token"][name]) for name in GROUPS[:2]]
         counts = [_plain(group["tokens"][name], digits=0) for name in (*GROUPS[:2], "read_per_step")]
         masses = [_share(group["mass"][name]) for name in GROUPS]
-        rows.append([Cell(group["name"]), *masses, *each, _plain(group["preference"]), *counts])
+        rows.append([FigureCell(group["name"]), *masses, *each, _plain(group["preference"]), *counts])
     return Figures("Where attention goes", headings, rows)  # fmt: skip
 
 
@@ -164,7 +164,9 @@ def drops(group: Json) -> Figures:
     """A row for each layer: the share of high norm over time in that layer alone."""
     rows = []
     for layer, shares in enumerate(group["share_by_layer"]["value"]):
-        rows.append([Cell(str(layer + 1), value=layer), *_halves(shares), _points(_at(group["drop_by_layer"], layer))])
+        rows.append(
+            [FigureCell(str(layer + 1), value=layer), *_halves(shares), _points(_at(group["drop_by_layer"], layer))]
+        )
     return Figures(
         f"Share of high norm by layer: {group['name']}", ["layer", "first half", "second half", "drop"], rows
     )
@@ -173,50 +175,50 @@ def drops(group: Json) -> Figures:
 # --- Cells
 
 
-def _count(value: int) -> Cell:
-    return Cell(f"{value:,}", value=value)
+def _count(value: int) -> FigureCell:
+    return FigureCell(f"{value:,}", value=value)
 
 
-def _plain(found: Json, digits: int = 2) -> Cell:
-    return Cell(number(found["value"], digits), interval(found, scale=1, digits=digits), found["value"])
+def _plain(found: Json, digits: int = 2) -> FigureCell:
+    return FigureCell(number(found["value"], digits), interval(found, scale=1, digits=digits), found["value"])
 
 
-def _small(found: Json) -> Cell:
-    return Cell(percent(found["value"], 3), interval(found, digits=3), found["value"])
+def _small(found: Json) -> FigureCell:
+    return FigureCell(percent(found["value"], 3), interval(found, digits=3), found["value"])
 
 
-def _percent(share: float) -> Cell:
-    return Cell(percent(share), value=share)
+def _percent(share: float) -> FigureCell:
+    return FigureCell(percent(share), value=share)
 
 
-def _halves(shares: Sequence[float]) -> list[Cell]:
+def _halves(shares: Sequence[float]) -> list[FigureCell]:
     """Means of a share over the first and the second half of the bins of time."""
     return [_percent(sum(part) / len(part)) for part in (shares[: BINS // 2], shares[BINS // 2 :])]
 
 
-def _share(found: Json) -> Cell:
-    return Cell(percent(found["value"]), interval(found), found["value"])
+def _share(found: Json) -> FigureCell:
+    return FigureCell(percent(found["value"]), interval(found), found["value"])
 
 
-def _points(found: Json) -> Cell:
-    return Cell(points(found["value"]), interval(found, sign=True), found["value"])
+def _points(found: Json) -> FigureCell:
+    return FigureCell(points(found["value"]), interval(found, sign=True), found["value"])
 
 
-def _null(found: Json, null: str = "shifted", *, sign: bool = False) -> Cell:
+def _null(found: Json, null: str = "shifted", *, sign: bool = False) -> FigureCell:
     """What a null gives of a figure, and its p."""
     drawn = found["null"][null]
-    return Cell(span(drawn, sign=sign, unit="" if sign else " %"), p_text(drawn["p"]), drawn["value"])
+    return FigureCell(span(drawn, sign=sign, unit="" if sign else " %"), p_text(drawn["p"]), drawn["value"])
 
 
-def _change(found: Json) -> list[Cell]:
+def _change(found: Json) -> list[FigureCell]:
     """After which layer the mean curve falls, by how much, and what the pattern that was moved gives."""
     curve = found["curve"]
     return [_layer(curve["change_layer"]), _points(curve["fall"]), _null(curve["fall"], sign=True)]
 
 
-def _layer(found: Json) -> Cell:
+def _layer(found: Json) -> FigureCell:
     text = NOTHING if found["value"] is None else str(found["value"])
-    return Cell(text, interval(found, scale=1, digits=0), found["value"])
+    return FigureCell(text, interval(found, scale=1, digits=0), found["value"])
 
 
 def _mean_layer(found: Json) -> str:
