@@ -29,6 +29,7 @@ from rtprune_cli.analysis.webpage import analysis_page
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning import prune_pages
 
+SLOW_FIXTURES = {"page"}  # draws some twenty pictures
 TOKENS, LAYERS, TURN = 64, 12, 5
 
 
