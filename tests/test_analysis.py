@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import torch
 from conftest import GOLDEN, Case, Encoded, golden_cases
 from PIL import Image
 
-from rtprune_cli.analysis.attention import GROUPS, TokenGroups, Watched, last_row, token_groups, watch
-from rtprune_cli.analysis.report import ALL, Analysed, estimate, summarise
+from rtprune_cli.analysis.attention import last_row, token_groups, watch
+from rtprune_cli.analysis.depth import SIZES, measure_depth
+from rtprune_cli.analysis.estimates import estimate
+from rtprune_cli.analysis.findings import findings, summary
+from rtprune_cli.analysis.recorder import GROUPS, TokenGroups, Watched
+from rtprune_cli.analysis.report import ALL, Analysed, summarise
 from rtprune_cli.analysis.run import group_names
 from rtprune_cli.analysis.trajectory import (
     DRAWS,
@@ -29,6 +34,7 @@ from rtprune_cli.analysis.trajectory import (
     measure,
     p_value,
 )
+from rtprune_cli.analysis.webpage import analysis_page
 from rtprune_cli.decoding import decode
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble
@@ -69,6 +75,8 @@ def test_attention_equals_that_of_the_whole_text_at_once(
     decoder = golden_model.network.model.language_model
     mask = torch.full((embeds.shape[1],) * 2, float("-inf")).triu(1)[None, None]
     decoder.set_attn_implementation("eager")
+    hidden: list[torch.Tensor] = []
+    hooks = [layer.register_forward_hook(lambda _layer, _in, out: hidden.append(out[0])) for layer in decoder.layers]
     try:
         with torch.inference_mode():
             output = decoder(
@@ -77,6 +85,8 @@ def test_attention_equals_that_of_the_whole_text_at_once(
             )  # fmt: skip
     finally:
         decoder.set_attn_implementation("sdpa")
+        for hook in hooks:
+            hook.remove()
     weights = torch.stack(output.attentions)[:, 0].mean(1)[:, len(prompt.embeds) - 1 :].transpose(0, 1).numpy()
     visual = weights[..., 1 : 1 + len(groups.prunable)]
     high = visual[..., groups.prunable][..., groups.high].sum(-1)
@@ -89,6 +99,25 @@ def test_attention_equals_that_of_the_whole_text_at_once(
     np.testing.assert_allclose(watched.drawn, drawn, atol=1e-4)
     most = visual[..., groups.prunable].mean(1).argmax(-1)
     assert (watched.read[:, 0] == most).all()
+    prunable = visual[..., groups.prunable]
+    np.testing.assert_allclose(watched.prefill, prunable[0], atol=1e-4)
+    np.testing.assert_allclose(watched.decoding, prunable.mean(0), atol=1e-4)
+    norms = torch.stack(hidden)[:, 1 : 1 + len(groups.prunable)].norm(dim=-1).numpy()[:, groups.prunable]
+    np.testing.assert_allclose(watched.layer_norms, norms, rtol=1e-4)
+
+
+def test_overlaps_of_a_golden_page_are_those_of_its_sets(golden: tuple[DecoderInput, TokenGroups, Watched]) -> None:
+    _, groups, watched = golden
+    norms = np.random.default_rng(0).random(len(groups.high))
+    found = measure_depth(watched, groups, norms, draws(0))
+    for row, looks in (("prefill", watched.prefill), ("decoding", watched.decoding)):
+        for size, share in SIZES.items():
+            count = int(share * len(norms))
+            highest = set(np.argsort(norms)[-count:])
+            most = [set(np.argsort(layer)[-count:]) for layer in looks]
+            curves = found.overlaps[row][size].curves[..., 0]
+            assert curves[0].tolist() == [len(highest & each) / count for each in most]
+            assert curves[1].tolist() == [len(highest & set.union(*most[: n + 1])) / count for n in range(len(most))]
 
 
 def test_watching_changes_neither_the_text_nor_the_model(
@@ -105,6 +134,28 @@ def test_the_eos_is_a_step(golden_model: OcrModel, golden: tuple[DecoderInput, T
     seen = watch(golden_model.network, prompt, 1, groups, OPTIONS, eos_token_id=whole.token_ids[last])
     assert seen.finish_reason == "eos" and len(seen.masses) == last + 1
     np.testing.assert_array_equal(seen.masses, whole.masses[: last + 1])
+
+
+def test_a_page_that_ends_at_once_is_one_step(
+    golden_model: OcrModel, golden: tuple[DecoderInput, TokenGroups, Watched]
+) -> None:
+    prompt, groups, whole = golden
+    seen = watch(golden_model.network, prompt, 1, groups, OPTIONS, eos_token_id=whole.token_ids[0])
+    assert seen.token_ids == [] and len(seen.masses) == 1
+    np.testing.assert_array_equal(seen.decoding, seen.prefill)
+
+
+def test_what_is_cut_of_a_loop_is_in_no_mean(
+    golden_model: OcrModel, golden: tuple[DecoderInput, TokenGroups, Watched]
+) -> None:
+    prompt, groups, _ = golden
+    options = replace(OPTIONS, max_new_tokens=120, no_repeat_ngram=0, loop_window=16)
+    seen = watch(golden_model.network, prompt, 1, groups, options, eos_token_id=-1)
+    assert seen.finish_reason == "loop" and len(seen.masses) == len(seen.token_ids)
+    until = replace(options, max_new_tokens=len(seen.token_ids), loop_window=0)
+    whole = watch(golden_model.network, prompt, 1, groups, until, eos_token_id=-1)
+    np.testing.assert_allclose(seen.decoding, whole.decoding, atol=1e-6)
+    np.testing.assert_allclose(seen.masses, whole.masses, atol=1e-6)
 
 
 def test_half_precision_takes_its_softmax_in_float32() -> None:
@@ -124,6 +175,20 @@ def test_a_page_whose_tokens_are_all_high_is_refused(encode_case: Callable[[Case
 # --- One page ---------------------------------------------------------------------------------------------------------
 def made_page(share: np.ndarray[Any, Any], order: list[int], tokens: int = 8) -> PageMeasures:
     """A page with this share of high norm at each step, where the tokens of ``order`` are read one a step."""
+    return measure(*made_watch(share, order, tokens))
+
+
+def made(name: str, group: str, finish: Any, share: np.ndarray[Any, Any], order: list[int]) -> Analysed:
+    """The same as a page of a document."""
+    watched, groups, norms = made_watch(share, order)
+    return Analysed(
+        name, 1, group, finish, measure(watched, groups, norms), measure_depth(watched, groups, norms, draws(0))
+    )
+
+
+def made_watch(
+    share: np.ndarray[Any, Any], order: list[int], tokens: int = 8
+) -> tuple[Watched, TokenGroups, np.ndarray[Any, Any]]:
     high = np.arange(tokens) % 4 < 2
     groups = TokenGroups(np.array([True] * tokens + [False]), high, draws(0)(high))
     rest = np.full_like(share, 0.1)
@@ -131,7 +196,11 @@ def made_page(share: np.ndarray[Any, Any], order: list[int], tokens: int = 8) ->
     drawn = np.full((len(share), len(groups.draws)), 0.35)
     read = np.array(order)[:, None]
     norms = np.where(high, 2.0, 1.0)
-    return measure(Watched([], "eos", masses.astype(np.float32), drawn.astype(np.float32), read), groups, norms)
+    layers = np.tile(norms, (2, 1)).astype(np.float32)
+    watched = Watched(
+        [], "eos", masses.astype(np.float32), drawn.astype(np.float32), read, layers, layers[:, ::-1], layers
+    )
+    return watched, groups, norms
 
 
 FALLING = np.array([0.9] * 6 + [0.2] * 4)
@@ -198,8 +267,8 @@ def test_draws_keep_what_their_null_keeps() -> None:
 
 def test_p_counts_the_page_itself() -> None:
     null = np.array([0.1, 0.2, 0.3, np.nan])
-    assert p_value(0.25, null, "drop") == 0.5 and p_value(0.25, null, "first_read") == 0.75
-    assert np.isnan(p_value(float("nan"), null, "drop"))
+    assert p_value(0.25, null) == 0.5 and p_value(0.25, null, low=True) == 0.75
+    assert np.isnan(p_value(float("nan"), null))
 
 
 # --- Pages together ---------------------------------------------------------------------------------------------------
@@ -215,12 +284,12 @@ def test_the_interval_holds_the_mean_and_is_that_of_a_bootstrap() -> None:
 def test_one_page_has_no_interval_and_what_is_unknown_is_left_out() -> None:
     assert estimate(np.array([3.0]), 0) == {"value": 3.0, "low": None, "high": None}
     assert estimate(np.array([3.0, np.nan, 5.0]), 0)["value"] == 4
+    assert estimate(np.array([3.0, np.nan]), 0) == {"value": 3.0, "low": None, "high": None}
     assert estimate(np.array([np.nan]), 0)["value"] is None
 
 
 def test_groups_are_summed_up_apart_and_together() -> None:
-    falling, rising = made_page(FALLING, HIGH_FIRST), made_page(FALLING[::-1], HIGH_FIRST)
-    pages = [Analysed("a", 1, "x", "eos", falling), Analysed("b", 1, "y", "length", rising)]
+    pages = [made("a", "x", "eos", FALLING, HIGH_FIRST), made("b", "y", "length", FALLING[::-1], HIGH_FIRST)]
     both, x, y = summarise(pages, 0)["groups"]
     assert [both["name"], x["name"], y["name"]] == [ALL, "x", "y"]
     assert both["statistics"]["drop"]["value"] == pytest.approx(0, abs=1e-6)
@@ -230,11 +299,9 @@ def test_groups_are_summed_up_apart_and_together() -> None:
 
 
 def test_a_null_is_over_the_pages_that_have_the_statistic() -> None:
-    short, whole = made_page(FALLING[4:9], HIGH_FIRST[:5]), made_page(FALLING, HIGH_FIRST)
-    alone, both = (
-        summarise([Analysed("a", 1, "x", "eos", page) for page in pages], 0)["groups"][0]["statistics"]["turn"]
-        for pages in ([whole], [whole, short])
-    )
+    short = made("a", "x", "eos", FALLING[4:9], HIGH_FIRST[:5])
+    whole = made("a", "x", "eos", FALLING, HIGH_FIRST)
+    alone, both = (summarise(pages, 0)["groups"][0]["statistics"]["turn"] for pages in ([whole], [whole, short]))
     assert (alone["pages"], both["pages"]) == (1, 1)
     assert both["value"] == alone["value"] and both["null"] == alone["null"]
 
@@ -266,8 +333,14 @@ def test_the_command_writes_what_it_says(analyze: Any, make_pdf: Any, tmp_path: 
     lines = [json.loads(line) for line in (tmp_path / "out" / "pages.jsonl").read_text().splitlines()]
     assert [(line["group"], line["page"]) for line in lines] == [("x", 1), ("y", 1), ("y", 2)]
     assert lines[0]["steps"] == len("Fine\nprint") + 1  # a token a character, and the eos
-    for name in ("share", "masses", "layers", "coverage", "norms"):
-        assert "</svg>" in (tmp_path / "out" / f"{name}.svg").read_text()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "analysis.html",
+        "analysis.json",
+        "pages.jsonl",
+    ]
+    assert found["groups"][0]["depth"]["layers"] == len(lines[0]["depth"]["prefill"]["3/8"]["overlap"]) == 3
+    assert analysis_page(found) == (tmp_path / "out" / "analysis.html").read_text()
+    assert summary(findings(found["groups"][0])) in " ".join(result.output.split())
 
 
 @pytest.mark.slow
@@ -277,7 +350,8 @@ def test_the_same_seed_gives_the_same_numbers(analyze: Any, make_pdf: Any, tmp_p
         assert analyze(path, "-o", tmp_path / name, "--limit", 3, "--seed", 5).exit_code == 0
     one, two = ((tmp_path / name / "pages.jsonl").read_bytes() for name in ("one", "two"))
     assert one == two and len(one.splitlines()) == 3
-    assert (tmp_path / "one" / "share.svg").read_bytes() == (tmp_path / "two" / "share.svg").read_bytes()
+    first, second = (json.loads((tmp_path / name / "analysis.json").read_text()) for name in ("one", "two"))
+    assert first["groups"] == second["groups"]
 
 
 @pytest.mark.slow

@@ -1,68 +1,31 @@
 """Owns the recording of where the decoder looks while it reads one page.
 
 A step is the pass that chooses one token: step 1 is the prompt's last token, each later one the token written last.
-Of every step and layer one row of attention is kept, that of the token that chooses, as its sums over groups of
-tokens; nothing grows with steps times context.
+What is kept of each step and layer is in recorder.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from rtprune_cli.analysis.recorder import Recorder, TokenGroups, Watched
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.decoding.loops import TokenKinds
 from rtprune_cli.failures import Failure, PageFailure
 from rtprune_cli.options import DecodeOptions
-from rtprune_cli.records import DecoderInput, FinishReason, VisualTokens
+from rtprune_cli.records import Decoded, DecoderInput, VisualTokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import UnlimitedOcrForConditionalGeneration
 
-# Every token of the context is in one of these: visual tokens of high and of low norm, newlines and the separator, the
-# prompt's text with its bos, and what the page's text is so far.
-GROUPS = ("high", "low", "layout", "prompt", "written")
 WATCHED = "rtprune_watched"  # what transformers knows the recording attention by
-READ_SHARE = 0.02  # of the prunable tokens: so many with the most attention are read at a step
-
-
-@dataclass(frozen=True)
-class TokenGroups:
-    """Which visual tokens of a page are which: ``prunable`` (N,), and among the prunable ones ``high`` (P,), both bool.
-
-    ``draws`` (R, P): other tokens, as many, that are taken for the high ones to see what chance gives.
-    """
-
-    prunable: NDArray[np.bool_]
-    high: NDArray[np.bool_]
-    draws: NDArray[np.bool_]
-
-    @property
-    def read_count(self) -> int:
-        """How many tokens count as read at each step."""
-        return max(1, round(READ_SHARE * len(self.high)))
-
-
-@dataclass(frozen=True)
-class Watched:
-    """One page's attention, all means over heads.
-
-    ``masses`` (T, L, 5): of :data:`GROUPS`, which sum to 1. ``drawn`` (T, R): mass on each draw's tokens, mean over
-    layers. ``read`` (T, k): places among the P prunable tokens of those with the most attention, mean over layers.
-    """
-
-    token_ids: list[int]
-    finish_reason: FinishReason
-    masses: NDArray[np.float32]
-    drawn: NDArray[np.float32]
-    read: NDArray[np.int64]
 
 
 def watch(
@@ -87,78 +50,45 @@ def watch(
     Raises:
         PageFailure: the decoder failed.
     """
-    recorder = _Recorder(prompt, before, groups, int(network.config.text_config.num_hidden_layers))
-    scheduler = Scheduler(
-        network,
-        options,
-        eos_token_id=eos_token_id,
-        ngram_exempt=ngram_exempt,
-        token_kinds=token_kinds,
-        rows=1,
-        longest=len(prompt.embeds) + options.max_new_tokens,
-        steps=1,  # no more steps than tokens, but for one after the end
-        buckets=False,
-    )
-    scheduler.add(0, prompt)
-    done: list[Any] = []
-    with _attention_through(network, recorder):
-        while scheduler.busy:
-            done += scheduler.step()
-    (_, result) = done[0]
-    if isinstance(result, Failure):
-        raise PageFailure(result)
+
+    def decode(recorder: Recorder, options: DecodeOptions) -> Decoded:
+        scheduler = Scheduler(
+            network,
+            options,
+            eos_token_id=eos_token_id,
+            ngram_exempt=ngram_exempt,
+            token_kinds=token_kinds,
+            rows=1,
+            longest=longest,
+            steps=1,  # no more steps than tokens, but for one after an end at the first
+            buckets=False,
+        )
+        scheduler.add(0, prompt)
+        done: list[Any] = []
+        with _watching(network, recorder):
+            while scheduler.busy:
+                done += scheduler.step()
+        (_, result) = done[0]
+        if isinstance(result, Failure):
+            raise PageFailure(result)
+        decoded: Decoded = result
+        return decoded
+
+    longest = len(prompt.embeds) + options.max_new_tokens
+    layers = int(network.config.text_config.num_hidden_layers)
+    recorder = Recorder(prompt, before, groups, layers)
+    result = decode(recorder, options)
     steps = len(result.token_ids) + (result.finish_reason == "eos")
-    masses, drawn, read = recorder.result(steps)
-    return Watched(result.token_ids, result.finish_reason, masses, drawn, read)
-
-
-class _Recorder:
-    """Takes in the last row of attention of every layer and step, on the device; nothing waits for it."""
-
-    def __init__(self, prompt: DecoderInput, before: int, groups: TokenGroups, layers: int) -> None:
-        length, device = len(prompt.embeds), prompt.embeds.device
-        visual = before + np.arange(len(groups.prunable))
-        prunable = visual[groups.prunable]
-        member = np.zeros((length, len(GROUPS) - 1 + len(groups.draws)), np.float32)  # 1 where a token is of a group
-        member[:, GROUPS.index("prompt")] = 1
-        member[visual] = 0
-        member[visual[~groups.prunable], GROUPS.index("layout")] = 1
-        member[prunable, GROUPS.index("high")] = groups.high
-        member[prunable, GROUPS.index("low")] = ~groups.high
-        member[prunable, len(GROUPS) - 1 :] = groups.draws.T
-        # In float64, as a device may multiply float32 in TF32: sums of weights should be no worse than the weights.
-        self._member = torch.from_numpy(member).to(device).double()
-        self._prunable = torch.from_numpy(prunable).to(device)
-        self._length, self._layers, self._count = length, layers, groups.read_count
-        self._rows: list[Tensor] = []  # of the step at hand, a layer each
-        self._masses: list[Tensor] = []
-        self._drawn: list[Tensor] = []
-        self._read: list[Tensor] = []
-
-    @torch.inference_mode()
-    def add(self, weights: Tensor) -> None:
-        """``weights`` (K,) float32 of the next layer, mean over its heads."""
-        self._rows.append(weights)
-        if len(self._rows) < self._layers:
-            return
-        rows, self._rows = torch.stack(self._rows), []
-        prompt = rows[:, : self._length]
-        sums = (prompt.double() @ self._member).float()
-        groups = len(GROUPS) - 1
-        written = rows[:, self._length :].sum(1, keepdim=True)
-        self._masses.append(torch.cat([sums[:, :groups], written], dim=1))
-        self._drawn.append(sums[:, groups:].mean(0))
-        self._read.append(prompt[:, self._prunable].mean(0).topk(self._count).indices)
-
-    def result(self, steps: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """The first steps, on the host."""
-        masses, drawn, read = (torch.stack(each[:steps]).cpu() for each in (self._masses, self._drawn, self._read))
-        return masses.numpy(), drawn.numpy(), read.numpy()
+    if recorder.steps > steps:  # sums over steps hold what was cut of a loop: again, as far as the text goes
+        recorder = Recorder(prompt, before, groups, layers, most=steps)
+        decode(recorder, replace(options, max_new_tokens=max(1, len(result.token_ids))))
+    return recorder.result(result)
 
 
 @contextmanager
-def _attention_through(network: UnlimitedOcrForConditionalGeneration, recorder: _Recorder) -> Iterator[None]:
-    """Inside, the decoder computes attention as before, and ``recorder`` is given the last row of each layer.
+def _watching(network: UnlimitedOcrForConditionalGeneration, recorder: Recorder) -> Iterator[None]:
+    """Inside, the decoder computes as before, and ``recorder`` is given the last row of attention of each layer, and
+    what the layer makes of its tokens.
 
     transformers hands its attention functions the very queries and keys that are used, rotary embedding and cache
     included, so that nothing of a layer is made again here but the softmax of one row.
@@ -173,6 +103,10 @@ def _attention_through(network: UnlimitedOcrForConditionalGeneration, recorder: 
         recorder.add(last_row(query, key, mask, more["scaling"]))
         return compute(module, query, key, value, mask, **more)
 
+    def made(_layer: Any, _inputs: Any, hidden: Tensor) -> None:
+        recorder.add_hidden(hidden)
+
+    hooks = [layer.register_forward_hook(made) for layer in decoder.layers]
     ALL_ATTENTION_FUNCTIONS[WATCHED] = attend
     try:
         decoder.set_attn_implementation(WATCHED)
@@ -180,6 +114,8 @@ def _attention_through(network: UnlimitedOcrForConditionalGeneration, recorder: 
     finally:
         decoder.set_attn_implementation(usual)
         del ALL_ATTENTION_FUNCTIONS[WATCHED]
+        for hook in hooks:
+            hook.remove()
 
 
 def last_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rtprune_cli.analysis.attention import token_groups, watch
-from rtprune_cli.analysis.plots import pictures
+from rtprune_cli.analysis.depth import measure_depth
 from rtprune_cli.analysis.report import SCHEMA_VERSION, Analysed, analysed_record, summarise, unread_record
 from rtprune_cli.analysis.trajectory import draws, measure
+from rtprune_cli.analysis.webpage import analysis_page
 from rtprune_cli.bench.accuracy.progress import Tell, showing
 from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
@@ -31,7 +32,7 @@ from rtprune_cli.views import make_views
 
 log = logging.getLogger("rtprune")
 
-RESULT, PAGES = "analysis.json", "pages.jsonl"
+RESULT, PAGES, PAGE = "analysis.json", "pages.jsonl", "analysis.html"
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,7 @@ class Analysis:
             "failed": len(self.failures),
             **summarise(self.pages, self.plan.seed),
         }
-        for name, svg in pictures(result).items():
-            atomic_write(self.folder / f"{name}.svg", svg.encode())
+        atomic_write(self.folder / PAGE, analysis_page(result).encode())
         atomic_write(self.folder / PAGES, b"".join(map(to_json, self._lines)))
         atomic_write(self.folder / RESULT, to_json(result, indent=1))
         return result
@@ -183,9 +183,9 @@ def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, o
         ngram_exempt=model.ngram_exempt,
         token_kinds=model.token_kinds,
     )
-    norms = tokens.tokens.float().norm(dim=-1)[tokens.prunable.to(tokens.tokens.device)]
-    numbers = measure(seen, groups, norms.cpu().numpy().astype("float64"))
-    return Analysed(page.document.name, page.page, group, seen.finish_reason, numbers)
+    norms = tokens.tokens.float().norm(dim=-1).cpu().numpy().astype("float64")[groups.prunable]
+    numbers, depth = measure(seen, groups, norms), measure_depth(seen, groups, norms, draw)
+    return Analysed(page.document.name, page.page, group, seen.finish_reason, numbers, depth)
 
 
 def group_names(documents: Sequence[Document], group_by: str | None) -> list[str]:

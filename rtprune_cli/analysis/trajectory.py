@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtprune_cli.analysis.attention import GROUPS, TokenGroups, Watched
+from rtprune_cli.analysis.recorder import GROUPS, TokenGroups, Watched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,8 @@ DRAWS = 200  # of each null, so that p can be as small as 0.005
 ALPHA = 0.05  # a page turns where chance gives as sharp a turn this seldom
 LEAST_STEPS = 8  # a shorter text has no course to speak of
 TINY = 1e-12  # a layer may leave visual tokens alone altogether
-SUPPORTS_HIGH = {"drop": True, "lead": True, "first_read": False, "turn": True}  # whether a high number does
+STATISTICS = ("drop", "lead", "first_read", "turn")
+WANTS_LOW = ("first_read",)  # of those: a low number supports the claim, else a high one
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,19 @@ class PageMeasures:
     counts: dict[str, int]
 
 
-def draws(*seed: int) -> Callable[[Mask], Mask]:
-    """A function from high (P,) to what is drawn for it, (2 * DRAWS, P), :data:`NULLS` in order.
+def draws(*seed: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """A function from what each prunable token has (P,) to what is drawn for it, (2 * DRAWS, P), by :data:`NULLS`.
 
-    ``shuffled``: as many tokens, anywhere. ``shifted``: the same pattern moved along the page's order by a random
-    number of tokens, which keeps that tokens of high norm stand beside each other, as ink does.
+    ``shuffled``: each token gets that of another, anywhere. ``shifted``: that of the token a random number of places
+    before it in the page's order, the same number for all, which keeps that tokens of high norm stand beside each
+    other, as ink does. Whatever is drawn for a page, the n-th draw moves it in the same way.
     """
 
-    def draw(high: Mask) -> Mask:
+    def draw(values: NDArray[Any]) -> NDArray[Any]:
         random = np.random.default_rng(seed)
-        shuffled = random.permuted(np.tile(high, (DRAWS, 1)), axis=1)
-        shifts = random.integers(1, max(2, len(high)), DRAWS)
-        return np.concatenate([shuffled, np.stack([np.roll(high, shift) for shift in shifts])])
+        shuffled = random.permuted(np.tile(values, (DRAWS, 1)), axis=1)
+        shifts = random.integers(1, max(2, len(values)), DRAWS)
+        return np.concatenate([shuffled, np.stack([np.roll(values, shift) for shift in shifts])])
 
     return draw
 
@@ -102,15 +104,13 @@ def measure(watched: Watched, groups: TokenGroups, norms: Array) -> PageMeasures
     found = statistics(shares, choices, first)
     weights = bin_weights(steps)
     by_layer = high / (high + low).clip(min=TINY)
-    names = ("drop", "lead", "first_read", "turn")
-    values = {name: getattr(found, name) for name in names}
+    values = {name: getattr(found, name) for name in STATISTICS}
     null_statistics = {
-        null: {name: each[1 + i * DRAWS : 1 + (i + 1) * DRAWS] for name, each in values.items()}
-        for i, null in enumerate(NULLS)
+        null: {name: each[columns] for name, each in values.items()} for null, columns in null_columns().items()
     }
     p = {
-        name: {null: p_value(float(values[name][0]), null_statistics[null][name], name) for null in NULLS}
-        for name in names
+        name: {null: p_value(float(each[0]), null_statistics[null][name], low=name in WANTS_LOW) for null in NULLS}
+        for name, each in values.items()
     }
     change = int(found.turn_step[0]) or None
     return PageMeasures(
@@ -119,7 +119,7 @@ def measure(watched: Watched, groups: TokenGroups, norms: Array) -> PageMeasures
         share_by_layer=(weights @ by_layer).T,
         masses=(weights @ masses.mean(1)).T,
         coverage=np.stack([weights @ coverage(first[each], steps) for each in (groups.high, ~groups.high)]),
-        null_share={null: (weights @ shares[:, 1 + i * DRAWS : 1 + (i + 1) * DRAWS]).T for i, null in enumerate(NULLS)},
+        null_share={null: (weights @ shares[:, columns]).T for null, columns in null_columns().items()},
         statistics={name: float(each[0]) for name, each in values.items()},
         null_statistics=null_statistics,
         p=p,
@@ -162,15 +162,15 @@ def halves(shares: Array) -> Array:
     return first - second
 
 
-def change_points(shares: Array) -> tuple[Array, NDArray[np.int64]]:
+def change_points(shares: Array, least: int = LEAST_STEPS) -> tuple[Array, NDArray[np.int64]]:
     """The sharpest fall of each column (T, M) from one level to a lower one: its size, and the last step before it.
 
-    Least squares with one change (the CUSUM statistic, PageMeasures 1954): the t that maximises
+    Least squares with one change (the CUSUM statistic, Page 1954): the t that maximises
     sqrt(t (T - t) / T) * (mean of steps 1..t - mean of steps t + 1..T). Negative where shares only rise. NaN and 0
-    below :data:`LEAST_STEPS`.
+    below ``least`` steps.
     """
     steps, columns = shares.shape
-    if steps < LEAST_STEPS:
+    if steps < least:
         return np.full(columns, np.nan), np.zeros(columns, np.int64)
     t = np.arange(1, steps)[:, None]
     sums = np.cumsum(shares - shares.mean(0), axis=0)[:-1]  # t (T - t) / T times the difference of both means
@@ -203,13 +203,19 @@ def bin_weights(steps: int, bins: int = BINS) -> Array:
     return found / found.sum(1, keepdims=True)
 
 
-def p_value(value: float, null: Array, name: str) -> float:
-    """One-sided: how often chance supports the claim as much, the page itself counted as one draw; NaN if undefined."""
+def p_value(value: float, null: Array, *, low: bool = False) -> float:
+    """One-sided: how often chance gives as much (``low``: as little), the page itself counted as one draw; NaN if
+    undefined."""
     null = null[np.isfinite(null)]
     if not np.isfinite(value) or not len(null):
         return float("nan")
-    as_much = null >= value if SUPPORTS_HIGH[name] else null <= value
+    as_much = null <= value if low else null >= value
     return float((1 + as_much.sum()) / (1 + len(null)))
+
+
+def null_columns() -> dict[str, slice]:
+    """Where each null's draws are among M columns, of which the first is the page itself."""
+    return {null: slice(1 + i * DRAWS, 1 + (i + 1) * DRAWS) for i, null in enumerate(NULLS)}
 
 
 def by_name(groups: Array) -> dict[str, Any]:

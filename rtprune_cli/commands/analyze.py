@@ -61,7 +61,7 @@ def analyze(
 ) -> None:  # fmt: skip
     """Measure where the decoder looks while it reads: on visual tokens of high norm first, and then on the rest?
 
-    Reads pages unpruned, one by one, and writes analysis.json, pages.jsonl and pictures. What the numbers mean:
+    Reads pages unpruned, one by one, and writes analysis.html, analysis.json and pages.jsonl. What the numbers mean:
     docs/analysis.md.
     """
     with resolved(given, config) as found:
@@ -94,8 +94,8 @@ def _analyze(
     check_pages(settings.input.pages)
     documents = find_documents(inputs, recursive=settings.input.recursive, exclude=[folder])
 
-    from rtprune_cli.analysis.report import print_summary
-    from rtprune_cli.analysis.run import RESULT, Analysis, AnalysisPlan, group_names
+    from rtprune_cli.analysis.run import PAGE, RESULT, Analysis, AnalysisPlan, group_names
+    from rtprune_cli.analysis.terminal import print_summary
     from rtprune_cli.commands.interrupts import stoppable
     from rtprune_cli.logs import make_console
     from rtprune_cli.model import locate
@@ -120,5 +120,5 @@ def _analyze(
     if result["groups"] and not log_options.quiet and log_options.log_format != "json":
         print_summary(result, make_console())
     data = {"event": "summary", **{name: result[name] for name in ("pages", "failed")}}
-    log.log(NOTICE, "the analysis is %s", folder / RESULT, extra={"data": data})
+    log.log(NOTICE, "the analysis is %s", folder / PAGE, extra={"data": data})
     return ExitCode.PARTIAL if analysis.failures else ExitCode.OK
