@@ -83,6 +83,7 @@ def test_a_summary_has_its_run_its_metrics_and_its_bootstrap(rows: list[Row]) ->
         "version": "1",
         "samples": 3,
         "about": ["CER: edits over characters"],
+        "rendered": {},
     }
     assert summary["metrics"][0] == {"name": "cer", "title": "CER", "lower": True, "headline": True}
     assert summary["bootstrap"] == {"resamples": 200, "seed": 0, "level": 0.95, "unit": "page"}
