@@ -85,6 +85,20 @@ Limit = Annotated[
         f"{SYNTHETIC_PAGES}]",
     ),
 ]  # fmt: skip
+Sheet = Annotated[
+    str | None,
+    flag(
+        "dataset", "--sheet", metavar="NAME",
+        help=f"{SYNTHETIC} pages: a4 or card.  [default: card for the bundled model, else a4]",
+    ),
+]  # fmt: skip
+Layouts = Annotated[
+    str,
+    flag(
+        "dataset", "--layouts", metavar="LIST",
+        help=f"{SYNTHETIC} pages.  [default: all; of card: those that the bundled model can read]",
+    ),
+]  # fmt: skip
 
 
 @with_settings(*SETTINGS)
@@ -117,20 +131,15 @@ def accuracy(
         str, flag("comparison", "--ot-regs", metavar="LIST", help="Ablation: entropic regularisation, beside 1.")
     ] = "",
     limit: Limit = None,
-    sheet: Annotated[
+    sheet: Sheet = None,
+    layouts: Layouts = "",
+    vocabulary: Annotated[
         str | None,
         flag(
-            "dataset", "--sheet", metavar="NAME",
-            help=f"{SYNTHETIC} pages: a4 or card.  [default: card for the bundled model, else a4]",
+            "dataset", "--words", metavar="NAME",
+            help=f"{SYNTHETIC} pages: mixed, natural or random (no language).  [default: mixed]",
         ),
     ] = None,
-    layouts: Annotated[
-        str,
-        flag(
-            "dataset", "--layouts", metavar="LIST",
-            help=f"{SYNTHETIC} pages.  [default: all; of card: those that the bundled model can read]",
-        ),
-    ] = "",
     seed: Seed = AccuracyPlan.seed,
     resamples: Resamples = AccuracyPlan.resamples,
     worst: Worst = AccuracyPlan.worst,
@@ -156,7 +165,7 @@ def accuracy(
             resamples=resamples,
             worst=worst,
         )
-        where = DatasetSource(dataset, data, folder, sheet, words(layouts))
+        where = DatasetSource(dataset, data, folder, sheet, words(layouts), vocabulary)
         raise typer.Exit(_accuracy(plan, where, found.ocr, found.log, fail_above or [], fail_below or []))
 
 
@@ -164,16 +173,22 @@ class DatasetSource:
     """Which pages, and where results go."""
 
     def __init__(
-        self, name: str | None, data: Path | None, folder: Path | None, sheet: str | None, layouts: Sequence[str]
+        self,
+        name: str | None,
+        data: Path | None,
+        folder: Path | None,
+        sheet: str | None,
+        layouts: Sequence[str],
+        vocabulary: str | None = None,
     ) -> None:
         if name is None:
             raise UsageError("no dataset", f"Give --dataset, one of {', '.join(DATASETS)}")
         self.name, self.data, self.layouts = name, data, layouts
-        self._folder, self._sheet = folder, sheet
+        self._folder, self._sheet, self._words = folder, sheet, vocabulary
         if name == SYNTHETIC and data is not None:
             raise UsageError(f"the dataset {SYNTHETIC} takes no folder", "Leave --data out, or give --dataset folder")
-        if name != SYNTHETIC and (sheet or layouts):
-            raise UsageError(f"--sheet and --layouts are for {SYNTHETIC} pages", f"Give --dataset {SYNTHETIC}")
+        if name != SYNTHETIC and (sheet or layouts or vocabulary):
+            raise UsageError(f"--sheet, --layouts and --words are for {SYNTHETIC} pages", f"Give --dataset {SYNTHETIC}")
 
     def folder(self, kind: str = "") -> Path:
         """The output folder; ``kind`` sets the default ones of different commands apart."""
@@ -182,10 +197,11 @@ class DatasetSource:
     def open(self, plan: AccuracyPlan, *, small_model: bool) -> Dataset:
         """The dataset with the samples that the plan takes; synthetic pages are made."""
         if self.name == SYNTHETIC:
-            from rtprune_cli.bench.accuracy.synthetic import open_synthetic
+            from rtprune_cli.bench.accuracy.synthetic import WORDS, open_synthetic
 
             sheet = self._sheet or ("card" if small_model else "a4")
-            return open_synthetic(self.folder() / PAGES, plan.limit or SYNTHETIC_PAGES, plan.seed, sheet, self.layouts)
+            count = plan.limit or SYNTHETIC_PAGES
+            return open_synthetic(self.folder() / PAGES, count, plan.seed, sheet, self.layouts, self._words or WORDS[0])
         dataset = open_dataset(self.name, self.data)
         return replace(dataset, samples=choose_samples(dataset.samples, plan.limit, plan.seed))
 
