@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from rtprune_cli import __version__
-from rtprune_cli.commands import analyze, bench, bench_score, bench_speed, config, convert, info, inspect, models, ocr
+from rtprune_cli.commands import (
+    analyze,
+    bench,
+    bench_glyphs,
+    bench_score,
+    bench_speed,
+    config,
+    convert,
+    info,
+    inspect,
+    models,
+    ocr,
+)
 from rtprune_cli.commands.flags import EPILOG, SectionedCommand, SectionedGroup
 
 app = typer.Typer(
@@ -47,4 +59,5 @@ bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 bench_app.callback(cls=SectionedGroup, invoke_without_command=True, epilog=EPILOG)(bench.accuracy)
 bench_app.command()(bench_score.score)
 bench_app.command()(bench_speed.speed)
+bench_app.command(cls=SectionedCommand, epilog=EPILOG)(bench_glyphs.glyphs)
 app.add_typer(bench_app, name="bench")

@@ -74,8 +74,8 @@ def make_pages(
     """Write ``count`` pages, or those of them that are not there yet; more that are there stay.
 
     Writes NAME.png, gray at 200 dpi, NAME.txt, the truth in reading order, groups.json, {NAME: {group: value}}, and
-    pages.json. ``sheet`` is one of SHEETS, ``words`` of WORDS. Equal arguments give equal files on the same versions of Python, PyMuPDF and
-    this tool.
+    pages.json. ``sheet`` is one of SHEETS, ``words`` of WORDS. Equal arguments give equal files on the same versions of
+    Python, PyMuPDF and this tool.
 
     Raises:
         UsageError: unknown sheet, layout or words, or the folder has something else in it.
