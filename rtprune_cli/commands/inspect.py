@@ -174,16 +174,18 @@ class Inspector:
             log.log(NOTICE, text, name, same, tried)
 
     def _left_out(self, views: Views) -> LeaveOneOut | None:
-        from rtprune_cli.inspection.leave_one_out import leave_one_out
+        from rtprune_cli.inspection.leave_one_out import draw, leave_one_out
 
         if self._decoder is None or self._trial is None:
             return None
-        return leave_one_out(self._model, self._decoder, views, self._options, self._trial.most, self._trial.seed)
+        (tokens,) = self._model.encode([views])
+        tried = draw(len(tokens.tokens), self._trial.most, self._trial.seed)
+        return leave_one_out(self._model, self._decoder, tokens, self._options.prompt, tried)
 
 
 def _run_record(model: OcrModel, options: ResolvedOptions, trial: Trial | None) -> dict[str, Any]:
     """Settings, model and versions, as a report of `rtprune ocr` has them; those of the text where it is read."""
     settings = {**asdict(options.prune), "dpi": options.input.dpi, "max_pixels": options.input.max_pixels}
     if trial is not None:
-        settings["prompt"] = options.prompt
+        settings |= {"prompt": options.prompt, "tokens": trial.most, "seed": trial.seed}
     return {"settings": settings, "model": model_facts(model), "versions": versions()}

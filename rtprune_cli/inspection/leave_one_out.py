@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,13 @@ from rtprune_cli.engine.prompts import PromptDecoder
 from rtprune_cli.failures import Failure, PageFailure
 from rtprune_cli.markdown import as_written
 from rtprune_cli.pruning import untouched
-from rtprune_cli.records import DecoderInput, PrunedTokens, Views, VisualTokens
+from rtprune_cli.records import DecoderInput, PrunedTokens, VisualTokens
 from rtprune_cli.views.grid import KINDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rtprune_cli.model import OcrModel
-    from rtprune_cli.options import ResolvedOptions
     from rtprune_cli.views.tokenmap import TokenMap
 
 Z = 1.959964  # of a normal distribution, for 95 %
@@ -42,7 +41,6 @@ class LeaveOneOut:
     total: int
     tried: NDArray[np.int64]
     edits: NDArray[np.int64]
-    seed: int
 
     @property
     def unchanged(self) -> int:
@@ -63,7 +61,6 @@ class LeaveOneOut:
             "by_state": self._by(states),
             "characters": len(self.text),
             "text": self.text,
-            "seed": self.seed,
         }
 
     def _by(self, names: NDArray[np.str_]) -> dict[str, dict[str, int]]:
@@ -76,9 +73,9 @@ class LeaveOneOut:
 
 @torch.inference_mode()
 def leave_one_out(
-    model: OcrModel, decoder: PromptDecoder, views: Views, options: ResolvedOptions, most: int | None, seed: int
+    model: OcrModel, decoder: PromptDecoder, tokens: VisualTokens, prompt: str, tried: Sequence[int]
 ) -> LeaveOneOut:
-    """Read a page with all its visual tokens, then without each of them; ``most`` of them by chance, None: all.
+    """Read a page with all its visual tokens, then without each of those to be ``tried``, indices in rising order.
 
     A text is what `rtprune ocr` would write, without boxes and other tags: a box that moves by a pixel is no change.
 
@@ -88,15 +85,10 @@ def leave_one_out(
     """
     from rapidfuzz.distance import Levenshtein
 
-    (tokens,) = model.encode([views])
-    total = len(tokens.tokens)
-    count = total if most is None else min(most, total)
-    tried = sorted(random.Random(seed).sample(range(total), count))
-
     def prompts() -> Iterator[tuple[int, DecoderInput]]:
-        yield -1, model.make_prompt(untouched(tokens), options.prompt)
+        yield -1, model.make_prompt(untouched(tokens), prompt)
         for index in tried:
-            yield index, model.make_prompt(without(tokens, index), options.prompt)
+            yield index, model.make_prompt(without(tokens, index), prompt)
 
     texts: dict[int, str] = {}
     failure: Failure | None = None
@@ -108,7 +100,13 @@ def leave_one_out(
     if failure is not None:
         raise PageFailure(failure)
     edits = [Levenshtein.distance(texts[-1], texts[index]) for index in tried]
-    return LeaveOneOut(texts[-1], total, np.array(tried, np.int64), np.array(edits, np.int64), seed)
+    return LeaveOneOut(texts[-1], len(tokens.tokens), np.array(tried, np.int64), np.array(edits, np.int64))
+
+
+def draw(total: int, most: int | None, seed: int) -> list[int]:
+    """``most`` of ``total`` tokens by chance, in rising order; None: all."""
+    count = total if most is None else min(most, total)
+    return sorted(random.Random(seed).sample(range(total), count))
 
 
 def without(tokens: VisualTokens, index: int) -> PrunedTokens:
