@@ -315,3 +315,17 @@ def test_a_folder_from_before_there_was_a_choice_of_words_holds_mixed_ones(tmp_p
 def test_other_words_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown words 'french'"):
         make_pages(tmp_path / "pages", 1, 3, "card", (), "french")
+
+
+def test_words_are_for_synthetic_pages(rtprune: Any, tmp_path: Path) -> None:
+    found = rtprune("bench", "--dataset", "folder", "--data", tmp_path, "--words", "random")
+    assert found.exit_code == 2 and "--sheet, --layouts and --words are for synthetic pages" in found.output
+
+
+@pytest.mark.slow
+def test_bench_makes_pages_of_the_words_that_were_asked_for(rtprune: Any, tmp_path: Path) -> None:
+    asked = ("--dataset", "synthetic", "--model", "tiny", "--layouts", "sparse", "--limit", "1", "--words", "random")
+    found = rtprune("bench", *asked, "--methods", "none", "--resamples", "100", "-o", tmp_path / "out")
+    assert found.exit_code == 0, found.output
+    page, _ = make_page(0, 0, "card", ("sparse",), "random")
+    assert (tmp_path / "out" / "pages" / "0001-sparse.txt").read_text() == f"{page.text}\n"

@@ -85,7 +85,7 @@ Limit = Annotated[
         f"{SYNTHETIC_PAGES}]",
     ),
 ]  # fmt: skip
-Sheet = Annotated[
+SheetName = Annotated[
     str | None,
     flag(
         "dataset", "--sheet", metavar="NAME",
@@ -131,7 +131,7 @@ def accuracy(
         str, flag("comparison", "--ot-regs", metavar="LIST", help="Ablation: entropic regularisation, beside 1.")
     ] = "",
     limit: Limit = None,
-    sheet: Sheet = None,
+    sheet: SheetName = None,
     layouts: Layouts = "",
     vocabulary: Annotated[
         str | None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rtprune_cli.commands.bench import SYNTHETIC_PAGES, Layouts, Resamples, Sheet
+from rtprune_cli.commands.bench import SYNTHETIC_PAGES, Layouts, Resamples, SheetName
 from rtprune_cli.commands.flags import Config, Given, flag, with_settings, words
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import EnvironmentFault, ExitCode
@@ -44,7 +44,7 @@ def glyphs(
     limit: Annotated[
         int, flag("dataset", "--limit", metavar="INTEGER", help="Pages that are made, for each kind of words.")
     ] = SYNTHETIC_PAGES,
-    sheet: Sheet = None,
+    sheet: SheetName = None,
     layouts: Layouts = "",
     seed: Annotated[int, flag("comparison", "--seed", metavar="INTEGER", help="Of the pages and the bootstrap.")] = 0,
     resamples: Resamples = 10_000,

@@ -21,7 +21,7 @@ from rtprune_cli.records import Decoded, DecoderInput
 
 log = logging.getLogger("rtprune")
 
-Key = TypeVar("Key", bound=Hashable)
+PromptKey = TypeVar("PromptKey", bound=Hashable)
 
 
 def make_scheduler(model: OcrModel, options: ResolvedOptions, size: MemoryPlan) -> Scheduler:
@@ -48,7 +48,9 @@ class PromptDecoder:
         size = plan(model.network.config, options.mode, options.decode, model.device, model.dtype)
         self._scheduler = make_scheduler(model, options, size)
 
-    def decode(self, prompts: Iterable[tuple[Key, DecoderInput]]) -> Iterator[tuple[Key, Decoded | Failure]]:
+    def decode(
+        self, prompts: Iterable[tuple[PromptKey, DecoderInput]]
+    ) -> Iterator[tuple[PromptKey, Decoded | Failure]]:
         """What the model writes for each prompt, with its key, in the order in which they end.
 
         A prompt is asked for when a row is free for it, so that no more are in memory than are decoded. All results

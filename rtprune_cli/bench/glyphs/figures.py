@@ -24,11 +24,11 @@ from rtprune_cli.bench.scoring.records import Metric, Part
 OPPOSITES: tuple[tuple[Place, Place], ...] = (("pruned", "kept"), ("only pruned", "only kept"))
 QUANTILES = {"p5": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
 
-Pages = Sequence[PageProbe]
+Probes = Sequence[PageProbe]
 Parts = dict[str, tuple[Part]]  # by page
 
 
-def figures(pages: Pages, plan: GlyphPlan) -> dict[str, Any]:
+def figures(pages: Probes, plan: GlyphPlan) -> dict[str, Any]:
     """``rates``, ``contrasts`` and ``movement``, lists of records in the order of the plan."""
     of_words = {words: [page for page in pages if page.words == words] for words in plan.words}
     pairs = [(words, ratio) for words in plan.words for ratio in plan.ratios]
@@ -42,7 +42,7 @@ def figures(pages: Pages, plan: GlyphPlan) -> dict[str, Any]:
     }
 
 
-def rates(pages: Pages, words: str, ratio: str, plan: GlyphPlan) -> Iterator[dict[str, Any]]:
+def rates(pages: Probes, words: str, ratio: str, plan: GlyphPlan) -> Iterator[dict[str, Any]]:
     """A record for each place in which there are glyphs.
 
     ``unpruned``, ``dropped`` and ``merged`` are error rates of the glyphs in this place; the ``_rise`` of the latter
@@ -74,7 +74,7 @@ def rates(pages: Pages, words: str, ratio: str, plan: GlyphPlan) -> Iterator[dic
         }
 
 
-def place_contrasts(pages: Pages, words: str, ratio: str, plan: GlyphPlan) -> Iterator[dict[str, Any]]:
+def place_contrasts(pages: Probes, words: str, ratio: str, plan: GlyphPlan) -> Iterator[dict[str, Any]]:
     """How much more the error rises on pruned cells than on kept ones, over the pages that have both."""
     for reading in PRUNED:
         for one, other in OPPOSITES:
@@ -90,7 +90,7 @@ def place_contrasts(pages: Pages, words: str, ratio: str, plan: GlyphPlan) -> It
                 }
 
 
-def word_contrasts(of_words: Mapping[str, Pages], ratio: str, plan: GlyphPlan) -> Iterator[dict[str, Any]]:
+def word_contrasts(of_words: Mapping[str, Probes], ratio: str, plan: GlyphPlan) -> Iterator[dict[str, Any]]:
     """How much more the error of all glyphs rises on random words than on natural ones, paired by page: pages of one
     name are the same but for the order of their letters."""
     one, other = "random", "natural"
@@ -102,7 +102,7 @@ def word_contrasts(of_words: Mapping[str, Pages], ratio: str, plan: GlyphPlan) -
         yield {"words": None, "ratio": ratio, "reading": reading, "of": one, "over": other, **found}
 
 
-def moved(pages: Pages, words: str, ratio: str, plan: GlyphPlan) -> dict[str, Any]:
+def moved(pages: Probes, words: str, ratio: str, plan: GlyphPlan) -> dict[str, Any]:
     """The distribution of :class:`~rtprune_cli.bench.glyphs.probe.Movement` over the kept tokens of all pages."""
     changes = np.concatenate([page.movement[ratio].change for page in pages])
     cosines = np.concatenate([page.movement[ratio].cosine for page in pages])
@@ -128,7 +128,7 @@ def spread(numbers: Any) -> dict[str, float]:
     return {name: round(number, 6) for name, number in found.items()}
 
 
-def _wrong(pages: Pages, reading: Reading, ratio: str, place: Place) -> Parts:
+def _wrong(pages: Probes, reading: Reading, ratio: str, place: Place) -> Parts:
     """Of each page that has glyphs in a place: how many are wrong, of how many."""
     config = UNPRUNED if reading == "unpruned" else (reading, ratio)
     found: Parts = {}
@@ -139,7 +139,7 @@ def _wrong(pages: Pages, reading: Reading, ratio: str, place: Place) -> Parts:
     return found
 
 
-def _rise(pages: Pages, reading: Reading, ratio: str, place: Place) -> Parts:
+def _rise(pages: Probes, reading: Reading, ratio: str, place: Place) -> Parts:
     """Of each page that has glyphs in a place: how many more are wrong than unpruned, of how many."""
     before, after = _wrong(pages, "unpruned", ratio, place), _wrong(pages, reading, ratio, place)
     return {name: (Part(part.total - before[name][0].total, part.weight),) for name, (part,) in after.items()}

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UNPRUNED: tuple[Reading, str] = ("unpruned", "")
-Config = tuple[Reading, str]  # a reading and its ratio
-Key = tuple[str, int, Config]  # words, the page's number, configuration
+GlyphConfig = tuple[Reading, str]  # a reading and its ratio
+ReadingKey = tuple[str, int, GlyphConfig]  # words, the page's number, configuration
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class PageProbe:
     stays: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     places: dict[str, dict[Place, NDArray[np.bool_]]] = field(default_factory=dict)
     movement: dict[str, Movement] = field(default_factory=dict)
-    right: dict[Config, NDArray[np.bool_]] = field(default_factory=dict)
-    texts: dict[Config, str] = field(default_factory=dict)
+    right: dict[GlyphConfig, NDArray[np.bool_]] = field(default_factory=dict)
+    texts: dict[GlyphConfig, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class GlyphProbe:
 
     def __init__(self, model: OcrModel, options: ResolvedOptions, plan: GlyphPlan, folder: Path) -> None:
         self._model, self._options, self._plan, self._folder = model, options, plan, folder
-        self._configs: list[Config] = [
+        self._configs: list[GlyphConfig] = [
             UNPRUNED,
             *((reading, ratio) for ratio in plan.ratios for reading in plan.pruning(ratio)),
         ]
@@ -117,12 +117,12 @@ class GlyphProbe:
         failed, self._failed = self._failed, []
         yield from failed
 
-    def _add(self, page: PageProbe, config: Config, result: Decoded) -> None:
+    def _add(self, page: PageProbe, config: GlyphConfig, result: Decoded) -> None:
         text = as_written(self._model.decode_text(result.token_ids))
         page.texts[config] = text
         page.right[config] = right_glyphs(page.truth, normalised(plain(text)))
 
-    def _prompts(self) -> Iterator[tuple[Key, DecoderInput]]:
+    def _prompts(self) -> Iterator[tuple[ReadingKey, DecoderInput]]:
         """Every page under every configuration."""
         for page, document in self._pages():
             try:
@@ -146,7 +146,7 @@ class GlyphProbe:
                 document = Document(path, f"{words}/{path.name}", PurePosixPath(words, name))
                 yield PageProbe(words, number, name, groups, normalised(drawing.text), glyph_boxes(drawing)), document
 
-    def _prepared(self, page: PageProbe, document: Document) -> list[tuple[Config, DecoderInput]]:
+    def _prepared(self, page: PageProbe, document: Document) -> list[tuple[GlyphConfig, DecoderInput]]:
         """A page's prompts; what is known of it without reading it is noted."""
         (image,) = read_pages(document, self._options.input)
         if isinstance(image, PageFault):
@@ -155,7 +155,7 @@ class GlyphProbe:
             return self._pruned(page, image)
 
     @torch.inference_mode()
-    def _pruned(self, page: PageProbe, image: PageImage) -> list[tuple[Config, DecoderInput]]:
+    def _pruned(self, page: PageProbe, image: PageImage) -> list[tuple[GlyphConfig, DecoderInput]]:
         model, prompt = self._model, self._options.prompt
         views = make_views(image.image, self._options.mode)
         pixels = model.pixels([views])
