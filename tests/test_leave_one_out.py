@@ -16,12 +16,20 @@ from rapidfuzz.distance import Levenshtein
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.engine.prompts import PromptDecoder
 from rtprune_cli.failures import Failure, PageFailure
-from rtprune_cli.inspection.leave_one_out import LeaveOneOut, draw, leave_one_out, share_interval, without
+from rtprune_cli.inspection.leave_one_out import (
+    FIRST,
+    LAST,
+    LeaveOneOut,
+    draw,
+    leave_one_out,
+    share_interval,
+    without,
+)
 from rtprune_cli.markdown import as_written
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions, ResolvedOptions
 from rtprune_cli.pruning import untouched
-from rtprune_cli.records import VisualTokens
+from rtprune_cli.records import Decoded, VisualTokens
 from rtprune_cli.views import make_views
 from rtprune_cli.views.grid import TokenGrid
 from rtprune_cli.views.tokenmap import TokenMap
@@ -58,7 +66,7 @@ def test_the_token_of_the_only_word_is_the_cell_that_matters(
     found = leave_one_out(tiny, decoder, page, options.prompt, [0, WORD - 9, WORD, NEXT, 63])
     assert found.text == "no"
     assert found.edits.tolist() == [0, 0, 2, 0, 0]
-    assert found.unchanged == 4
+    assert found.unchanged == 4 and found.noise == 0
 
 
 def test_it_is_what_each_prompt_gives_alone(
@@ -123,6 +131,17 @@ def test_no_more_prompts_are_made_than_there_are_rows(
         assert len(made) - done <= 4  # two that run, and two that a step has just ended
         done += 1
     assert done == 5
+
+
+def test_what_a_second_reading_changes_is_noise(tiny: OcrModel, options: ResolvedOptions, page: VisualTokens) -> None:
+    class Unsteady(PromptDecoder):
+        def decode(self, prompts: Any) -> Any:
+            texts = {FIRST: "no", NEXT: "no", LAST: "not"}
+            for key, _ in prompts:
+                yield key, Decoded(tiny.tokenizer.encode(texts[key]).ids, [], "eos", 0.0, 0.0)
+
+    found = leave_one_out(tiny, Unsteady(tiny, options), page, options.prompt, [NEXT])
+    assert (found.noise, found.edits.tolist()) == (1, [0])
 
 
 # --- What is said

@@ -172,6 +172,12 @@ class Inspector:
             same, tried = left_out.unchanged, len(left_out.tried)
             text = "%s: %d of %d tokens can go, one at a time, without a change of the text"
             log.log(NOTICE, text, name, same, tried)
+            if left_out.noise:
+                log.warning(
+                    "%s read twice with all tokens differs by %d edits: smaller changes mean nothing; "
+                    "give --dtype float32",
+                    name, left_out.noise,
+                )  # fmt: skip
 
     def _left_out(self, views: Views) -> LeaveOneOut | None:
         from rtprune_cli.inspection.leave_one_out import draw, leave_one_out

@@ -30,17 +30,23 @@ if TYPE_CHECKING:
     from rtprune_cli.views.tokenmap import TokenMap
 
 Z = 1.959964  # of a normal distribution, for 95 %
+FIRST, LAST = -1, -2  # the readings with all tokens, beside those without a token of an index
 
 
 @dataclass(frozen=True)
 class LeaveOneOut:
     """``tried`` (T,): indices of the tokens that were taken out, rising; ``edits`` (T,): Levenshtein distance, in
-    characters, of the text without each to ``text``, that of the page with all ``total`` tokens. 0 is no change."""
+    characters, of the text without each to ``text``, that of the page with all ``total`` tokens. 0 is no change.
+
+    ``noise``: that distance between two readings with all tokens, the first and the last. It is 0 in float32; where it
+    is not, other prompts of a batch change a text, and a small number of edits means nothing.
+    """
 
     text: str
     total: int
     tried: NDArray[np.int64]
     edits: NDArray[np.int64]
+    noise: int = 0
 
     @property
     def unchanged(self) -> int:
@@ -57,6 +63,7 @@ class LeaveOneOut:
             "unchanged": self.unchanged,
             "share_unchanged": {"value": round(self.unchanged / len(self.tried), 6), "low": low, "high": high},
             "most_edits": int(self.edits.max()),
+            "noise": self.noise,
             "by_kind": self._by(kinds),
             "by_state": self._by(states),
             "characters": len(self.text),
@@ -86,9 +93,10 @@ def leave_one_out(
     from rapidfuzz.distance import Levenshtein
 
     def prompts() -> Iterator[tuple[int, DecoderInput]]:
-        yield -1, model.make_prompt(untouched(tokens), prompt)
+        yield FIRST, model.make_prompt(untouched(tokens), prompt)
         for index in tried:
             yield index, model.make_prompt(without(tokens, index), prompt)
+        yield LAST, model.make_prompt(untouched(tokens), prompt)
 
     texts: dict[int, str] = {}
     failure: Failure | None = None
@@ -99,8 +107,9 @@ def leave_one_out(
             texts[key] = as_written(model.decode_text(result.token_ids))
     if failure is not None:
         raise PageFailure(failure)
-    edits = [Levenshtein.distance(texts[-1], texts[index]) for index in tried]
-    return LeaveOneOut(texts[-1], len(tokens.tokens), np.array(tried, np.int64), np.array(edits, np.int64))
+    edits = [Levenshtein.distance(texts[FIRST], texts[index]) for index in tried]
+    noise = Levenshtein.distance(texts[FIRST], texts[LAST])
+    return LeaveOneOut(texts[FIRST], len(tokens.tokens), np.array(tried, np.int64), np.array(edits, np.int64), noise)
 
 
 def draw(total: int, most: int | None, seed: int) -> list[int]:
