@@ -1,7 +1,7 @@
 """Write the tables and pictures of docs/benchmarks.md from the results in docs/benchmarks/.
 
-*.json are of `rtprune bench speed`, gpu/CARD/*.json of the GPU kit (gpu_results.py), and accuracy/*.json are the
-summary.json of runs of `rtprune bench`.
+*.json are of `rtprune bench speed`, gpu/CARD/*.json of the GPU kit (gpu_results.py), accuracy/*.json are the
+summary.json of runs of `rtprune bench`, and glyphs/*.json the glyphs.json of `rtprune bench glyphs`.
 
 python docs/make_benchmarks.py
 """
@@ -65,6 +65,8 @@ def write(page: Path = PAGE, results: Path = RESULTS, images: Path = IMAGES) -> 
         if not has_ablations(summary):
             (images / f"accuracy-{name}.svg").write_text(accuracy_picture(summary), encoding="utf-8", newline="\n")
     text = fill(text, "accuracy", "\n".join(comparison(name, compared[name]) for name in compared))
+    probed = read_results(results / "glyphs")
+    text = fill(text, "glyphs", "\n".join(glyphs(name, probed[name]) for name in probed))
     page.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -398,6 +400,64 @@ def accuracy_picture(summary: Result) -> str:
 
     svg = pictures(summary)[0].svg
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
+
+
+# --- Glyphs ------------------------------------------------------------------------------------------------------
+
+
+def glyphs(name: str, result: Result) -> str:
+    """A run of `rtprune bench glyphs`: errors by place, how the rises compare, how far merging moves tokens."""
+    model, settings = result["model"], result["settings"]
+    pages = f"{settings['limit']} pages for each kind of words (sheet {settings['sheet']}, seed {settings['seed']})"
+    return "\n".join([
+        f"### {name}\n",
+        f"{pages}, {result['glyphs']:,} glyphs, {model['name']} ({model['revision']}) in {model['dtype']}, mode "
+        f"{settings['mode']}, on {hardware(result)}. {result['started'][:10]}; {versions(result)}. In brackets: 95 % "
+        f"intervals, paired by page, {settings['resamples']:,} resamples.\n",
+        f"```bash\n{result['command']}\n```\n",
+        table(
+            ["words, ratio", "cells", "glyphs", "wrong unpruned", "dropped", "merged", "merged: points over unpruned",
+             "points that merging adds to dropping"],
+            [[f"{row['words']}, {row['ratio']}", row["place"], f"{row['glyphs']:,} ({100 * row['share']:.1f} %)",
+              *(f"{100 * row[reading]['value']:.2f} %" for reading in ("unpruned", "dropped", "merged")),
+              bracketed(row["merged_rise"], sign="+"), bracketed(row["merging"], sign="+")]
+             for row in shown_rates(result)],
+        ),
+        "",
+        table(
+            ["how much more the error rises", "ratio", "dropped, points", "merged, points", "pages"],
+            [[what, ratio, *(bracketed(of[reading]["difference"], sign="+") for reading in ("dropped", "merged")),
+              of["merged"]["pages"]]
+             for (what, ratio), of in contrasts(result).items()],
+        ),
+        "",
+        table(
+            ["words, ratio", "visual tokens kept", "change of a kept token: median", "95th percentile", "most",
+             "median of a page, %", "least cosine"],
+            [[f"{row['words']}, {row['ratio']}", f"{100 * row['retention']:.1f} %",
+              *(f"{100 * row['change'][part]:.2f} %" for part in ("median", "p95", "max")),
+              bracketed(row["page_median_change"]), f"{row['cosine']['min']:.5f}"]
+             for row in result["movement"]],
+        ),
+        "",
+    ])  # fmt: skip
+
+
+def shown_rates(result: Result) -> list[Row]:
+    """All places of the first kind of words; of the others all glyphs and those on pruned cells."""
+    first = result["settings"]["words"][0]
+    return [row for row in result["rates"] if row["words"] == first or row["place"] in ("all", "pruned")]
+
+
+def contrasts(result: Result) -> dict[tuple[str, str], dict[str, Row]]:
+    """What is compared, and the ratio -> reading -> the record."""
+    found: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in result["contrasts"]:
+        what = f"on {row['of']} cells than on {row['over']}, {row['words']} words"
+        if row["words"] is None:
+            what = f"on {row['of']} words than on {row['over']} ones, all cells"
+        found.setdefault((what, row["ratio"]), {})[row["reading"]] = row
+    return found
 
 
 # --- The picture -------------------------------------------------------------------------------------------------

@@ -265,3 +265,67 @@ def test_the_pages_are_a_dataset_with_groups_of_which_the_truth_scores_full_mark
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+# --- Words
+
+
+@every_layout
+def test_random_pages_are_the_natural_ones_with_letters_in_another_order(sheet: str, layout: str) -> None:
+    natural, random = (make_page(1, 3, sheet, (layout,), words)[0] for words in ("natural", "random"))
+    pairs = [
+        (one, other)
+        for line, another in zip(natural.lines, random.lines, strict=True)
+        for one, other in zip(line, another, strict=True)
+    ]
+    assert natural.rules == random.rules and any(one.text != other.text for one, other in pairs)
+    for one, other in pairs:
+        assert sorted(one.text) == sorted(other.text) and one.left == other.left
+        assert one.box == pytest.approx(other.box)  # so nothing is wider than its room
+        for a, b in zip(one.text, other.text, strict=True):
+            assert (a.islower(), a.isupper()) == (b.islower(), b.isupper())
+            assert a.isalpha() or a == b
+    assert plain(random.text) == random.text
+
+
+def test_few_words_of_random_pages_are_left() -> None:
+    pairs = [
+        (make_page(n, 3, "card", ("one-column",), w)[0].text.split() for w in ("natural", "random")) for n in range(20)
+    ]
+    long = [(one, other) for before, after in pairs for one, other in zip(before, after, strict=True) if len(one) > 3]
+    assert sum(one == other for one, other in long) < 0.02 * len(long)
+
+
+def test_natural_sentences_have_no_codes(tmp_path: Path) -> None:
+    text = make_page(0, 3, "a4", ("dense",), "natural")[0].text
+    assert len(text) > 1000 and not any(character.isdigit() for character in text)
+    assert any(character.isdigit() for character in make_page(0, 3, "a4", ("dense",))[0].text)
+
+
+def test_a_folder_from_before_there_was_a_choice_of_words_holds_mixed_ones(tmp_path: Path) -> None:
+    make_pages(tmp_path, 1, 3, "card", ("sparse",))
+    settings = json.loads((tmp_path / "pages.json").read_text())
+    assert settings.pop("words") == "mixed"
+    (tmp_path / "pages.json").write_text(json.dumps(settings))
+    make_pages(tmp_path, 1, 3, "card", ("sparse",))
+    with pytest.raises(UsageError, match=r"other settings \(words\)"):
+        make_pages(tmp_path, 1, 3, "card", ("sparse",), "random")
+
+
+def test_other_words_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown words 'french'"):
+        make_pages(tmp_path / "pages", 1, 3, "card", (), "french")
+
+
+def test_words_are_for_synthetic_pages(rtprune: Any, tmp_path: Path) -> None:
+    found = rtprune("bench", "--dataset", "folder", "--data", tmp_path, "--words", "random")
+    assert found.exit_code == 2 and "--sheet, --layouts and --words are for synthetic pages" in found.output
+
+
+@pytest.mark.slow
+def test_bench_makes_pages_of_the_words_that_were_asked_for(rtprune: Any, tmp_path: Path) -> None:
+    asked = ("--dataset", "synthetic", "--model", "tiny", "--layouts", "sparse", "--limit", "1", "--words", "random")
+    found = rtprune("bench", *asked, "--methods", "none", "--resamples", "100", "-o", tmp_path / "out")
+    assert found.exit_code == 0, found.output
+    page, _ = make_page(0, 0, "card", ("sparse",), "random")
+    assert (tmp_path / "out" / "pages" / "0001-sparse.txt").read_text() == f"{page.text}\n"

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from stubs import Act, Prompt, ScriptedNetwork, View
 
 from rtprune_cli.device import hardware
-from rtprune_cli.engine import engine, memory
+from rtprune_cli.engine import engine, memory, prompts
 from rtprune_cli.engine.reader import WAITING_RESULTS, PageReader
 from rtprune_cli.engine.steps import normalised_edit_distance
 from rtprune_cli.errors import EnvironmentFault
@@ -120,7 +120,7 @@ def test_steps_that_cannot_be_recorded_are_warned_of(
     tiny: OcrModel, rows: int, recorded: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(hardware, "capability", lambda _: (8, 0))
-    assert engine._recordable(replace(tiny, device=torch.device("cuda")), rows) == recorded
+    assert prompts._recordable(replace(tiny, device=torch.device("cuda")), rows) == recorded
     assert ("give --batch-size 512 or less" in caplog.text) != recorded
 
 

@@ -10,6 +10,7 @@ from rtprune_cli import __version__
 from rtprune_cli.commands import (
     analyze,
     bench,
+    bench_glyphs,
     bench_score,
     bench_speed,
     config,
@@ -60,4 +61,5 @@ bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 bench_app.callback(cls=SectionedGroup, invoke_without_command=True, epilog=EPILOG)(bench.accuracy)
 bench_app.command()(bench_score.score)
 bench_app.command()(bench_speed.speed)
+bench_app.command(cls=SectionedCommand, epilog=EPILOG)(bench_glyphs.glyphs)
 app.add_typer(bench_app, name="bench")

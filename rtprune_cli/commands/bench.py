@@ -105,6 +105,20 @@ Chance = Annotated[
         help=f"Pages, at most, by chance, the same for the same --seed; for {SYNTHETIC} as --limit.",
     ),
 ]  # fmt: skip
+SheetName = Annotated[
+    str | None,
+    flag(
+        "dataset", "--sheet", metavar="NAME",
+        help=f"{SYNTHETIC} pages: a4 or card.  [default: card for the bundled model, else a4]",
+    ),
+]  # fmt: skip
+Layouts = Annotated[
+    str,
+    flag(
+        "dataset", "--layouts", metavar="LIST",
+        help=f"{SYNTHETIC} pages.  [default: all; of card: those that the bundled model can read]",
+    ),
+]  # fmt: skip
 
 
 @with_settings(*SETTINGS)
@@ -150,20 +164,15 @@ def accuracy(
     ] = "",
     limit: Limit = None,
     sample: Chance = None,
-    sheet: Annotated[
+    sheet: SheetName = None,
+    layouts: Layouts = "",
+    vocabulary: Annotated[
         str | None,
         flag(
-            "dataset", "--sheet", metavar="NAME",
-            help=f"{SYNTHETIC} pages: a4 or card.  [default: card for the bundled model, else a4]",
+            "dataset", "--words", metavar="NAME",
+            help=f"{SYNTHETIC} pages: mixed, natural or random (no language).  [default: mixed]",
         ),
     ] = None,
-    layouts: Annotated[
-        str,
-        flag(
-            "dataset", "--layouts", metavar="LIST",
-            help=f"{SYNTHETIC} pages.  [default: all; of card: those that the bundled model can read]",
-        ),
-    ] = "",
     seed: Seed = AccuracyPlan.seed,
     resamples: Resamples = AccuracyPlan.resamples,
     worst: Worst = AccuracyPlan.worst,
@@ -199,7 +208,7 @@ def accuracy(
             worst=worst,
             timed_pages=timed_pages,
         )
-        where = DatasetSource(dataset, data, folder, sheet, words(layouts), dataset_revision)
+        where = DatasetSource(dataset, data, folder, sheet, words(layouts), dataset_revision, vocabulary)
         raise typer.Exit(_accuracy(plan, where, found.ocr, found.log, fail_above or [], fail_below or []))
 
 
@@ -214,15 +223,16 @@ class DatasetSource:
         sheet: str | None,
         layouts: Sequence[str],
         revision: str | None,
+        vocabulary: str | None = None,
     ) -> None:
         if name is None:
             raise UsageError("no dataset", f"Give --dataset, one of {', '.join(DATASETS)}")
         self.name, self.data, self.layouts, self.revision = name, data, layouts, revision
-        self._folder, self._sheet = folder, sheet
+        self._folder, self._sheet, self._words = folder, sheet, vocabulary
         if name == SYNTHETIC and data is not None:
             raise UsageError(f"the dataset {SYNTHETIC} takes no folder", "Leave --data out, or give --dataset folder")
-        if name != SYNTHETIC and (sheet or layouts):
-            raise UsageError(f"--sheet and --layouts are for {SYNTHETIC} pages", f"Give --dataset {SYNTHETIC}")
+        if name != SYNTHETIC and (sheet or layouts or vocabulary):
+            raise UsageError(f"--sheet, --layouts and --words are for {SYNTHETIC} pages", f"Give --dataset {SYNTHETIC}")
 
     def folder(self, kind: str = "") -> Path:
         """The output folder; ``kind`` sets the default ones of different commands apart."""
@@ -235,10 +245,10 @@ class DatasetSource:
 
     def make(self, plan: AccuracyPlan, *, small_model: bool) -> Dataset:
         """Synthetic pages, as many as the plan takes."""
-        from rtprune_cli.bench.accuracy.synthetic import open_synthetic
+        from rtprune_cli.bench.accuracy.synthetic import WORDS, open_synthetic
 
         sheet, count = self._sheet or ("card" if small_model else "a4"), plan.limit or plan.sample or SYNTHETIC_PAGES
-        return open_synthetic(self.folder() / PAGES, count, plan.seed, sheet, self.layouts)
+        return open_synthetic(self.folder() / PAGES, count, plan.seed, sheet, self.layouts, self._words or WORDS[0])
 
     def open(self, plan: AccuracyPlan, *, offline: bool, images: bool = True) -> Dataset:
         """The dataset with the samples that the plan takes, from its folder or the hub; ``images`` False: without."""

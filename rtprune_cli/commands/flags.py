@@ -130,7 +130,7 @@ def option(name: str) -> Any:
     )
 
 
-def flag(section: str, *names: str, metavar: str, help: str, **more: Any) -> Any:
+def flag(section: str, *names: str, metavar: str | None, help: str, **more: Any) -> Any:
     """A flag that is no setting, in its section of the help."""
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=SECTIONS[section], **more)
 

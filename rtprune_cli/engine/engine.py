@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtprune_cli import stopping
-from rtprune_cli.decoding import Scheduler
-from rtprune_cli.device import hardware
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.engine.memory import ENCODE_GRAPHS, PRUNE_GRAPHS, plan
+from rtprune_cli.engine.prompts import make_scheduler
 from rtprune_cli.engine.steps import EncodedBatch, PageReading, PageSteps, Request, Steps, encode_and_prune
 from rtprune_cli.errors import PageFailedError
 from rtprune_cli.failures import Failure, PageFailure, at_page, failure_of, free_memory, gpu_watched, page_name
-from rtprune_cli.model import OcrModel, experts
+from rtprune_cli.model import OcrModel
 from rtprune_cli.options import PruneOptions, ResolvedOptions
 from rtprune_cli.pruning import Pruner
 from rtprune_cli.records import Decoded, DecoderInput, PageImage, PageResult, PreparedPage, failed
@@ -71,21 +70,9 @@ class Engine:
             )  # fmt: skip
         self._encoded_pages, self._encoded_pixels = size.encoded_pages, size.encoded_pixels
         self._recorded_pixels = size.recorded_pixels
-        recorded = options.decode.cuda_graphs and _recordable(model, size.rows)
         self._encodings = Graphs(options.decode.cuda_graphs, most=ENCODE_GRAPHS)
         self._prunings = Graphs(options.decode.cuda_graphs, most=PRUNE_GRAPHS)
-        self.scheduler = Scheduler(
-            model.network,
-            options.decode,
-            eos_token_id=model.eos_token_id,
-            ngram_exempt=model.ngram_exempt,
-            token_kinds=model.token_kinds,
-            rows=size.rows,
-            pool_tokens=size.pool_tokens,
-            capacity=size.capacity,
-            prompt_tokens=size.prompt_tokens,
-            graphs=Graphs(recorded, most=size.graphs),
-        )
+        self.scheduler = make_scheduler(model, options, size)
 
     @property
     def wants_pages(self) -> bool:
@@ -223,14 +210,3 @@ class Engine:
         reading, page.reading = page.reading, None
         reading.decoded = result
         self.advance(page, reading)
-
-
-def _recordable(model: OcrModel, rows: int) -> bool:
-    """Whether steps of so many rows can be recorded on the model's device; says so where they cannot."""
-    if model.device.type != "cuda" or not experts.waits(hardware.capability(model.device), model.dtype, rows):
-        return True
-    log.warning(
-        "steps of %d pages cannot be recorded on this GPU and take longer: give --batch-size %d or less",
-        rows, experts.DENSE_TOKENS,
-    )  # fmt: skip
-    return False

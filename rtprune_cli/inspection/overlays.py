@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtprune_cli.inspection.canvas import KEPT, MARGIN, Legend, Sheet, viridis, visible
+from rtprune_cli.inspection.leave_one_out import LeaveOneOut, share_interval
 from rtprune_cli.inspection.measure import Inspection
 from rtprune_cli.views.grid import GLOBAL_CELL, KINDS, NEWLINE, Kind
 
@@ -116,4 +117,30 @@ def draw_transport(page: Image.Image, found: Inspection) -> Image.Image:
     legend.swatch("start", "merged: the paler, the more goes to the dustbin")
     legend.swatch("end", "kept")
     legend.swatch("line", f"mass {most:.3g} (dark, wide) to {least:.3g} (light, thin)")
+    return legend.picture()
+
+
+def draw_left_out(page: Image.Image, found: Inspection, left_out: LeaveOneOut, kind: Kind = "global") -> Image.Image:
+    """How much of the text changes without each token of the global view, or of the tiles."""
+    own = found.tokens.kind == KINDS.index(kind)
+    here = own[left_out.tried]
+    tried, edits = left_out.tried[here], left_out.edits[here]
+    sheet = Sheet(page, gray=True)
+    most = int(left_out.edits.max())
+    for index in tried[edits == 0]:
+        sheet.frame(sheet.cell(found.tokens.boxes[index]), KEPT)
+    changed = edits > 0
+    sheet.heat(found.tokens.boxes[tried[changed]], edits[changed].astype(np.float64), (0.0, float(most)), "{:.0f}")
+    name = "tiles" if kind == "tile" else "global view"
+    legend = Legend(sheet)
+    count, same = len(left_out.tried), left_out.unchanged
+    low, high = share_interval(same, count, left_out.total)
+    sampled = f" (a sample: {low:.1%} to {high:.1%} of all {left_out.total})" if count < left_out.total else ""
+    legend.text(f"{same} of {count} visual tokens can go, one at a time, without a change of the text{sampled}")
+    legend.text(
+        f"{name}: {int((~changed).sum())} of {len(tried)} tried; numbers are edits, in characters, where it changes"
+    )
+    legend.swatch("kept", "the text stays the same without this token")
+    if most:
+        legend.bar((0.0, float(most)), "{:.0f}", float(left_out.edits.mean()), "mean over all tokens tried")
     return legend.picture()

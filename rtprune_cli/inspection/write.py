@@ -6,25 +6,29 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtprune_cli.inspection.overlays import draw_density, draw_kept, draw_norms, draw_transport
-from rtprune_cli.outputs.layout import numbers_name, picture_name
+from rtprune_cli.inspection.overlays import draw_density, draw_kept, draw_left_out, draw_norms, draw_transport
+from rtprune_cli.outputs.layout import LEFT_OUT, PICTURES, numbers_name, picture_name
 from rtprune_cli.storage import atomic_write, make_folder, remove, to_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from rtprune_cli.inspection.leave_one_out import LeaveOneOut
     from rtprune_cli.inspection.measure import Inspection
     from rtprune_cli.records import PageImage
 
 SCHEMA_VERSION = 1
 
 
-def write_page(folder: Path, page: PageImage, found: Inspection, run: dict[str, Any]) -> None:
+def write_page(
+    folder: Path, page: PageImage, found: Inspection, run: dict[str, Any], left_out: LeaveOneOut | None = None
+) -> None:
     """Write page-0001.kept.png and the others, then page-0001.json, which stands only beside whole pictures.
 
     Args:
         folder: of the document; it is made.
         run: what is the same for all pages: settings, model, versions.
+        left_out: what becomes of the text without each token, where it was asked for.
 
     Raises:
         OutputError: it cannot be written.
@@ -38,8 +42,13 @@ def write_page(folder: Path, page: PageImage, found: Inspection, run: dict[str, 
     }
     if found.grid is not None:
         pictures["kept-tiles"] = draw_kept(page.image, found, "tile")
-    else:
-        remove(folder / picture_name(page.page, "kept-tiles"))  # an earlier run in mode gundam had one
+    if left_out is not None:
+        pictures[LEFT_OUT[0]] = draw_left_out(page.image, found, left_out)
+        if found.grid is not None:
+            pictures[LEFT_OUT[1]] = draw_left_out(page.image, found, left_out, "tile")
+    for name in PICTURES:
+        if name not in pictures:  # an earlier run, with tiles or more questions, may have had one
+            remove(folder / picture_name(page.page, name))
     remove(folder / numbers_name(page.page))
     for name, picture in pictures.items():
         atomic_write(folder / picture_name(page.page, name), _png(picture))
@@ -50,6 +59,10 @@ def write_page(folder: Path, page: PageImage, found: Inspection, run: dict[str, 
         **found.record(),
         **run,
     }
+    if left_out is not None:
+        record["leave_one_out"] = left_out.record(found.tokens)
+        for index, edits in zip(left_out.tried.tolist(), left_out.edits.tolist(), strict=True):
+            record["tokens"][index]["edits"] = edits
     atomic_write(folder / numbers_name(page.page), to_json(record))
 
 

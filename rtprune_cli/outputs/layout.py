@@ -33,7 +33,8 @@ ENDINGS = (MARKDOWN, BLOCKS, RECORDS, RAW, TEXT, DOCLING, SEARCHABLE)
 CONVERTED_MARK = b"%rtprune convert\n"  # a comment near the end of a PDF: by its name it might be a scan
 TAIL = 1024  # bytes at the end of a PDF in which readers look for where to begin
 IMAGES, VIEWS = "images", "report"  # its folders
-PICTURES = ("kept", "kept-tiles", "norms", "density", "transport")  # of an inspected page
+LEFT_OUT = ("leave-one-out", "leave-one-out-tiles")
+PICTURES = ("kept", "kept-tiles", "norms", "density", "transport", *LEFT_OUT)  # of an inspected page
 MAX_STEM_BYTES = 200  # file systems allow 255 for a name; the longest ending and "_2" must still fit
 
 _PAGE = r"page-(\d{4,12})"

@@ -52,10 +52,10 @@ ARTICLES = {
 }
 
 
-def make_drawing(layout: str, rng: random.Random) -> tuple[Drawing, dict[str, str]]:
+def make_drawing(layout: str, rng: random.Random, *, natural: bool = False) -> tuple[Drawing, dict[str, str]]:
     """A page of a layout, and the groups it belongs to."""
     family = rng.choice(FAMILIES)
-    setter = _Setter(rng, family)
+    setter = _Setter(rng, family, natural)
     if layout in ARTICLES:
         drawing = setter.article(ARTICLES[layout])
     else:
@@ -64,10 +64,10 @@ def make_drawing(layout: str, rng: random.Random) -> tuple[Drawing, dict[str, st
 
 
 class _Setter:
-    def __init__(self, rng: random.Random, family: Family) -> None:
+    def __init__(self, rng: random.Random, family: Family, natural: bool) -> None:
         self._rng = rng
         self._family = family
-        self._writer = Writer(rng)
+        self._writer = Writer(rng, natural=natural)
         self._ink = rng.uniform(*INK)
 
     def article(self, spec: Article) -> Drawing:

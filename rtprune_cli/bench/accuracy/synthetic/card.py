@@ -34,26 +34,29 @@ GUTTER = 34.0
 PAD = 9.0
 
 
-def make_drawing(layout: str, rng: random.Random) -> tuple[Drawing, dict[str, str]]:
+def make_drawing(layout: str, rng: random.Random, *, natural: bool = False) -> tuple[Drawing, dict[str, str]]:
     """A page of a layout, and the groups it belongs to."""
     if layout in INSIDE:
-        page = _trained(rng, *INSIDE[layout])
+        page = _trained(rng, (0.0, 0.0) if natural else (RANDOM, NUMBER), *INSIDE[layout])
         rules = tuple(rule for block in page.blocks for rule in block.rules)
         width = pages.RULE * page.size
         drawing = Drawing(page.width, page.height, tuple(page.lines), rules, width, page.ink, page.paper)
         return drawing, {"font": pages.FONTS[page.font], "range": "inside"}
-    setter = _Setter(rng)
+    setter = _Setter(rng, natural)
     drawing = {"two-columns": setter.two_columns, "form": setter.form}[layout]()
     return drawing, {"font": pages.FONTS[setter.font], "range": "outside"}
 
 
-def _trained(rng: random.Random, counts: range, sizes: tuple[float, float], layout: str) -> pages.SyntheticPage:
-    """A page of the model's synthesiser, without wear, of a seed that it was not trained on.
+def _trained(
+    rng: random.Random, shares: tuple[float, float], counts: range, sizes: tuple[float, float], layout: str
+) -> pages.SyntheticPage:
+    """A page of the model's synthesiser, without wear, of a seed that it was not trained on; ``shares`` of the lines
+    are random strings and numbers.
 
     Random strings may read as markdown (two stars): what the scorers take off would be missed.
     """
     weights = tuple(float(count in counts) for count in range(1, SPEC.lines + 1))
-    mix = pages.Mix(RANDOM, NUMBER, worn=0.0, lines=weights, size=sizes, layouts={layout: 1.0})
+    mix = pages.Mix(*shares, worn=0.0, lines=weights, size=sizes, layouts={layout: 1.0})
     while True:
         page = synth.make_page(rng.randrange(TRAINING_SEEDS), mix)
         size = page.size * SPEC.side / page.height
@@ -62,9 +65,9 @@ def _trained(rng: random.Random, counts: range, sizes: tuple[float, float], layo
 
 
 class _Setter:
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, natural: bool) -> None:
         self._rng = rng
-        self._writer = Writer(rng)
+        self._writer = Writer(rng, natural=natural)
         self.font = rng.choice(list(pages.FONTS))
         self._height = rng.uniform(*pages.PAGE_HEIGHT)
         self._width = self._height * rng.uniform(*SPEC.aspect)

@@ -10,18 +10,20 @@ from rtprune_cli.bench.accuracy.datasets.base import Dataset
 from rtprune_cli.bench.accuracy.datasets.files import fingerprint
 from rtprune_cli.bench.accuracy.datasets.folder import open_folder
 from rtprune_cli.bench.accuracy.datasets.opening import SYNTHETIC
-from rtprune_cli.bench.accuracy.synthetic.write import known_layouts, make_pages, page_name
+from rtprune_cli.bench.accuracy.synthetic.write import MIXED, known_layouts, make_pages, page_name
 
 
-def open_synthetic(folder: Path, count: int, seed: int, sheet: str, layouts: Sequence[str] = ()) -> Dataset:
+def open_synthetic(
+    folder: Path, count: int, seed: int, sheet: str, layouts: Sequence[str] = (), words: str = MIXED
+) -> Dataset:
     """The first ``count`` pages of a seed, in ``folder``, where more of them may be already.
 
     Raises:
-        UsageError: unknown sheet or layout, or the folder has something else in it.
+        UsageError: unknown sheet, layout or words, or the folder has something else in it.
         OutputError: it cannot be written.
     """
     layouts = known_layouts(layouts, sheet)
-    make_pages(folder, count, seed, sheet, layouts)
+    make_pages(folder, count, seed, sheet, layouts, words)
     names = [page_name(number, layouts) for number in range(count)]
     dataset = open_folder(folder, True)
     by_name = {sample.id: sample for sample in dataset.samples}
@@ -30,5 +32,8 @@ def open_synthetic(folder: Path, count: int, seed: int, sheet: str, layouts: Seq
         name=SYNTHETIC,
         version=fingerprint(folder / f"{name}.txt" for name in names),
         samples=[by_name[name] for name in names],
-        about=(f"Synthetic pages: sheet {sheet}, seed {seed}, layouts {', '.join(layouts)}.", *dataset.about),
+        about=(
+            f"Synthetic pages: sheet {sheet}, words {words}, seed {seed}, layouts {', '.join(layouts)}.",
+            *dataset.about,
+        ),
     )

@@ -3,15 +3,23 @@
 The words come in no order that means anything, and one in eight is a number or a code: a language model that does not
 look at the page cannot guess them. Nothing here reads as markdown, whose marks the scorers take off: no sentence ends
 in a number, which a line break would turn into "1874." and so into a list, and there is no dollar, star or hash.
+
+What a page says is chosen by :data:`WORDS`. Natural and random pages of one seed are the same but for the order of
+their letters (shuffling.py), so they show what a reader owes to the language.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Literal, get_args
 
 from rtprune_cli.tiny.writing import DIGITS, LETTERS, words
 
+Words = Literal["mixed", "natural", "random"]
+"""mixed: English with numbers and codes between. natural: English, with numbers only where a layout or style asks for
+them. random: natural pages with the letters of each line in random order."""
+WORDS: tuple[Words, ...] = get_args(Words)
 CODE_LETTERS = LETTERS.upper().translate(str.maketrans("", "", "IO"))  # no telling them from digits in some fonts
 CODE_DIGITS = DIGITS.translate(str.maketrans("", "", "01"))
 NUMBERS, CODES = 0.08, 0.05  # shares of the words of a sentence
@@ -20,10 +28,11 @@ PARAGRAPH = (2, 6)  # sentences
 
 
 class Writer:
-    """Words, lines and paragraphs, each call another."""
+    """Words, lines and paragraphs, each call another; ``natural``: without numbers and codes in sentences."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, natural: bool = False) -> None:
         self._rng = rng
+        self._numbers, self._codes = (0.0, 0.0) if natural else (NUMBERS, CODES)
         # Of forms, each with what stands behind it.
         self._labels: dict[str, Callable[[], str]] = {
             "Name": self.name, "Date": self.date, "City": self.word, "Code": self.code, "Room": self.code,
@@ -86,9 +95,9 @@ class Writer:
         found = [self._rng.choice(words()).capitalize()]
         for _ in range(self._rng.randint(*SENTENCE) - 2):
             draw = self._rng.random()
-            if draw < NUMBERS:
+            if draw < self._numbers:
                 found.append(self.number())
-            elif draw < NUMBERS + CODES:
+            elif draw < self._numbers + self._codes:
                 found.append(self.code())
             else:
                 found.append(self._rng.choice(words()) + ("," if self._rng.random() < 0.08 else ""))

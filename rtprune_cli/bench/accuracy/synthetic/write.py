@@ -13,6 +13,8 @@ import pymupdf
 from rtprune_cli import __version__
 from rtprune_cli.bench.accuracy.synthetic import a4, card
 from rtprune_cli.bench.accuracy.synthetic.drawing import Drawing, to_png
+from rtprune_cli.bench.accuracy.synthetic.shuffling import shuffled
+from rtprune_cli.bench.accuracy.synthetic.words import WORDS
 from rtprune_cli.errors import UsageError
 from rtprune_cli.inputs.formats import printable
 from rtprune_cli.storage import atomic_write, make_folder, remove, to_json
@@ -21,18 +23,23 @@ SHEETS = {"a4": a4.make_drawing, "card": card.make_drawing}
 LAYOUTS = ("one-column", "two-columns", "table", "form", "sparse", "dense", "small-type", "large-type")
 # A model's text of a layout that it cannot read says nothing about pruning: those of card must be asked for.
 DEFAULT = {"a4": LAYOUTS, "card": tuple(layout for layout in LAYOUTS if layout in card.INSIDE)}
+MIXED = WORDS[0]
 GROUPS, SETTINGS = "groups.json", "pages.json"
 RECIPE = 2  # goes up whenever a seed gives other pages than before
 
 
-def make_page(number: int, seed: int, sheet: str, layouts: Sequence[str]) -> tuple[Drawing, dict[str, str]]:
-    """The page of a number, from 0, and its groups.
+def make_page(
+    number: int, seed: int, sheet: str, layouts: Sequence[str], words: str = MIXED
+) -> tuple[Drawing, dict[str, str]]:
+    """The page of a number, from 0, and its groups; ``words`` is one of WORDS.
 
     ``layouts`` take turns. A layout's pages are the same whichever others there are.
     """
     layout = layouts[number % len(layouts)]
-    rng = random.Random(f"{seed} {sheet} {layout} {number // len(layouts)}")
-    drawing, groups = SHEETS[sheet](layout, rng)
+    name = f"{seed} {sheet} {layout} {number // len(layouts)}"
+    drawing, groups = SHEETS[sheet](layout, random.Random(name), natural=words != MIXED)
+    if words == "random":
+        drawing = shuffled(drawing, random.Random(f"{name} letters"))
     return drawing, {"layout": layout, **groups}
 
 
@@ -55,25 +62,35 @@ def known_layouts(layouts: Iterable[str], sheet: str) -> tuple[str, ...]:
     return tuple(layout for layout in LAYOUTS if layout in wanted)
 
 
-def make_pages(folder: Path, count: int, seed: int, sheet: str, layouts: Iterable[str] = ()) -> None:
+def check_words(words: str) -> None:
+    """Raises UsageError where it is not one of WORDS."""
+    if words not in WORDS:
+        raise UsageError(f"unknown words {words!r}", f"Use one of {', '.join(WORDS)}")
+
+
+def make_pages(
+    folder: Path, count: int, seed: int, sheet: str, layouts: Iterable[str] = (), words: str = MIXED
+) -> None:
     """Write ``count`` pages, or those of them that are not there yet; more that are there stay.
 
     Writes NAME.png, gray at 200 dpi, NAME.txt, the truth in reading order, groups.json, {NAME: {group: value}}, and
-    pages.json. ``sheet`` is one of SHEETS. Equal arguments give equal files on the same versions of Python, PyMuPDF and
-    this tool.
+    pages.json. ``sheet`` is one of SHEETS, ``words`` of WORDS. Equal arguments give equal files on the same versions of
+    Python, PyMuPDF and this tool.
 
     Raises:
-        UsageError: unknown sheet or layout, or the folder has something else in it.
+        UsageError: unknown sheet, layout or words, or the folder has something else in it.
         OutputError: it cannot be written.
     """
     layouts = known_layouts(layouts, sheet)
+    check_words(words)
     make_folder(folder)
-    _claim(folder, {"recipe": RECIPE, "seed": seed, "sheet": sheet, "layouts": list(layouts)})
+    settings = {"recipe": RECIPE, "seed": seed, "sheet": sheet, "layouts": list(layouts), "words": words}
+    _claim(folder, settings)
     groups: dict[str, dict[str, str]] = _read(folder / GROUPS) or {}
     for number in range(count):
         name = page_name(number, layouts)
         image, truth = folder / f"{name}.png", folder / f"{name}.txt"
-        drawing, groups[name] = make_page(number, seed, sheet, layouts)
+        drawing, groups[name] = make_page(number, seed, sheet, layouts, words)
         text = f"{drawing.text}\n".encode()
         if not (image.is_file() and truth.is_file() and truth.read_bytes() == text):
             remove(image)
@@ -91,7 +108,8 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
             raise UsageError(f"{printable(str(folder))} holds other files", "Choose another folder with -o")
         versions = {"rtprune": __version__, "pymupdf": pymupdf.__version__}
         atomic_write(path, to_json({**settings, "versions": versions}, indent=1))
-    elif changed := [name for name, value in settings.items() if found.get(name) != value]:
+    # Folders from before there was a choice of words hold mixed ones.
+    elif changed := [name for name, value in settings.items() if {"words": MIXED, **found}.get(name) != value]:
         raise UsageError(
             f"the pages in {printable(str(folder))} were made with other settings ({', '.join(changed)})",
             "Choose another folder with -o",
