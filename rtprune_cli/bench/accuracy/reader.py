@@ -22,6 +22,8 @@ from rtprune_cli.records import Document, PageRecord
 
 log = logging.getLogger("rtprune")
 
+SAID_BEFORE = ("untrained_mode",)  # by the command, for all modes at once
+
 
 @dataclass(frozen=True)
 class SampleOutcome:
@@ -96,7 +98,7 @@ class SampleReader:
         waiting: dict[tuple[PurePosixPath, int], list[Sample]] = {}
         for sample in samples:
             waiting.setdefault((self._documents[sample.source].folder, sample.page), []).append(sample)
-        for result in read(self._plans(samples), model, self._with(configuration)):
+        for result in read(self._plans(samples), model, self._with(configuration), said=SAID_BEFORE):
             folder, page = result.document.folder, result.record.page
             # A document that cannot be opened is one result, for all of its pages.
             keys = [key for key in waiting if key[0] == folder and page in (None, key[1])]
@@ -115,7 +117,7 @@ class SampleReader:
 
     def _with(self, configuration: Configuration) -> OcrOptions:
         assert configuration.prune is not None
-        return replace(self._options, prune=configuration.prune)
+        return replace(self._options, prune=configuration.prune, mode=configuration.mode or self._options.mode)
 
     def _key(self, configuration: Configuration, sample: Sample) -> str:
         content = self._content[sample.source]

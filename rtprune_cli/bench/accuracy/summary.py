@@ -8,10 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rtprune_cli.bench.accuracy import statistics
+from rtprune_cli.bench.accuracy.costs import NO_COSTS, costs, visual_tokens
 from rtprune_cli.bench.accuracy.datasets.base import Dataset
+from rtprune_cli.bench.accuracy.line import LineComparison, LineResult, beside_line
 from rtprune_cli.bench.accuracy.plan import BASELINE, Configuration
+from rtprune_cli.bench.accuracy.resampling import LEVEL, Estimate
 from rtprune_cli.bench.accuracy.rows import Row
-from rtprune_cli.bench.accuracy.statistics import ComparisonResult, Estimate, MetricResult
+from rtprune_cli.bench.accuracy.sentences import conclusions
+from rtprune_cli.bench.accuracy.statistics import ComparisonResult, MetricResult
 from rtprune_cli.bench.scoring.records import Metric
 from rtprune_cli.errors import UsageError
 from rtprune_cli.report import summarise as summarise_pages
@@ -74,8 +78,10 @@ def summarise(
 
     A configuration's ``pages`` are all that were asked of it, of which some ``failed`` or are ``missing``; whether a
     page without text counts is the dataset's to say, and ``pages`` of a metric says how many did. Retention is
-    the sum of visual tokens after over the sum before; speed-ups and ``milliseconds`` are means over the pages that
-    were read; ``output_tokens`` is a sum. What no page says is None.
+    the sum of visual tokens after over the sum before; speed-ups, ``milliseconds`` and costs (``visual_tokens``,
+    ``prefill_flops``, ``seconds``: costs.py) are means over the pages that were read; ``output_tokens`` is a sum. What
+    no page says is None. ``line`` is a pruned configuration's place beside the unpruned modes, ``best`` the best at
+    each budget of tokens (line.py), ``conclusions`` that in words.
 
     Args:
         dataset: its metrics and headline are used.
@@ -88,18 +94,30 @@ def summarise(
         official: the benchmark's own totals by configuration.
     """
 
+    baselines = {each.name: each.baseline for each in configurations}
+
     def analyse(some: Sequence[Row]) -> dict[str, ComparisonResult]:
-        scores: dict[str, dict[str, dict[str, Any]]] = {each.name: {} for each in configurations}
-        for row in some:
-            for metric, parts in row.marks.scores.items():
-                scores[row.configuration].setdefault(metric, {})[row.sample] = parts
-        return statistics.compare(scores, dataset.metrics, dataset.headline, BASELINE, seed=seed, resamples=resamples)
+        return statistics.compare(
+            _scores(configurations, some), dataset.metrics, dataset.headline, baselines, seed=seed, resamples=resamples
+        )
 
     results = analyse(rows)
+    line = beside_line(
+        _scores(configurations, rows),
+        dataset.metrics,
+        dataset.headline,
+        visual_tokens(rows),
+        [each.name for each in configurations if each.method == BASELINE],
+        seed=seed,
+        resamples=resamples,
+    )
+    spent = costs(rows, facts.get("started"))
     records = {}
     for each in configurations:
         own = [row for row in rows if row.configuration == each.name]
-        records[each.name] = {**_totals(each, own), **_figures(results[each.name]), "groups": {}}
+        known = {"baseline": each.baseline if each.baseline in baselines else None, **spent.get(each.name, NO_COSTS)}
+        beside = {"line": _beside(line.beside.get(each.name))}
+        records[each.name] = {**_totals(each, own), **known, **_figures(results[each.name]), **beside, "groups": {}}
     for group, some in _groups(rows).items():
         for name, result in analyse(some).items():
             pages = sum(row.configuration == name for row in some)
@@ -109,16 +127,46 @@ def summarise(
         "dataset": {
             "name": dataset.name,
             "version": dataset.version,
+            "title": dataset.title or f"{dataset.name} {dataset.version}".strip(),
             "samples": len(dataset.samples),
             "about": list(dataset.about),
         },
         **facts,
         "metrics": [{**asdict(metric), "headline": metric.name in dataset.headline} for metric in dataset.metrics],
-        "bootstrap": {"resamples": resamples, "seed": seed, "level": statistics.LEVEL, "unit": "page"},
+        "bootstrap": {"resamples": resamples, "seed": seed, "level": LEVEL, "unit": "page"},
         "configurations": list(records.values()),
+        "best": _best(line),
+        "conclusions": conclusions(list(records.values()), _best(line)),
         "gates": [result for gate in gates for result in _judge(gate, records)],
         "official": official,
     }
+
+
+def _scores(configurations: Sequence[Configuration], rows: Sequence[Row]) -> dict[str, Any]:
+    """Parts by configuration, metric and sample."""
+    scores: dict[str, dict[str, dict[str, Any]]] = {each.name: {} for each in configurations}
+    for row in rows:
+        for metric, parts in row.marks.scores.items():
+            scores[row.configuration].setdefault(metric, {})[row.sample] = parts
+    return scores
+
+
+def _beside(result: LineResult | None) -> dict[str, Any] | None:
+    return None if result is None else {**asdict(result), "between": result.between and list(result.between)}
+
+
+def _best(line: LineComparison) -> list[dict[str, Any]]:
+    """The best at each budget; ``equal`` are those that are not told from it."""
+    return [
+        {
+            "configuration": each.best,
+            "visual_tokens": each.tokens,
+            "until": each.end,
+            "accuracy": asdict(each.accuracy),
+            "equal": [{"configuration": name, "difference": asdict(difference)} for name, difference in each.equal],
+        }
+        for each in line.best
+    ]
 
 
 def _totals(configuration: Configuration, rows: Sequence[Row]) -> dict[str, Any]:
@@ -131,6 +179,7 @@ def _totals(configuration: Configuration, rows: Sequence[Row]) -> dict[str, Any]
     read = total["pages"]
     return {
         "name": configuration.name,
+        "mode": configuration.mode,
         "method": configuration.method,
         "ratio": configuration.ratio,
         "settings": configuration.settings,
@@ -179,7 +228,7 @@ def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _judge(gate: Gate, records: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """A result a configuration. Relative to itself the baseline would always pass, and so is asked only when alone."""
-    compared = [name for name in records if name != BASELINE]
+    compared = [name for name, each in records.items() if each["baseline"] != name]
     for name in compared if gate.metric == RELATIVE and compared else records:
         figures = records[name]
         found = figures[gate.metric] if gate.metric in (ACCURACY, RELATIVE) else figures["metrics"][gate.metric]

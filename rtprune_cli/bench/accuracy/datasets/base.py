@@ -38,7 +38,8 @@ class Dataset:
     of somebody else's, or None. ``official`` makes the benchmark's own totals of all pages' marks; None where the
     benchmark has none beyond the metrics. ``about`` says where definitions and numbers come from, a line each, for the
     report. ``render`` adds what takes pictures of formulas to all pages' marks, and gives them back in order; ``score``
-    left the formulas in ``details``. Its folder keeps pictures from one run to the next.
+    left the formulas in ``details``. Its folder keeps pictures from one run to the next. ``title`` is what people call
+    it; by default its name and version.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Dataset:
     about: Sequence[str] = ()
     slow: bool = False  # scoring a page takes long enough to use every core
     render: Callable[[Sequence[Marks], Path], Iterator[Marks]] | None = None
+    title: str = ""
 
 
 def by_id(folder: Path, sample: Sample) -> Path | None:

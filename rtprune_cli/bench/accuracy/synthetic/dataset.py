@@ -28,6 +28,7 @@ def open_synthetic(folder: Path, count: int, seed: int, sheet: str, layouts: Seq
     return replace(
         dataset,
         name=SYNTHETIC,
+        title=f"synthetic pages, sheet {sheet}, seed {seed}",
         version=fingerprint(folder / f"{name}.txt" for name in names),
         samples=[by_name[name] for name in names],
         about=(f"Synthetic pages: sheet {sheet}, seed {seed}, layouts {', '.join(layouts)}.", *dataset.about),
