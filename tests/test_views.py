@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from rtprune_cli.engine.memory import page_pixels
 from rtprune_cli.engine.steps import other_mode
 from rtprune_cli.errors import UsageError
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import normalise
 from rtprune_cli.options import SIDES, OcrOptions, check_mode
+from rtprune_cli.report.schema import schema
 from rtprune_cli.views import make_views
 from rtprune_cli.views.grid import TokenGrid, token_grid
 from rtprune_cli.views.preprocess import tile_grid
@@ -122,3 +125,10 @@ def test_a_page_that_loops_is_seen_otherwise_the_next_time() -> None:
     assert [other_mode(mode) for mode in ("tiny", "side-448", "side-704", "large", "side-2048", "gundam")] == [
         "small", "tiny", "base", "gundam", "gundam", "large",
     ]  # fmt: skip
+
+
+def test_reports_and_the_memory_plan_know_free_views() -> None:
+    pattern = schema()["properties"]["mode"]["pattern"]
+    assert all(re.search(pattern, mode) for mode in ("tiny", "side-448"))
+    assert not any(re.search(pattern, mode) for mode in ("huge", "side-0", "side-448x", "a side-448"))
+    assert page_pixels("side-448") == 448**2 and page_pixels("side-512") == page_pixels("tiny")
