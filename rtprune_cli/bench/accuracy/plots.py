@@ -26,8 +26,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h")
 GROUND, INK, QUIET, GRID = "#ffffff", "#1c1e21", "#5a6068", "#d9dce1"
 BASELINE_COLOUR = QUIET
-SIZE = 5.6, 3.9  # inches without the legend: letters can be read at the width of a phone
-LEGEND_COLUMNS, LEGEND_ROW = 3, 0.24  # inches
+SIZE = 5.0, 3.6  # inches without the legend: letters can be read at the width of a phone
+LEGEND_ROW = 0.24  # inches
+LEGEND_LETTERS = 42  # of one row, less what stands before them
 DODGE = 0.012  # of the width between points at one place, so that their intervals can be told apart
 
 
@@ -136,7 +137,7 @@ def _draw(x_label: str, y_label: str, points: Sequence[_Point], modes: Sequence[
         "svg.fonttype": "none",
         "svg.hashsalt": "rtprune",
         "font.family": "sans-serif",
-        "font.size": 10,
+        "font.size": 10.5,
     }
     with rc_context(settings):
         figure = Figure(figsize=SIZE, facecolor=GROUND, layout="constrained")
@@ -159,10 +160,10 @@ def _draw(x_label: str, y_label: str, points: Sequence[_Point], modes: Sequence[
             axes.plot([], [], marker=mark, label=mode, **grey)
         if any(point.row["ratio"] == DYNAMIC for point in points):
             axes.plot([], [], marker="o", markerfacecolor=GROUND, label="hollow: dynamic", **grey)
-        handles, _ = axes.get_legend_handles_labels()
-        rows = -(-len(handles) // LEGEND_COLUMNS)
-        figure.set_size_inches(SIZE[0], SIZE[1] + LEGEND_ROW * rows)
-        figure.legend(loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
+        _, labels = axes.get_legend_handles_labels()
+        columns = max(1, min(3, LEGEND_LETTERS // max(map(len, labels))))
+        figure.set_size_inches(SIZE[0], SIZE[1] + LEGEND_ROW * -(-len(labels) // columns))
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
