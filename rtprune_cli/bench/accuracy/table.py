@@ -68,7 +68,7 @@ def pages(configuration: Json) -> str:
     return f"{configuration['pages']}" + (f" ({', '.join(wrong)})" if wrong else "")
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """A figure: ``change`` stands beside or below it, and ``verdict`` says which of worse and better that is by more
     than chance. ``value`` is what it is sorted by."""
 
@@ -78,18 +78,18 @@ class Cell(NamedTuple):
     value: float | None = None
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """``better`` says which way is better, where there is one."""
 
     heading: str
-    cells: list[Cell]
+    cells: list[TableCell]
     better: str = ""
 
 
-def columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[Column]:
+def columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[TableColumn]:
     """Of configurations or of their groups, with these metrics; a column of which nothing is known is left out."""
-    figures: dict[str, Callable[[Json], Cell]] = {
-        "pages": lambda row: Cell(pages(row), value=row["pages"]),
+    figures: dict[str, Callable[[Json], TableCell]] = {
+        "pages": lambda row: TableCell(pages(row), value=row["pages"]),
         "visual tokens": lambda row: _number(row.get("visual_tokens"), _tokens),
         "kept": lambda row: _number(row.get("retention"), lambda number: share(number, 1)),
         "accuracy": lambda row: _with_interval(row["accuracy"]),
@@ -100,15 +100,15 @@ def columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[Column]:
         "prefill ×": lambda row: _number(row.get("prefill_speedup"), times),
         "s a page": lambda row: _number(row.get("seconds"), lambda number: f"{number:.3g}"),
     }
-    found = [Column(heading, [figure(row) for row in rows]) for heading, figure in figures.items()]
+    found = [TableColumn(heading, [figure(row) for row in rows]) for heading, figure in figures.items()]
     known = [column for column in found if any(cell.text != NOTHING for cell in column.cells)]
     return known + metric_columns(rows, metrics)
 
 
-def metric_columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[Column]:
+def metric_columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[TableColumn]:
     """Each metric with its difference to the baseline."""
     return [
-        Column(metric["title"], [_measured(metric, row) for row in rows], "less" if metric["lower"] else "more")
+        TableColumn(metric["title"], [_measured(metric, row) for row in rows], "less" if metric["lower"] else "more")
         for metric in metrics
     ]
 
@@ -129,7 +129,7 @@ def print_summary(summary: Json, console: Console) -> None:
     from rich.markup import escape
 
     dataset, rows = summary["dataset"], summary["configurations"]
-    names = Column("configuration", [Cell(row["name"].replace("\n", " ")) for row in rows])
+    names = TableColumn("configuration", [TableCell(row["name"].replace("\n", " ")) for row in rows])
     _print([names], columns(rows, main_metrics(summary)), console, escape(dataset["title"]))
     if any(row["relative_accuracy"] for row in rows):
         resamples, level = summary["bootstrap"]["resamples"], summary["bootstrap"]["level"]
@@ -156,8 +156,8 @@ def print_groups(summary: Json, console: Console) -> None:
     for kind, found in kinds.items():
         found.sort(key=lambda row: row[0])  # stable: configurations stay in their order
         firsts = [
-            Column(kind, [Cell(value.replace("\n", " ")) for value, _, _ in found]),
-            Column("configuration", [Cell(name.replace("\n", " ")) for _, name, _ in found]),
+            TableColumn(kind, [TableCell(value.replace("\n", " ")) for value, _, _ in found]),
+            TableColumn("configuration", [TableCell(name.replace("\n", " ")) for _, name, _ in found]),
         ]
         some = columns([group for _, _, group in found], main_metrics(summary))
         _print(firsts, some, console, escape(kind))
@@ -176,49 +176,49 @@ def gate_value(gate: Json) -> str:
     return "not measured" if gate["value"] is None else f"{gate['value']:.4f}"
 
 
-def _measured(metric: Json, row: Json) -> Cell:
+def _measured(metric: Json, row: Json) -> TableCell:
     """A metric with its difference to the baseline, or else with its own interval."""
     found = row["metrics"][metric["name"]]
     some = f" ({found['pages']} page{'s' * (found['pages'] > 1)})" if 0 < found["pages"] < row["pages"] else ""
     if not found["difference"]:
         return _with_interval(found, some)
     change, better = interval(found["difference"], sign=True), verdict(found["difference"], lower=metric["lower"])
-    return Cell(percent(found) + some, change, better, found["value"])
+    return TableCell(percent(found) + some, change, better, found["value"])
 
 
-def _with_interval(estimate: Json | None, more: str = "") -> Cell:
+def _with_interval(estimate: Json | None, more: str = "") -> TableCell:
     if not estimate or estimate["value"] is None:
-        return Cell(NOTHING)
-    return Cell(percent(estimate) + more, interval_alone(estimate), value=estimate["value"])
+        return TableCell(NOTHING)
+    return TableCell(percent(estimate) + more, interval_alone(estimate), value=estimate["value"])
 
 
-def _beside(line: Json | None) -> Cell:
+def _beside(line: Json | None) -> TableCell:
     """The difference to the line of unpruned modes at equal tokens."""
     if not line:
-        return Cell(NOTHING)
+        return TableCell(NOTHING)
     if not line["between"]:
-        return Cell("outside")
+        return TableCell("outside")
     difference = line["difference"]
     if not difference or difference["value"] is None:
-        return Cell(NOTHING)
+        return TableCell(NOTHING)
     value, better = difference["value"], verdict(difference, lower=False)
-    return Cell(hundredths(value, sign=True), interval_alone(difference, sign=True), better, value)
+    return TableCell(hundredths(value, sign=True), interval_alone(difference, sign=True), better, value)
 
 
-def _number(number: float | None, show: Callable[[float], str]) -> Cell:
-    return Cell(NOTHING) if number is None else Cell(show(number), value=number)
+def _number(number: float | None, show: Callable[[float], str]) -> TableCell:
+    return TableCell(NOTHING) if number is None else TableCell(show(number), value=number)
 
 
 def _tokens(number: float) -> str:
     return f"{number:.0f}" if number == round(number) else f"{number:.1f}"
 
 
-def _print(firsts: Sequence[Column], others: Sequence[Column], console: Console, title: str) -> None:
+def _print(firsts: Sequence[TableColumn], others: Sequence[TableColumn], console: Console, title: str) -> None:
     """As many tables as it takes for the console's width; each begins with ``firsts``."""
     from rich.table import Table
 
     start = sum(min(_width(column), NAME_WIDTH) + 3 for column in firsts) + 1
-    blocks: list[list[Column]] = []
+    blocks: list[list[TableColumn]] = []
     left = 0
     for column in others:
         need = _width(column) + 3
@@ -238,13 +238,13 @@ def _print(firsts: Sequence[Column], others: Sequence[Column], console: Console,
         console.print(table)
 
 
-def _heading(column: Column) -> str:
+def _heading(column: TableColumn) -> str:
     from rich.markup import escape
 
     return escape(column.heading) + {"less": " ↓", "more": " ↑"}.get(column.better, "")
 
 
-def _markup(cell: Cell) -> str:
+def _markup(cell: TableCell) -> str:
     from rich.markup import escape
 
     colour = {"worse": "red", "better": "green"}.get(cell.verdict)
@@ -252,7 +252,7 @@ def _markup(cell: Cell) -> str:
     return f"{escape(cell.text)}  {change}".rstrip()
 
 
-def _width(column: Column) -> int:
+def _width(column: TableColumn) -> int:
     from rich.cells import cell_len
     from rich.text import Text
 
