@@ -45,7 +45,7 @@ class GroupTable(NamedTuple):
     """Groups of one kind: ``rows`` are (group, configuration)."""
 
     rows: Sequence[tuple[str, str]]
-    columns: Sequence[table.TableColumn]
+    columns: Sequence[table.SummaryColumn]
 
 
 class WorstCase(NamedTuple):

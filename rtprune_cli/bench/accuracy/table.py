@@ -68,7 +68,7 @@ def pages(configuration: Json) -> str:
     return f"{configuration['pages']}" + (f" ({', '.join(wrong)})" if wrong else "")
 
 
-class TableCell(NamedTuple):
+class SummaryCell(NamedTuple):
     """A figure: ``change`` stands beside or below it, and ``verdict`` says which of worse and better that is by more
     than chance. ``value`` is what it is sorted by."""
 
@@ -78,18 +78,18 @@ class TableCell(NamedTuple):
     value: float | None = None
 
 
-class TableColumn(NamedTuple):
+class SummaryColumn(NamedTuple):
     """``better`` says which way is better, where there is one."""
 
     heading: str
-    cells: list[TableCell]
+    cells: list[SummaryCell]
     better: str = ""
 
 
-def columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[TableColumn]:
+def columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[SummaryColumn]:
     """Of configurations or of their groups, with these metrics; a column of which nothing is known is left out."""
-    figures: dict[str, Callable[[Json], TableCell]] = {
-        "pages": lambda row: TableCell(pages(row), value=row["pages"]),
+    figures: dict[str, Callable[[Json], SummaryCell]] = {
+        "pages": lambda row: SummaryCell(pages(row), value=row["pages"]),
         "visual tokens": lambda row: _number(row.get("visual_tokens"), _tokens),
         "kept": lambda row: _number(row.get("retention"), lambda number: share(number, 1)),
         "accuracy": lambda row: _with_interval(row["accuracy"]),
@@ -100,15 +100,15 @@ def columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[TableColumn]:
         "prefill ×": lambda row: _number(row.get("prefill_speedup"), times),
         "s a page": lambda row: _number(row.get("seconds"), lambda number: f"{number:.3g}"),
     }
-    found = [TableColumn(heading, [figure(row) for row in rows]) for heading, figure in figures.items()]
+    found = [SummaryColumn(heading, [figure(row) for row in rows]) for heading, figure in figures.items()]
     known = [column for column in found if any(cell.text != NOTHING for cell in column.cells)]
     return known + metric_columns(rows, metrics)
 
 
-def metric_columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[TableColumn]:
+def metric_columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[SummaryColumn]:
     """Each metric with its difference to the baseline."""
     return [
-        TableColumn(metric["title"], [_measured(metric, row) for row in rows], "less" if metric["lower"] else "more")
+        SummaryColumn(metric["title"], [_measured(metric, row) for row in rows], "less" if metric["lower"] else "more")
         for metric in metrics
     ]
 
@@ -129,7 +129,7 @@ def print_summary(summary: Json, console: Console) -> None:
     from rich.markup import escape
 
     dataset, rows = summary["dataset"], summary["configurations"]
-    names = TableColumn("configuration", [TableCell(row["name"].replace("\n", " ")) for row in rows])
+    names = SummaryColumn("configuration", [SummaryCell(row["name"].replace("\n", " ")) for row in rows])
     _print([names], columns(rows, main_metrics(summary)), console, escape(dataset["title"]))
     if any(row["relative_accuracy"] for row in rows):
         resamples, level = summary["bootstrap"]["resamples"], summary["bootstrap"]["level"]
@@ -156,8 +156,8 @@ def print_groups(summary: Json, console: Console) -> None:
     for kind, found in kinds.items():
         found.sort(key=lambda row: row[0])  # stable: configurations stay in their order
         firsts = [
-            TableColumn(kind, [TableCell(value.replace("\n", " ")) for value, _, _ in found]),
-            TableColumn("configuration", [TableCell(name.replace("\n", " ")) for _, name, _ in found]),
+            SummaryColumn(kind, [SummaryCell(value.replace("\n", " ")) for value, _, _ in found]),
+            SummaryColumn("configuration", [SummaryCell(name.replace("\n", " ")) for _, name, _ in found]),
         ]
         some = columns([group for _, _, group in found], main_metrics(summary))
         _print(firsts, some, console, escape(kind))
@@ -176,49 +176,49 @@ def gate_value(gate: Json) -> str:
     return "not measured" if gate["value"] is None else f"{gate['value']:.4f}"
 
 
-def _measured(metric: Json, row: Json) -> TableCell:
+def _measured(metric: Json, row: Json) -> SummaryCell:
     """A metric with its difference to the baseline, or else with its own interval."""
     found = row["metrics"][metric["name"]]
     some = f" ({found['pages']} page{'s' * (found['pages'] > 1)})" if 0 < found["pages"] < row["pages"] else ""
     if not found["difference"]:
         return _with_interval(found, some)
     change, better = interval(found["difference"], sign=True), verdict(found["difference"], lower=metric["lower"])
-    return TableCell(percent(found) + some, change, better, found["value"])
+    return SummaryCell(percent(found) + some, change, better, found["value"])
 
 
-def _with_interval(estimate: Json | None, more: str = "") -> TableCell:
+def _with_interval(estimate: Json | None, more: str = "") -> SummaryCell:
     if not estimate or estimate["value"] is None:
-        return TableCell(NOTHING)
-    return TableCell(percent(estimate) + more, interval_alone(estimate), value=estimate["value"])
+        return SummaryCell(NOTHING)
+    return SummaryCell(percent(estimate) + more, interval_alone(estimate), value=estimate["value"])
 
 
-def _beside(line: Json | None) -> TableCell:
+def _beside(line: Json | None) -> SummaryCell:
     """The difference to the line of unpruned modes at equal tokens."""
     if not line:
-        return TableCell(NOTHING)
+        return SummaryCell(NOTHING)
     if not line["between"]:
-        return TableCell("outside")
+        return SummaryCell("outside")
     difference = line["difference"]
     if not difference or difference["value"] is None:
-        return TableCell(NOTHING)
+        return SummaryCell(NOTHING)
     value, better = difference["value"], verdict(difference, lower=False)
-    return TableCell(hundredths(value, sign=True), interval_alone(difference, sign=True), better, value)
+    return SummaryCell(hundredths(value, sign=True), interval_alone(difference, sign=True), better, value)
 
 
-def _number(number: float | None, show: Callable[[float], str]) -> TableCell:
-    return TableCell(NOTHING) if number is None else TableCell(show(number), value=number)
+def _number(number: float | None, show: Callable[[float], str]) -> SummaryCell:
+    return SummaryCell(NOTHING) if number is None else SummaryCell(show(number), value=number)
 
 
 def _tokens(number: float) -> str:
     return f"{number:.0f}" if number == round(number) else f"{number:.1f}"
 
 
-def _print(firsts: Sequence[TableColumn], others: Sequence[TableColumn], console: Console, title: str) -> None:
+def _print(firsts: Sequence[SummaryColumn], others: Sequence[SummaryColumn], console: Console, title: str) -> None:
     """As many tables as it takes for the console's width; each begins with ``firsts``."""
     from rich.table import Table
 
     start = sum(min(_width(column), NAME_WIDTH) + 3 for column in firsts) + 1
-    blocks: list[list[TableColumn]] = []
+    blocks: list[list[SummaryColumn]] = []
     left = 0
     for column in others:
         need = _width(column) + 3
@@ -238,13 +238,13 @@ def _print(firsts: Sequence[TableColumn], others: Sequence[TableColumn], console
         console.print(table)
 
 
-def _heading(column: TableColumn) -> str:
+def _heading(column: SummaryColumn) -> str:
     from rich.markup import escape
 
     return escape(column.heading) + {"less": " ↓", "more": " ↑"}.get(column.better, "")
 
 
-def _markup(cell: TableCell) -> str:
+def _markup(cell: SummaryCell) -> str:
     from rich.markup import escape
 
     colour = {"worse": "red", "better": "green"}.get(cell.verdict)
@@ -252,7 +252,7 @@ def _markup(cell: TableCell) -> str:
     return f"{escape(cell.text)}  {change}".rstrip()
 
 
-def _width(column: TableColumn) -> int:
+def _width(column: SummaryColumn) -> int:
     from rich.cells import cell_len
     from rich.text import Text
 
