@@ -338,19 +338,50 @@ def comparison(name: str, summary: Result) -> str:
         f"{model['dtype']} on {hardware(summary)}. {summary['started'][:10]}; {versions(summary)}. In brackets: 95 % "
         f"intervals, paired by page, {bootstrap['resamples']:,} resamples.\n",
         f"```bash\n{summary['command']}\n```\n",
-        table(
-            ["configuration", "visual tokens kept", main["title"], "points over none", "relative accuracy, %",
-             "FLOPs, prefill", "prune step"],
-            [[each["name"], f"{100 * each['retention']:.1f} %", *error_cells(each, main["name"]),
-              f"{each['flops_speedup']:.2f}x", f"{each['milliseconds']['prune']:.1f} ms"]
-             for each in summary["configurations"]],
-        ),
+        by_mode(summary, main) if several_modes(summary) else by_ratio(summary, main),
         "",
     ]  # fmt: skip
+    parts += [f"- {sentence}" for sentence in summary.get("conclusions", [])] + [""] * several_modes(summary)
     if not has_ablations(summary):
         picture = f"![{accuracy_words(summary)}](images/accuracy-{name}.svg)\n"
-        parts += [by_group(summary, main, "layout"), "", picture]
+        parts += [*([] if several_modes(summary) else [by_group(summary, main, "layout"), ""]), picture]
     return "\n".join(parts)
+
+
+def several_modes(summary: Result) -> bool:
+    """Then the modes are what is compared, over tokens."""
+    from rtprune_cli.bench.accuracy.plots import modes_of
+
+    return len(modes_of(summary["configurations"])) > 1
+
+
+def by_ratio(summary: Result, main: Row) -> str:
+    """A row a configuration of one mode: what it keeps, its error and its work."""
+    return table(
+        ["configuration", "visual tokens kept", main["title"], "points over none", "relative accuracy, %",
+         "FLOPs, prefill", "prune step"],
+        [[each["name"], f"{100 * each['retention']:.1f} %", *error_cells(each, main["name"]),
+          f"{each['flops_speedup']:.2f}x", f"{each['milliseconds']['prune']:.1f} ms"]
+         for each in summary["configurations"]],
+    )  # fmt: skip
+
+
+def by_mode(summary: Result, main: Row) -> str:
+    """A row a configuration of several modes: its tokens and work, its error, and where it is beside the line."""
+    return table(
+        ["configuration", "visual tokens", "MFLOPs, prefill", main["title"], "accuracy, %",
+         "points over the line of unpruned modes"],
+        [[each["name"], f"{each['visual_tokens']:.1f}".removesuffix(".0"), f"{each['prefill_flops'] / 1e6:.0f}",
+          f"{100 * each['metrics'][main['name']]['value']:.2f} %", bracketed(each["accuracy"]), line_cell(each["line"])]
+         for each in summary["configurations"]],
+    )  # fmt: skip
+
+
+def line_cell(line: Row | None) -> str:
+    """The difference to the line, where there is one."""
+    if line is None:
+        return ""
+    return bracketed(line["difference"], sign="+") if line["difference"] else "outside of it: not measured"
 
 
 def has_ablations(summary: Result) -> bool:
@@ -387,11 +418,16 @@ def by_group(summary: Result, metric: Row, group: str) -> str:
 
 def accuracy_words(summary: Result) -> str:
     """The picture in words."""
-    rows = [
-        f"{each['name']}: accuracy {100 * each['accuracy']['value']:.1f} % at {100 * each['retention']:.0f} %"
+    several = several_modes(summary)
+    costs = [
+        f"{each['visual_tokens']:.0f} tokens" if several else f"{100 * each['retention']:.0f} %"
         for each in summary["configurations"]
     ]
-    return f"Accuracy over visual tokens kept. {'; '.join(rows)}"
+    rows = [
+        f"{each['name']}: accuracy {100 * each['accuracy']['value']:.1f} % at {cost}"
+        for each, cost in zip(summary["configurations"], costs, strict=True)
+    ]
+    return f"Accuracy over visual tokens{'' if several else ' kept'}. {'; '.join(rows)}"
 
 
 def accuracy_picture(summary: Result) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from rtprune_cli.errors import UsageError
 
-Mode = Literal["tiny", "small", "base", "large", "gundam"]
+Mode = str  # one of MODES, or side-N: what check_mode lets through
 Tables = Literal["html", "markdown"]
 Math = Literal["dollars", "latex"]
 Solver = Literal["sinkhorn", "pot"]
@@ -32,7 +32,12 @@ LogFormat = Literal["text", "json"]
 Dynamic = Literal["dynamic"]
 Auto = Literal["auto"]
 
-MODES: tuple[Mode, ...] = get_args(Mode)
+# Pixels of the global view, each way. A free view of one of these sides is the mode itself.
+SIDES: dict[Mode, int] = {"tiny": 512, "small": 640, "base": 1024, "large": 1280, "gundam": 1024}
+MODES: tuple[Mode, ...] = tuple(SIDES)
+CELL = 64  # pixels of a view behind one visual token, each way
+MAX_SIDE = 2048  # 1,024 prunable tokens, about as many as mode gundam has
+MODE_FORM = rf"^({'|'.join(MODES)}|side-[1-9][0-9]*)$"
 # The tasks that the models were trained on, by name; what each is asked with is in model/adapters.py.
 TASKS = ("markdown", "ocr", "free", "figure", "describe", "locate")
 LOCATE = "locate "  # and then what to look for
@@ -69,6 +74,32 @@ def parse_ratio(text: str) -> float | None:
         raise UsageError(
             f"ratio {text!r} is neither 'dynamic' nor a number", f"Give dynamic or a number from {MIN_RATIO} to 1"
         ) from None
+
+
+def check_mode(mode: Mode) -> Mode:
+    """The mode by its one name: one of MODES, or ``side-N``, a single square view of N pixels each way.
+
+    ``side-512`` is ``tiny``, and so on: what gives the same views has the same name.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if mode in SIDES:
+        return mode
+    name, _, digits = mode.partition("-")
+    if name != "side" or not re.fullmatch("[0-9]{1,9}", digits):
+        raise UsageError(f"unknown mode {mode!r}", f"Use one of {', '.join(MODES)}, or side-N for N x N pixels")
+    side = int(digits)
+    if side % CELL or not CELL <= side <= MAX_SIDE:
+        raise UsageError(
+            f"a view of {side} pixels cannot be cut into tokens", f"Give a multiple of {CELL}, at most {MAX_SIDE}"
+        )
+    return next((known for known, pixels in SIDES.items() if pixels == side), f"side-{side}")
+
+
+def view_side(mode: Mode) -> int:
+    """Pixels of a mode's global view, each way."""
+    return SIDES[mode] if mode in SIDES else int(mode.removeprefix("side-"))
 
 
 def parse_auto(text: str) -> int | None:
@@ -411,7 +442,11 @@ class OcrOptions:
     input: InputOptions = InputOptions()
     output: OutputOptions = OutputOptions()
     run: RunOptions = RunOptions()
-    mode: Mode | None = setting(None, f"{', '.join(MODES)}. Default: the model's best.", choices=MODES)
+    mode: Mode | None = setting(
+        None,
+        f"{', '.join(MODES)}, or side-N for one view of N x N pixels. Default: the model's best.",
+        choices=MODES,
+    )
     prompt: str | None = setting(
         None,
         "markdown (with layout), free (text only), ocr (lines with boxes), figure, describe, 'locate WORDS', or a "
@@ -426,7 +461,8 @@ class OcrOptions:
     compare: bool = setting(False, "Read each page unpruned too and report the edit distance.")
 
     def __post_init__(self) -> None:
-        _choose("mode", self.mode, MODES)
+        if self.mode is not None:
+            object.__setattr__(self, "mode", check_mode(self.mode))
         if self.prompt is not None:
             _check_prompt(self.prompt)
         _choose("on-loop", self.on_loop, get_args(OnLoop))

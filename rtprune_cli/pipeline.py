@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -141,10 +141,13 @@ def run(documents: Iterable[Document], model: OcrModel, options: OcrOptions) -> 
     return read((DocumentPlan(document) for document in documents), model, options)
 
 
-def read(plans: Iterable[DocumentPlan], model: OcrModel, options: OcrOptions) -> Iterator[PageResult]:
-    """:func:`run` for some pages of each document; a plan without pages means those of the options."""
+def read(
+    plans: Iterable[DocumentPlan], model: OcrModel, options: OcrOptions, *, said: Collection[str] = ()
+) -> Iterator[PageResult]:
+    """:func:`run` for some pages of each document; a plan without pages means those of the options. ``said``: codes of
+    warnings for every page that the caller has said."""
     with closing(ReadingSession(model, options)) as session:
-        yield from session.read(plans)
+        yield from session.read(plans, said=said)
 
 
 class ReadingSession:
@@ -172,14 +175,14 @@ class ReadingSession:
         """Whether the model works on a GPU."""
         return self._checkpoint.device.type == "cuda"
 
-    def read(self, plans: Iterable[DocumentPlan]) -> Iterator[PageResult]:
+    def read(self, plans: Iterable[DocumentPlan], *, said: Collection[str] = ()) -> Iterator[PageResult]:
         """As :func:`read`; one at a time."""
-        said: set[str] = set()
+        told = set(said)
         self.spoilt = True
         with _own_threads():
             for item in self._reader.read(_items(plans, self._preparer, self._options)):
                 if isinstance(item, PageResult):
-                    _tell(item, said)
+                    _tell(item, told)
                     yield item
         self.spoilt = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,15 @@ def test_a_reading_is_found_again(tmp_path: Path) -> None:
         added = readings.add("key", NONE, "a/b", "text", page_record())
     assert Readings(tmp_path).find("key", NONE, "a/b") == added
     assert Readings(tmp_path).find("other", NONE, "a/b") is None
+
+
+def test_a_reading_is_found_under_the_name_that_it_has_beside_other_modes(tmp_path: Path) -> None:
+    with Readings(tmp_path) as readings:
+        readings.add("key", NONE, "a", "text", page_record())
+    with Readings(tmp_path) as readings:
+        found = readings.find("key", replace(NONE, name="tiny none"), "a")
+    assert found is not None and found.path == "predictions/tiny-none/a.md"
+    assert (tmp_path / found.path).read_text() == "text" and Readings(tmp_path).find("key", NONE, "a")
 
 
 def test_a_prediction_that_was_changed_is_read_again(tmp_path: Path) -> None:
@@ -309,6 +319,9 @@ def test_a_missing_prediction_is_told_and_counted(pages: Path, tmp_path: Path, r
         (["--dataset", "synthetic", "--importances", "x"], "unknown importance 'x'"),
         (["--dataset", "synthetic", "--merges", "x"], "unknown merge 'x'"),
         (["--dataset", "synthetic", "--baseline-variant", "authors"], "a baseline variant without a method that has"),
+        (["--dataset", "synthetic", "--mode", "tiny", "--modes", "tiny"], "--mode and --modes exclude each other"),
+        (["--dataset", "synthetic", "--modes", "huge"], "unknown mode 'huge'"),
+        (["--dataset", "synthetic", "--view-sides", "100"], "a view of 100 pixels cannot be cut into tokens"),
     ],
 )
 def test_a_wrong_command_says_what_to_do(

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from test_bench_summary import DYNAMIC, METRICS, NONE, make, page, row
 
+from rtprune_cli.bench.accuracy import table
 from rtprune_cli.bench.accuracy.gates import Gate
 from rtprune_cli.bench.accuracy.html import comparison_page
 from rtprune_cli.bench.accuracy.plan import Configuration
@@ -22,6 +23,7 @@ from rtprune_cli.bench.accuracy.worst import SHOWN, differences, largest_losses,
 
 HOSTILE = "<script>alert('&\"')</script><img src=http://example.org/x onerror=alert(1)>"
 RANDOM = Configuration("random 0.5", "random", "0.5")
+BASELINES = {each.name: each.baseline for each in (NONE, DYNAMIC, RANDOM)}
 PAGES = [f"p{i}" for i in range(6)]
 
 
@@ -95,7 +97,7 @@ def test_predictions_without_retention_have_no_pictures(rows: list[Row]) -> None
 
 
 def test_every_configuration_shows_its_worst_pages_in_turn(rows: list[Row]) -> None:
-    losses = largest_losses(rows, METRICS, ["cer"], 5)
+    losses = largest_losses(rows, METRICS, ["cer"], 5, BASELINES)
     assert [(loss.configuration, loss.sample) for loss in losses] == [
         ("rtprune dynamic", "p5"), ("random 0.5", "p1"), ("rtprune dynamic", "p4"), ("random 0.5", "p2"),
         ("rtprune dynamic", "p3"),
@@ -104,14 +106,20 @@ def test_every_configuration_shows_its_worst_pages_in_turn(rows: list[Row]) -> N
 
 
 def test_a_page_that_lost_nothing_is_not_shown(rows: list[Row]) -> None:
-    assert len(largest_losses(rows, METRICS, ["cer"], 99)) == 5 + 2
+    assert len(largest_losses(rows, METRICS, ["cer"], 99, BASELINES)) == 5 + 2
 
 
 def test_texts_differ_in_words() -> None:
     left, right = differences("one two  three\nfour", "one 2 three four five")
-    assert [span.text for span in left if span.changed] == ["two  "]
-    assert [span.text for span in right if span.changed] == ["2 ", "five"]
+    assert [span for span in left if span.mark] == [("two  ", "differs")]
+    assert [span for span in right if span.mark] == [("2 ", "differs"), ("five", "differs")]
     assert "".join(span.text for span in left) == "one two  three\nfour"
+
+
+def test_what_the_truth_has_is_right_and_the_rest_is_wrong() -> None:
+    left, right = differences("one two three for", "one 2 three four", truth="one two three four")
+    assert [span for span in left if span.mark] == [("two ", "right"), ("for", "wrong")]
+    assert [span for span in right if span.mark] == [("2 ", "wrong"), ("four", "right")]
 
 
 def test_letters_of_languages_without_spaces_are_words() -> None:
@@ -122,7 +130,7 @@ def test_long_texts_are_cut_but_compared_a_little_further() -> None:
     text = "word " * 3000
     left, right = differences(text, "new " + text)
     assert sum(len(span.text) for span in left) == sum(len(span.text) for span in right) == SHOWN
-    assert not any(span.changed for span in left) and [span.text for span in right if span.changed] == ["new "]
+    assert not any(span.mark for span in left) and [span.text for span in right if span.mark] == ["new "]
 
 
 # --- The report --------------------------------------------------------------------------------------------------
@@ -139,8 +147,20 @@ def test_the_report_holds_every_part(rows: list[Row]) -> None:
 
 
 def test_differences_are_marked_on_both_sides(rows: list[Row]) -> None:
-    text = report(rows)
-    assert "the quick <del>brown </del>fox" in text and "<ins>jumps</ins>" in text
+    text = report(rows, truth=lambda sample: "the quick brown fox")
+    assert 'the quick <mark class="right">brown </mark>fox' in text and '<mark class="wrong">jumps</mark>' in text
+
+
+def test_the_report_has_the_columns_of_the_terminal(rows: list[Row]) -> None:
+    summary = summary_of(rows)
+    columns = table.columns(summary["configurations"], table.main_metrics(summary))
+    text = comparison_page(summary, rows, image=lambda _: None, text=lambda *_: None, truth=lambda _: "")
+    head = text.partition("<thead>")[2].partition("</thead>")[0]
+    headings = re.findall(r'<th scope="col">([^<]*?) ?(?:<|$)', head)
+    assert headings == ["configuration", *(column.heading for column in columns)]
+    body = text.partition("<tbody>")[2].partition("</tbody>")[0]
+    assert re.findall(r'data-label="([^"]*)"', body) == [column.heading for column in columns] * 3
+    assert all(column.cells[1].text in body for column in columns)
 
 
 @pytest.mark.slow
@@ -201,7 +221,7 @@ def test_without_a_baseline_there_is_a_report_still() -> None:
     rows = [row(alone, "a", 1), row(alone, "b", 2, status="missing")]
     text = comparison_page(make(rows, [alone]), rows, image=lambda _: None, text=lambda *_: None, truth=lambda _: "")
     assert "2 (1 missing)" in text
-    for part in ("relative accuracy", "Pages that lost most", "visual tokens kept", "speed-up", "ms a page"):
+    for part in ("rel. accuracy", "Pages that lost most", "visual tokens</th>", "FLOPs ×", "s a page", "In short"):
         assert part not in text
 
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from rtprune_cli.bench.accuracy.statistics import ComparisonResult, Estimate, Scores, compare, page_accuracy, value
+from rtprune_cli.bench.accuracy.resampling import Estimate, Scores, value
+from rtprune_cli.bench.accuracy.statistics import ComparisonResult, compare, page_accuracy
 from rtprune_cli.bench.scoring.records import Metric, Part
 
 CER = Metric("cer", "CER", lower=True)
@@ -31,7 +32,8 @@ def bootstrap(
     metrics: Sequence[Metric] = (CER,), seed: int = 0, resamples: int = 2000, **configurations: Scores
 ) -> dict[str, ComparisonResult]:
     headline = [metric.name for metric in metrics]
-    return compare(configurations, metrics, headline, "none", seed=seed, resamples=resamples)
+    baselines = dict.fromkeys(configurations, "none")
+    return compare(configurations, metrics, headline, baselines, seed=seed, resamples=resamples)
 
 
 # --- Values ------------------------------------------------------------------------------------------------------

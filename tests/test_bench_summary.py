@@ -88,6 +88,7 @@ def test_a_summary_has_its_run_its_metrics_and_its_bootstrap(rows: list[Row]) ->
         "repository": None,
         "revision": None,
         "annotations": None,
+        "title": "folder 1",
         "samples": 3,
         "about": ["CER: edits over characters"],
         "rendered": {},
@@ -265,6 +266,6 @@ def test_names_are_no_markup(rows: list[Row]) -> None:
 
 
 def test_groups_have_a_table_a_kind(rows: list[Row]) -> None:
-    text = printed(make(rows), 120, print_groups)
+    text = printed(make(rows), 160, print_groups)
     assert [line for line in text.splitlines() if line.strip() in ("issue", "layout")]
     assert text.count("stain") == 2

@@ -1,4 +1,7 @@
-"""report.html in a browser: it opens, is used by mouse and keys, runs nothing that a page says, and asks nobody."""
+"""report.html in a browser: it opens, is used by mouse and keys, runs nothing that a page says, and asks nobody.
+
+That of `rtprune bench` too: it fits a phone, follows dark mode, and its colours mean what one expects.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,14 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
+from test_bench_summary import make as bench_summary
+from test_bench_summary import page as page_record
+from test_bench_summary import row
 from test_html_report import HTML, seen, tokens
 from test_outputs import begin, page
 
+from rtprune_cli.bench.accuracy.html import comparison_page
+from rtprune_cli.bench.accuracy.plan import AccuracyPlan
 from rtprune_cli.outputs import FolderOutput
 from rtprune_cli.outputs.htmlreport import Shown, page_view, report_page
 from rtprune_cli.records import Document, Markdown, PageResult
@@ -235,3 +243,75 @@ def thousand_pages(folder: Path) -> Path:
     place = folder / "report.html"
     place.write_text("".join(report_page(totals.summary(), {"mode": "gundam"}, pages)), encoding="utf-8")
     return place
+
+
+# --- The report of rtprune bench ---------------------------------------------------------------------------------
+
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def bench_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two modes, each unpruned and pruned, over four pages of which one word is wrong when pruned."""
+    configurations = AccuracyPlan(modes=("tiny", "base"), ratios=("0.75", "dynamic")).configurations()
+    rows = []
+    for number, each in enumerate(configurations):
+        kept = 64 * (1 + number)
+        record = page_record(kept, visual_tokens_before=400, kept=kept, prefill_flops=kept * 10**9, seconds=1.0)
+        errors = 0 if each.method == "none" else 1
+        rows += [row(each, f"p{i}", errors + i % 2, groups={"layout": "one"}, record=record) for i in range(4)]
+    page = comparison_page(
+        bench_summary(rows, configurations),
+        rows,
+        image=lambda _: Image.new("RGB", (900, 1200), "white"),
+        text=lambda name, _: "one two three" if name.endswith("none") else "one 2 three",
+        truth=lambda _: "one two three",
+    )
+    path = tmp_path_factory.mktemp("bench") / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def bench_tab(chromium: Any, bench_report: Path) -> Iterator[Any]:
+    """The report on a phone in dark mode."""
+    with chromium.new_page(viewport=PHONE, color_scheme="dark") as tab:
+        tab.goto(bench_report.as_uri())
+        yield tab
+
+
+def test_nothing_of_a_comparison_goes_sideways(bench_tab: Any) -> None:
+    bench_tab.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    assert bench_tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    wide = "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)"
+    assert bench_tab.evaluate(f"{wide}.filter((e) => !e.closest('.unseen')).map((e) => e.outerHTML)") == []
+    cell = bench_tab.locator("#results td").first
+    assert cell.evaluate("(e) => getComputedStyle(e, '::before').content") == '"pages"'
+    bench_tab.set_viewport_size({"width": 1280, "height": 800})
+    assert bench_tab.evaluate("document.documentElement.scrollWidth") == 1280
+
+
+def test_pictures_have_the_colours_of_the_page(bench_tab: Any) -> None:
+    def colours() -> list[list[str]]:
+        found: list[list[str]] = bench_tab.evaluate(
+            """[...document.querySelectorAll(".pictures svg")].map((svg) => [
+                getComputedStyle(svg.querySelector("path")).fill, getComputedStyle(svg.querySelector("text")).fill])"""
+        )
+        page = bench_tab.evaluate("[getComputedStyle(document.body)].map((s) => [s.backgroundColor, s.color])[0]")
+        assert len(found) == 3 and all(each == page for each in found)
+        return found
+
+    dark = colours()
+    bench_tab.emulate_media(color_scheme="light")
+    assert colours() != dark
+
+
+def test_right_is_green_and_wrong_is_red(bench_tab: Any) -> None:
+    for scheme in ("dark", "light"):
+        bench_tab.emulate_media(color_scheme=scheme)
+        for text, stronger in (("two ", 1), ("2 ", 0)):
+            mark = bench_tab.locator("#pages .text mark", has_text=text).first
+            colour = mark.evaluate("(e) => getComputedStyle(e).backgroundColor.match(/\\d+/g).map(Number)")
+            assert colour.index(max(colour)) == stronger
+    legend = bench_tab.locator("#pages .legend").inner_text()
+    assert "green" in legend and "right" in legend and "red" in legend and "wrong" in legend

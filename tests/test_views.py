@@ -1,15 +1,24 @@
-"""Views of a page in the five modes."""
+"""Views of a page in the modes."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from rtprune_cli.engine.memory import page_pixels
+from rtprune_cli.engine.steps import other_mode
 from rtprune_cli.errors import UsageError
+from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import normalise
+from rtprune_cli.options import SIDES, OcrOptions, check_mode
+from rtprune_cli.report.schema import schema
 from rtprune_cli.views import make_views
-from rtprune_cli.views.grid import token_grid
+from rtprune_cli.views.grid import TokenGrid, token_grid
 from rtprune_cli.views.preprocess import tile_grid
 
 PAGE = Image.new("RGB", (900, 1200), "white")
@@ -66,3 +75,60 @@ def test_tiles_lie_row_by_row() -> None:
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown mode"):
         make_views(PAGE, "huge")
+
+
+# --- Free views --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [64, 448, 2048])
+def test_a_free_view_has_a_token_for_64_pixels_each_way(side: int) -> None:
+    views = make_views(PAGE, f"side-{side}")
+    assert views.mode == f"side-{side}" and views.global_view.shape == (side, side, 3) and views.tiles is None
+    assert len(token_grid(views).kinds()) == (side // 64) * (side // 64 + 1) + 1
+
+
+@pytest.mark.parametrize("mode", ["tiny", "small", "base", "large"])
+def test_a_free_view_of_a_mode_s_side_is_that_mode(mode: str) -> None:
+    name, page = f"side-{SIDES[mode]}", Image.effect_noise((90, 120), 60).convert("RGB")
+    assert check_mode(name) == OcrOptions(mode=name).mode == make_views(page, name).mode == mode
+    assert np.array_equal(make_views(page, name).global_view, make_views(page, mode).global_view)
+    free, known = TokenGrid(name), TokenGrid(mode)  # by its own name still the same
+    assert np.array_equal(free.boxes(page.size), known.boxes(page.size), equal_nan=True)
+    assert np.array_equal(free.patch_order(), known.patch_order())
+
+
+def test_a_free_view_is_encoded_as_the_mode_of_its_side(golden_model: OcrModel) -> None:
+    views = make_views(PAGE, "tiny")
+    ours, theirs = (golden_model.encode([replace(views, mode=mode)])[0] for mode in ("side-512", "tiny"))
+    assert torch.equal(ours.tokens, theirs.tokens) and torch.equal(ours.prunable, theirs.prunable)
+    assert len(golden_model.encode([make_views(PAGE, "side-576")])[0].tokens) == 91  # 9 rows of 9 and a newline
+
+
+def test_small_free_views_are_stretched_and_large_ones_padded_as_the_modes_are() -> None:
+    page = Image.new("RGB", (100, 400), "white")
+    assert make_views(page, "side-576").global_view.min() == 255
+    assert make_views(page, "side-704").global_view[:, 0].max() == 127
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [("side-100", "view of 100 pixels"), ("side-0", "of 0 pixels"), ("side-2112", "of 2112 pixels"),
+     ("side-", "unknown mode"), ("side-6e1", "unknown mode"), ("side--64", "unknown mode"), ("448", "unknown mode"),
+     ("side-" + "9" * 5000, "unknown mode")],
+)  # fmt: skip
+def test_a_view_that_cannot_be_is_refused(mode: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        OcrOptions(mode=mode)
+
+
+def test_a_page_that_loops_is_seen_otherwise_the_next_time() -> None:
+    assert [other_mode(mode) for mode in ("tiny", "side-448", "side-704", "large", "side-2048", "gundam")] == [
+        "small", "tiny", "base", "gundam", "gundam", "large",
+    ]  # fmt: skip
+
+
+def test_reports_and_the_memory_plan_know_free_views() -> None:
+    pattern = schema()["properties"]["mode"]["pattern"]
+    assert all(re.search(pattern, mode) for mode in ("tiny", "side-448"))
+    assert not any(re.search(pattern, mode) for mode in ("huge", "side-0", "side-448x", "a side-448"))
+    assert page_pixels("side-448") == 448**2 and page_pixels("side-512") == page_pixels("tiny")

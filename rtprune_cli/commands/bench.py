@@ -14,11 +14,20 @@ from rtprune_cli.bench.accuracy.datasets import DATASETS, SYNTHETIC, choose_samp
 from rtprune_cli.bench.accuracy.datasets.opening import check_packages, check_place
 from rtprune_cli.bench.accuracy.datasets.published import PUBLISHED, REVISION_FLAG, REVISION_HELP, complete_revisions
 from rtprune_cli.bench.accuracy.plan import METHODS, VARIANTS, AccuracyPlan, values
-from rtprune_cli.commands.flags import Config, Given, flag, with_settings, words
+from rtprune_cli.commands.flags import VIEW_SIDES_HELP, Config, Given, flag, view_modes, with_settings, words
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import ExitCode, UsageError
 from rtprune_cli.logs import NOTICE
-from rtprune_cli.options import WITH_VARIANTS, Importance, LogOptions, Merge, OcrOptions, OutputOptions
+from rtprune_cli.options import (
+    MODES,
+    WITH_VARIANTS,
+    Importance,
+    LogOptions,
+    Merge,
+    Mode,
+    OcrOptions,
+    OutputOptions,
+)
 
 if TYPE_CHECKING:
     from rtprune_cli.bench.accuracy.datasets import Dataset, Sample
@@ -129,6 +138,11 @@ def accuracy(
     data: Data = None,
     dataset_revision: DatasetRevision = None,
     folder: OutputFolder = None,
+    modes: Annotated[
+        str,
+        flag("comparison", "--modes", metavar="LIST", help=f"Of {', '.join(MODES)}, side-N.  [default: as --mode]"),
+    ] = "",
+    view_sides: Annotated[str, flag("comparison", "--view-sides", metavar="LIST", help=VIEW_SIDES_HELP)] = "",
     methods: Annotated[
         str, flag("comparison", "--methods", metavar="LIST", help=f"Of {', '.join(METHODS)}.")
     ] = ",".join(AccuracyPlan.methods),
@@ -196,7 +210,10 @@ def accuracy(
     if context.invoked_subcommand is not None:
         return
     with resolved(given, config) as found:
+        if modes and "mode" in given:
+            raise UsageError("--mode and --modes exclude each other", "Give one of them")
         plan = AccuracyPlan(
+            modes=words(modes),
             methods=words(methods),
             ratios=words(ratios),
             ablations=_ablations(importances, merges, ratio_terms, sobel_thresholds, alphas, ot_regs),
@@ -209,7 +226,8 @@ def accuracy(
             timed_pages=timed_pages,
         )
         where = DatasetSource(dataset, data, folder, sheet, words(layouts), dataset_revision, vocabulary)
-        raise typer.Exit(_accuracy(plan, where, found.ocr, found.log, fail_above or [], fail_below or []))
+        gates = fail_above or [], fail_below or []
+        raise typer.Exit(_accuracy(plan, view_modes(view_sides), where, found.ocr, found.log, *gates))
 
 
 class DatasetSource:
@@ -278,6 +296,7 @@ def _ablations(
 
 def _accuracy(
     plan: AccuracyPlan,
+    views: Sequence[Mode],
     source: DatasetSource,
     settings: OcrOptions,
     log_options: LogOptions,
@@ -289,9 +308,19 @@ def _accuracy(
     from rtprune_cli.model import locate
 
     # What can be wrong with the command is found before hours of reading.
-    configurations = plan.configurations()
+    plan.configurations()
     source.check()
     checkpoint = locate(settings.model)
+    plan = replace(plan, modes=(*(plan.modes or [checkpoint.resolve(settings).mode]), *views))
+    configurations = plan.configurations()
+    if plan.unpruned:
+        log.log(NOTICE, "%s: a ratio of 1 prunes nothing; the rows none stand for it", ", ".join(plan.unpruned))
+    if other := [each for each in plan.modes if each not in checkpoint.trained_modes]:
+        known = ", ".join(checkpoint.trained_modes)
+        log.warning(
+            "%s was not trained for %s, only for %s: figures there say nothing about a model that was",
+            checkpoint.name, ", ".join(other), known,
+        )  # fmt: skip
     folder = source.folder()
     with stoppable(at_once=True), own_folder(folder, wait=settings.run.wait):
         if source.name == SYNTHETIC:

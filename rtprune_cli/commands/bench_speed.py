@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtprune_cli.bench.speed.plan import ARCHITECTURES, STAGES, SpeedPlan
-from rtprune_cli.commands.flags import Quiet, Verbose, complete_models, numbers, words
+from rtprune_cli.commands.flags import VIEW_SIDES_HELP, Quiet, Verbose, complete_models, numbers, view_modes, words
 from rtprune_cli.commands.frame import reporting
 from rtprune_cli.options import BUNDLED_MODEL, DTYPES, MODES, LogOptions
 
@@ -35,6 +35,7 @@ def speed(
     device: Annotated[str, typer.Option(metavar="TEXT", help="auto, cpu, cuda or cuda:N.")] = SpeedPlan.device,
     dtype: Annotated[str, typer.Option(metavar="TEXT", help=f"{', '.join(DTYPES)}.")] = SpeedPlan.dtype,
     modes: Annotated[str, typer.Option(metavar="LIST", help=f"Of {', '.join(MODES)}.")] = ",".join(SpeedPlan.modes),
+    view_sides: Annotated[str, typer.Option(metavar="LIST", help=VIEW_SIDES_HELP)] = "",
     ratios: Annotated[str, typer.Option(metavar="LIST", help="Of dynamic and numbers; 1 is no pruning.")] = ",".join(
         SpeedPlan.ratios
     ),
@@ -87,7 +88,7 @@ def speed(
             model=checkpoint,
             device=device,
             dtype=dtype,
-            modes=words(modes),  # type: ignore[arg-type]  # the plan checks them
+            modes=(*words(modes), *view_modes(view_sides)),
             ratios=words(ratios),
             batch_sizes=numbers("batch-sizes", batch_sizes),
             stages=words(stages),

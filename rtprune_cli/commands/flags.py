@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.options import BUNDLED_MODEL
+from rtprune_cli.options import BUNDLED_MODEL, CELL, Mode, check_mode
 from rtprune_cli.settings import FILE, LOG, Setting, all_settings
 
 # The sections of help in their order, by the settings' group.
@@ -33,6 +33,8 @@ EPILOG = (
     "named as flags. A flag beats the variable, the variable the file. See: rtprune config show"
 )
 METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
+
+VIEW_SIDES_HELP = f"Single square views besides, by their side: multiples of {CELL}. 448 is the mode side-448."
 
 Given = dict[str, Any]  # the settings that were given on the command line, by field name
 Config = Annotated[
@@ -150,6 +152,15 @@ def numbers(name: str, text: str) -> tuple[int, ...]:
         return tuple(int(word) for word in words(text))
     except ValueError:
         raise UsageError(f"{name} is {text!r}", "Give whole numbers with commas: 1,4,8") from None
+
+
+def view_modes(sides: str) -> tuple[Mode, ...]:
+    """The modes of --view-sides: single square views of these pixels each way.
+
+    Raises:
+        UsageError: one is no number, or cannot be cut into tokens.
+    """
+    return tuple(check_mode(f"side-{side}") for side in numbers("view-sides", sides))
 
 
 def completer(setting: Setting) -> Callable[[], list[str]] | None:

@@ -15,8 +15,8 @@ import torch
 
 from rtprune_cli.decoding.cache import bytes_per_token
 from rtprune_cli.decoding.scheduler import PROMPT_TOKENS
-from rtprune_cli.options import DecodeOptions, Mode
-from rtprune_cli.views.grid import MAX_TILES, SIDES, TILE
+from rtprune_cli.options import DecodeOptions, Mode, view_side
+from rtprune_cli.views.grid import MAX_TILES, TILE
 
 # On a GPU the weights are read once for all rows: at 128 they are still half of the bytes of a step. On a CPU
 # arithmetic rules, and more gain little.
@@ -132,12 +132,12 @@ def _more(least: int, most: int, share: float, each: int) -> int:
 
 def page_pixels(mode: Mode) -> int:
     """Pixels of a page's views, at most."""
-    return int(SIDES[mode] ** 2 + (MAX_TILES * TILE**2 if mode == "gundam" else 0))
+    return int(view_side(mode) ** 2 + (MAX_TILES * TILE**2 if mode == "gundam" else 0))
 
 
 def page_bytes(vision_config: Any, mode: Mode, dtype: torch.dtype) -> int:
     """What one page takes in the encoder, which sees the global views first and then the tiles."""
-    view = encoder_bytes(vision_config, SIDES[mode], dtype)
+    view = encoder_bytes(vision_config, view_side(mode), dtype)
     return max(view, MAX_TILES * encoder_bytes(vision_config, TILE, dtype)) if mode == "gundam" else view
 
 
@@ -168,7 +168,7 @@ def row_bytes(text_config: Any, dtype: torch.dtype) -> int:
 
 def prune_bytes(mode: Mode, pages: int) -> int:
     """What pruning takes: the pixels that each recorded shape keeps, and twice as many numbers in between."""
-    return (PRUNE_GRAPHS * 3 + 6) * FLOAT32 * pages * SIDES[mode] ** 2
+    return (PRUNE_GRAPHS * 3 + 6) * FLOAT32 * pages * view_side(mode) ** 2
 
 
 def usable_bytes(device: torch.device, fraction: float) -> float:

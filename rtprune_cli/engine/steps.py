@@ -30,7 +30,7 @@ from rtprune_cli.failures import PageFailure, page_name
 from rtprune_cli.markdown import MarkdownStyle, to_markdown
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.adapters import gives_words
-from rtprune_cli.options import Mode, PruneOptions, ResolvedOptions
+from rtprune_cli.options import SIDES, Mode, PruneOptions, ResolvedOptions, view_side
 from rtprune_cli.outputs.htmlreport import page_view
 from rtprune_cli.pruning import PendingPrune, Pruner, untouched
 from rtprune_cli.records import (
@@ -53,15 +53,18 @@ from rtprune_cli.views.tokenmap import token_map
 log = logging.getLogger("rtprune")
 
 BASELINE_REPEATS = 3  # of prefills in turns, without and with the prune step, whose medians are compared
-# Where a looping page is read again: the nearest mode that sees the page otherwise. Tiles break what belongs together,
-# so gundam goes to the finest single view; a single view goes to the next finer one.
-OTHER_MODE: dict[Mode, Mode] = {
-    "tiny": "small",
-    "small": "base",
-    "base": "large",
-    "large": "gundam",
-    "gundam": "large",
-}
+
+
+def other_mode(mode: Mode) -> Mode:
+    """Where a looping page is read again: the nearest mode by name that sees the page otherwise.
+
+    Tiles break what belongs together, so gundam goes to the finest single view; a single view goes to the next finer
+    one, and the finest to tiles.
+    """
+    single = [name for name in SIDES if name != "gundam"]
+    if mode == "gundam":
+        return max(single, key=view_side)
+    return min((name for name in single if view_side(name) > view_side(mode)), key=view_side, default="gundam")
 
 
 # --- Steps 2 and 3
@@ -183,7 +186,8 @@ class PageSteps:
             confidences=model.confidences(best.decoded.token_ids, best.decoded.logprobs),
         )
         speedup, distance = yield from self._comparison(page, best, raw)
-        unpruned_length, length = best.prompt.next_position, len(best.prompt.embeds)
+        unpruned_flops = prefill_flops(model.text_config, best.prompt.next_position)
+        flops = prefill_flops(model.text_config, len(best.prompt.embeds))
         record = page_record(
             page,
             best.views,
@@ -191,7 +195,8 @@ class PageSteps:
             best.decoded,
             prompt=self._options.prompt,
             milliseconds=best.milliseconds,
-            flops_speedup=prefill_flops(model.text_config, unpruned_length) / prefill_flops(model.text_config, length),
+            flops=flops,
+            flops_speedup=unpruned_flops / flops,
             attempts=tuple(attempt(a.views.mode, a.retention, a.decoded) for a in attempts)
             if len(attempts) > 1
             else None,
@@ -237,7 +242,7 @@ class PageSteps:
         """The page read again, unpruned and then in another mode, as long as its text runs into a loop."""
         unpruned = replace(self._options.prune, ratio=1.0)
         ladder = [] if attempts[0].pruned.merged == 0 else [self._options.mode]
-        for mode in [*ladder, OTHER_MODE[self._options.mode]]:
+        for mode in [*ladder, other_mode(self._options.mode)]:
             log.info("%s runs into a loop: again unpruned in mode %s", page_name(page.document, page.page), mode)
             try:
                 watch = Stopwatch(torch.device("cpu"))

@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from rtprune_cli.errors import RtpruneError
-from rtprune_cli.options import Mode
+from rtprune_cli.options import MODE_FORM, Mode
 
 SCHEMA_VERSION = 1
 
@@ -113,7 +113,12 @@ class PageRecord:
     )
     started: str | None = described("When the drawing of the page began, UTC, ISO 8601.", default=None)
     seconds: float | None = _read("Seconds of all its stages together.")
-    mode: Mode | None = described("The mode that was used.", default=None, always=True)
+    mode: Mode | None = described(
+        "The mode that was used: by name, or `side-N` for one view of N x N pixels.",
+        default=None,
+        always=True,
+        pattern=MODE_FORM,
+    )
     prompt: str | None = described(
         "The prompt that was used: the name of a task, `locate WORDS`, or a text.", default=None, always=True
     )
@@ -162,10 +167,11 @@ class PageRecord:
     prefill_ms: float | None = _read("Milliseconds of the decoder over the prompt.")
     decode_ms: float | None = _read("Milliseconds for writing the text.")
     retry_ms: float | None = _read("Milliseconds of the readings that were not kept.")
-    flops_speedup: float | None = _read(
-        "Decoder prefill operations without pruning over those with it, counted from the model's sizes "
-        "(`prefill_flops` in `rtprune_cli/report/flops.py`)."
+    prefill_flops: int | None = _optional(
+        "Floating-point operations of the decoder's prefill, counted from the model's sizes (`prefill_flops` in "
+        "`rtprune_cli/report/flops.py`); 0 where the model was not asked, null in records of earlier versions."
     )
+    flops_speedup: float | None = _read("Decoder prefill operations without pruning over those with it, counted alike.")
     prefill_speedup: float | None = _optional(
         "With `--measure-baseline`: the prefill without pruning over the prune step and the prefill with it, this page "
         "alone, 3 times in turns, median over median; 1 where pruning is off."

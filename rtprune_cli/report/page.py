@@ -30,6 +30,7 @@ def page_record(
     *,
     prompt: str,
     milliseconds: dict[str, float],
+    flops: int,
     flops_speedup: float,
     attempts: tuple[AttemptRecord, ...] | None = None,
     retry_ms: float = 0.0,
@@ -38,7 +39,8 @@ def page_record(
     edit_distance: float | None = None,
     warnings: tuple[WarningRecord, ...] = (),
 ) -> PageRecord:
-    """The report record of a page that was read. ``milliseconds`` holds preprocess, encode and prune.
+    """The report record of a page that was read. ``milliseconds`` holds preprocess, encode and prune;
+    ``flops`` are the prefill's.
 
     ``attempts`` are the :func:`attempt` records of a page that was read more than once, ``retry_ms`` the time of those
     that were not kept.
@@ -68,6 +70,7 @@ def page_record(
         prefill_ms=rounded(decoded.prefill_ms, 3),
         decode_ms=rounded(decoded.decode_ms, 3),
         retry_ms=rounded(retry_ms, 3),
+        prefill_flops=flops,
         flops_speedup=rounded(flops_speedup, 4),
         prefill_speedup=rounded(prefill_speedup, 4),
         page_speedup=rounded(page_speedup, 4),
@@ -81,7 +84,7 @@ def unread_record(page: PageImage, mode: Mode, prompt: str) -> PageRecord:
     counts: dict[str, Any] = dict.fromkeys(
         (
             "visual_tokens_before", "visual_tokens_after", "prunable", "kept", "merged", "newlines_dropped",
-            "output_tokens", "loop_tokens_cut",
+            "output_tokens", "loop_tokens_cut", "prefill_flops",
         ), 0,
     )  # fmt: skip
     times: dict[str, Any] = {name: 0.0 for name in TIMES if name != "rasterise_ms"}

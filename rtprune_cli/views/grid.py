@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from rtprune_cli.options import CELL as CELL
+from rtprune_cli.options import Mode, view_side
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rtprune_cli.records import Views
 
-CELL = 64  # pixels of a view behind one token, each way
-SIDES = {"tiny": 512, "small": 640, "base": 1024, "large": 1280, "gundam": 1024}  # pixels of the global view
-STRETCHED = ("tiny", "small")  # resized without keeping the aspect ratio, as the official code does
+# Pages are stretched to views of up to this side, and fitted into larger ones with a gray margin: the official code's
+# rule, which it has for tiny and small, base and large, and which goes for free views too.
+MOST_STRETCHED = 640
 TILE = 640
 MIN_TILES, MAX_TILES = 2, 9
 
@@ -33,9 +36,9 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The visual tokens of a page in one of the five modes; ``tiles`` is (columns, rows) of tiles, None without."""
+    """The visual tokens of a page in a mode; ``tiles`` is (columns, rows) of tiles, None without."""
 
-    mode: str
+    mode: Mode
     tiles: tuple[int, int] | None = None
 
     def kinds(self) -> NDArray[np.uint8]:
@@ -68,7 +71,7 @@ class TokenGrid:
     def patch_order(self) -> NDArray[np.int64]:
         """(P,): for each cell in the decoder's order its place in the encoder's, which sees tile after tile, row by
         row, each with its own cells row by row, and the global view last."""
-        count = (SIDES[self.mode] // CELL) ** 2
+        count = (view_side(self.mode) // CELL) ** 2
         if self.tiles is None:
             return np.arange(count)
         columns, rows = self.tiles
@@ -78,14 +81,14 @@ class TokenGrid:
 
     def _blocks(self) -> list[tuple[int, int, int]]:
         """What is read row by row: kind, columns and rows of cells."""
-        side, cells = SIDES[self.mode] // CELL, TILE // CELL
+        side, cells = view_side(self.mode) // CELL, TILE // CELL
         tiles = [] if self.tiles is None else [(TILE_CELL, self.tiles[0] * cells, self.tiles[1] * cells)]
         return [*tiles, (GLOBAL_CELL, side, side)]
 
     def _fitted(self, size: tuple[int, int]) -> tuple[Pair, Pair]:
         """Page pixels a pixel of the global view, and its padding at the left and the top (PIL's ``ImageOps.pad``)."""
-        (width, height), side = size, SIDES[self.mode]
-        if self.mode in STRETCHED:
+        (width, height), side = size, view_side(self.mode)
+        if side <= MOST_STRETCHED:
             return (width / side, height / side), (0.0, 0.0)
         inner = (side, round(height / width * side)) if width >= height else (round(width / height * side), side)
         inner = max(1, inner[0]), max(1, inner[1])

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from rtprune_cli.errors import UsageError
-from rtprune_cli.options import Mode
+from rtprune_cli.options import Mode, check_mode, view_side
 from rtprune_cli.records import Views
-from rtprune_cli.views.grid import MAX_TILES, MIN_TILES, SIDES, STRETCHED, TILE
+from rtprune_cli.views.grid import MAX_TILES, MIN_TILES, MOST_STRETCHED, TILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,18 +23,17 @@ GRAY = (127, 127, 127)
 
 
 def make_views(image: Image.Image, mode: Mode) -> Views:
-    """Views of an upright RGB page in one of the five modes.
+    """Views of an upright RGB page in a mode.
 
     Raises:
         UsageError: the mode is unknown.
     """
-    if mode not in SIDES:
-        raise UsageError(f"unknown mode {mode!r}", f"Use one of {', '.join(SIDES)}")
-    side = (SIDES[mode], SIDES[mode])
-    if mode in STRETCHED:
-        view = image.resize(side, Image.Resampling.BICUBIC)
+    mode = check_mode(mode)
+    side = view_side(mode)
+    if side <= MOST_STRETCHED:
+        view = image.resize((side, side), Image.Resampling.BICUBIC)
     else:
-        view = ImageOps.pad(image, side, method=Image.Resampling.BICUBIC, color=GRAY)
+        view = ImageOps.pad(image, (side, side), method=Image.Resampling.BICUBIC, color=GRAY)
     tiles, grid = None, (1, 1)
     if mode == "gundam" and max(image.size) > TILE:
         grid = tile_grid(*image.size)

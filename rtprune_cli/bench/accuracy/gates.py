@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.bench.scoring.records import Metric
 from rtprune_cli.errors import UsageError
 from rtprune_cli.storage import Json
@@ -68,7 +67,7 @@ def parse_gate(text: str, *, above: bool, metrics: Sequence[Metric], timed: bool
 
 def judge(gate: Gate, records: Mapping[str, Json]) -> Iterator[Json]:
     """A result a configuration; of a gate that compares, none for unpruned pages, unless they are all that there is."""
-    compared = [name for name in records if name != BASELINE]
+    compared = [name for name, each in records.items() if each["baseline"] != name]
     for name in compared if gate.compares and compared else records:
         value = _figure(gate.metric, records[name])
         yield {

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtprune_cli.bench.accuracy import table
-from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.bench.accuracy.plots import pictures
 from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.worst import SHOWN, DiffSpan, Loss, differences, largest_losses
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
 IMAGE_SIZE = 900, 2700  # pixels, at most
 JPEG_QUALITY = 70
 # What a summary has besides is told as facts of the run.
-OWN_PARTS = ("schema_version", "dataset", "metrics", "bootstrap", "configurations", "gates", "official")
-SPEEDS = ("retention", *(each.field for each in SPEEDUPS), "milliseconds")  # columns where they are known
+OWN_PARTS = (
+    "schema_version", "dataset", "metrics", "bootstrap", "configurations", "best", "conclusions", "gates", "official",
+)  # fmt: skip
 Texts = Callable[[str, str], str | None]
 
 
@@ -40,6 +40,13 @@ class Text(NamedTuple):
 
     spans: Sequence[DiffSpan] | None
     more: int
+
+
+class GroupTable(NamedTuple):
+    """Groups of one kind: ``rows`` are (group, configuration)."""
+
+    rows: Sequence[tuple[str, str]]
+    columns: Sequence[table.SummaryColumn]
 
 
 class WorstCase(NamedTuple):
@@ -83,6 +90,8 @@ def comparison_page(
 
     templates = Templates(__package__)
     script = templates.script("bench.js")
+    configurations = summary["configurations"]
+    others = [metric for metric in summary["metrics"] if metric not in table.main_metrics(summary)]
     page = (
         templates.environment()
         .get_template("bench.html.jinja")
@@ -90,17 +99,21 @@ def comparison_page(
             summary=summary,
             dataset=summary["dataset"],
             metrics=summary["metrics"],
-            configurations=summary["configurations"],
-            baseline=BASELINE,
-            facts=[(name, _words(value)) for name, value in summary.items() if name not in OWN_PARTS and value],
-            known={name for name in SPEEDS if any(row[name] for row in summary["configurations"])},
-            speedups=SPEEDUPS,
-            compared=any(row["relative_accuracy"] for row in summary["configurations"]),
+            configurations=configurations,
+            names=[row["name"] for row in configurations],
+            columns=table.columns(configurations, table.main_metrics(summary)),
+            others=table.metric_columns(configurations, others),
+            baseline=table.compared_with(configurations),
+            facts=_facts(summary),
+            speedups=[each for each in SPEEDUPS if any(row[each.field] for row in configurations)],
+            timed=any(row["timed_pages"] for row in configurations),
+            compared=any(row["relative_accuracy"] for row in configurations),
             limits=table.by_limit(summary["gates"]),
             official=_official(summary["official"]),
-            groups=_groups(summary["configurations"]),
-            notes=list(dict.fromkeys(note for row in summary["configurations"] for note in row["notes"])),
-            pictures=[(picture.title, Markup(picture.svg)) for picture in pictures(summary)],
+            beside=any(row["line"] for row in configurations),
+            groups=_groups(summary),
+            notes=list(dict.fromkeys(note for row in configurations for note in row["notes"])),
+            pictures=[(picture.title, Markup(picture.themed)) for picture in pictures(summary)],
             pages=list(_worst_pages(summary, rows, image, text, truth, worst)),
             shown=SHOWN,
             style=Markup(templates.read("bench.css")),
@@ -119,25 +132,27 @@ def _worst_pages(
     metrics = [Metric(each["name"], each["title"], each["lower"]) for each in summary["metrics"]]
     headline = [each["name"] for each in summary["metrics"] if each["headline"]]
     by_page: dict[str, list[Loss]] = {}
-    for loss in largest_losses(rows, metrics, headline, worst):
+    baselines = {each["name"]: each["baseline"] for each in summary["configurations"]}
+    for loss in largest_losses(rows, metrics, headline, worst, baselines):
         by_page.setdefault(loss.sample, []).append(loss)
     for sample, losses in sorted(by_page.items(), key=lambda item: (-max(loss.size for loss in item[1]), item[0])):
         picture, size = _jpeg(image(sample))
-        cases = [_case(loss, text(BASELINE, sample), text(loss.configuration, sample)) for loss in losses]
-        yield WorstPage(sample, picture, size, _text(truth(sample)), cases)
+        real = truth(sample)
+        cases = [_case(loss, text(loss.baseline, sample), text(loss.configuration, sample), real) for loss in losses]
+        yield WorstPage(sample, picture, size, _text(real), cases)
 
 
-def _case(loss: Loss, before: str | None, after: str | None) -> WorstCase:
+def _case(loss: Loss, before: str | None, after: str | None, truth: str) -> WorstCase:
     if before is None or after is None:  # nothing to tell apart
         return WorstCase(loss, _text(before), _text(after))
-    left, right = differences(before, after)
+    left, right = differences(before, after, truth)
     return WorstCase(loss, _text(before, left), _text(after, right))
 
 
 def _text(text: str | None, spans: Sequence[DiffSpan] | None = None) -> Text:
     if text is None:
         return Text(None, 0)
-    return Text(spans or [DiffSpan(text[:SHOWN], False)], max(0, len(text) - SHOWN))
+    return Text(spans or [DiffSpan(text[:SHOWN], "")], max(0, len(text) - SHOWN))
 
 
 def _jpeg(image: Image | None) -> tuple[str | None, tuple[int, int]]:
@@ -150,14 +165,26 @@ def _jpeg(image: Image | None) -> tuple[str | None, tuple[int, int]]:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), small.size
 
 
-def _groups(configurations: Sequence[Json]) -> dict[str, dict[str, list[tuple[str, Json]]]]:
-    """Kind of group -> group -> (configuration, its figures)."""
-    kinds: dict[str, dict[str, list[tuple[str, Json]]]] = {}
-    for configuration in configurations:
+def _groups(summary: Json) -> dict[str, GroupTable]:
+    """A table for each kind of group, a row a group and configuration."""
+    kinds: dict[str, list[tuple[str, str, Json]]] = {}
+    for configuration in summary["configurations"]:
         for name, group in configuration["groups"].items():
             kind, _, value = name.partition(": ")
-            kinds.setdefault(kind, {}).setdefault(value, []).append((configuration["name"], group))
-    return kinds
+            kinds.setdefault(kind, []).append((value, configuration["name"], group))
+    found = {}
+    for kind, rows in kinds.items():
+        rows.sort(key=lambda row: row[0])  # stable: configurations stay in their order
+        columns = table.columns([group for _, _, group in rows], table.main_metrics(summary))
+        found[kind] = GroupTable([(value, name) for value, name, _ in rows], columns)
+    return found
+
+
+def _facts(summary: Json) -> list[tuple[str, str]]:
+    """What was run, where and how, a line each."""
+    dataset = summary["dataset"]
+    facts = [("dataset", f"{dataset['name']}, version {dataset['version']}")]
+    return facts + [(name, _words(value)) for name, value in summary.items() if name not in OWN_PARTS and value]
 
 
 def _official(official: Json | None) -> tuple[list[str], list[tuple[str, list[str]]]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.options import DYNAMIC, WITH_VARIANTS, Method, PruneOptions, Variant, parse_ratio
+from rtprune_cli.options import DYNAMIC, WITH_VARIANTS, Method, Mode, PruneOptions, Variant, check_mode, parse_ratio
 
 BASELINE = "none"
 METHODS = (BASELINE, *get_args(Method))
@@ -23,12 +23,18 @@ MAX_SLUG = 100  # letters of a folder's name
 
 @dataclass(frozen=True)
 class Configuration:
-    """One way to read the pages. Predictions that came from elsewhere have neither ``ratio`` nor ``prune``."""
+    """One way to read the pages. Predictions that came from elsewhere have neither ``ratio`` nor ``prune``.
+
+    ``mode`` None: that of the run's settings. ``baseline`` is the name of what it is compared with, the unpruned pages
+    in the same mode; their own name is their baseline's.
+    """
 
     name: str
     method: str
     ratio: str = ""
     prune: PruneOptions | None = None
+    mode: Mode | None = None
+    baseline: str = BASELINE
 
     @property
     def slug(self) -> str:
@@ -43,8 +49,9 @@ class Configuration:
 
 @dataclass(frozen=True)
 class AccuracyPlan:
-    """What is compared: each method at each ratio, beside pages that are not pruned.
+    """What is compared: each method at each ratio, beside pages that are not pruned, in each mode.
 
+    ``modes``: none means that of the run's settings. With several, names of configurations begin with their mode.
     ``ratios`` are texts as --ratio takes them. ``ablations``: names of :data:`ABLATIONS` with the values that rtprune
     is read with besides, one change at a time. ``variants``: forms of the methods that have them; of the others there
     is one. ``limit``: pages, at most, the first ones; ``sample``: pages, at most, by chance. ``seed``: of the synthetic
@@ -52,6 +59,7 @@ class AccuracyPlan:
     again alone where times are asked for.
     """
 
+    modes: tuple[Mode, ...] = ()
     methods: tuple[str, ...] = (BASELINE, "rtprune")
     ratios: tuple[str, ...] = (DYNAMIC,)
     ablations: tuple[tuple[str, tuple[Any, ...]], ...] = ()
@@ -64,6 +72,7 @@ class AccuracyPlan:
     timed_pages: int = 20
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "modes", tuple(dict.fromkeys(map(check_mode, self.modes))))
         for method in self.methods:
             if method not in METHODS:
                 raise UsageError(f"unknown method {method!r}", f"Use one of {', '.join(METHODS)}")
@@ -93,12 +102,29 @@ class AccuracyPlan:
             name = dynamic_only[0].replace("_", "-")
             raise UsageError(f"{name} changes nothing at a given ratio", f"Add {DYNAMIC} to --ratios")
 
+    @property
+    def unpruned(self) -> list[str]:
+        """The pairs of a method and a ratio that prune nothing, by name: the baseline stands for them."""
+        pruning = [method for method in self.methods if method != BASELINE]
+        return [f"{method} {ratio}" for method in pruning for ratio in self.ratios if parse_ratio(ratio) == 1]
+
     def configurations(self) -> list[Configuration]:
-        """Unpruned pages first, to which all others are compared; then each method, then the ablations.
+        """Mode by mode: unpruned pages first, to which the mode's others are compared; then each method, then the
+        ablations.
 
         Raises:
             UsageError: a ratio or a value of an ablation is out of range.
         """
+        own = self._of_a_mode()
+        if len(self.modes) < 2:
+            return [replace(each, mode=mode) for mode in self.modes or (None,) for each in own]
+        return [
+            replace(each, name=f"{mode} {each.name}", mode=mode, baseline=f"{mode} {each.baseline}")
+            for mode in self.modes
+            for each in own
+        ]
+
+    def _of_a_mode(self) -> list[Configuration]:
         found = [Configuration(BASELINE, BASELINE, "1", PruneOptions(ratio=1.0))]
         for method, variant in self._forms():
             for ratio in self.ratios:

@@ -1,4 +1,8 @@
-"""Owns the pictures of a summary: accuracy over retention and over speed, as SVG."""
+"""Owns the pictures of a summary, as SVG: accuracy over what it costs.
+
+Of one mode over the share of tokens that stays and over speed; of several over tokens, operations and seconds a page,
+with the unpruned modes as a line and what was pruned beside it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,11 @@ if TYPE_CHECKING:
 # Colours that color-blind people tell apart (Okabe and Ito), and markers for prints without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h")
-BASELINE_COLOUR = "#444444"
+GROUND, INK, QUIET, GRID = "#ffffff", "#1c1e21", "#5a6068", "#d9dce1"
+BASELINE_COLOUR = QUIET
+SIZE = 5.0, 3.6  # inches without the legend: letters can be read at the width of a phone
+LEGEND_ROW = 0.24  # inches
+LEGEND_LETTERS = 42  # of one row, less what stands before them
 DODGE = 0.012  # of the width between points at one place, so that their intervals can be told apart
 
 
@@ -30,6 +38,12 @@ class Picture(NamedTuple):
     title: str
     svg: str
 
+    @property
+    def themed(self) -> str:
+        """To stand in a page whose variables --ground, --text, --quiet and --line have its colours."""
+        names = {GROUND: "--ground", INK: "--text", QUIET: "--quiet", GRID: "--line"}
+        return re.sub("|".join(names), lambda colour: f"var({names[colour[0]]})", self.svg)
+
 
 class _Axis(NamedTuple):
     label: str
@@ -38,31 +52,47 @@ class _Axis(NamedTuple):
 
 class _Point(NamedTuple):
     row: Json
-    series: str
+    series: str  # that have one colour
+    line: str  # that are joined
     x: float
     y: Mapping[str, float]
 
 
 def pictures(summary: Json) -> list[Picture]:
-    """Accuracy, and each headline metric where there are several, over retention; accuracy over speed.
+    """Accuracy, and each headline metric where there are several, over tokens; accuracy over work and time.
 
     Nothing where only unpruned pages have a retention: predictions from elsewhere do not say theirs.
     """
     rows = [row for row in summary["configurations"] if row["retention"] is not None]
     pruned = [row for row in rows if row["method"] != BASELINE]
-    if not pruned:
+    modes = modes_of(rows)
+    if not pruned and len(modes) < 2:
         return []
-    retention = _Axis("visual tokens kept, %", lambda row: 100 * row["retention"])
-    speed = _Axis("prefill speed-up from FLOPs", lambda row: row["flops_speedup"])
-    if all(row["prefill_speedup"] is not None for row in pruned):
-        speed = _Axis(
-            "measured prefill speed-up",
-            lambda row: 1.0 if row["method"] == BASELINE else row["prefill_speedup"]["value"],
-        )
     accuracy = _Axis("accuracy, %", lambda row: row["accuracy"])
+    if len(modes) > 1:
+        tokens = _Axis("visual tokens a page", lambda row: row["visual_tokens"])
+        others = [
+            _Axis("GFLOPs of prefill a page", lambda row: row["prefill_flops"] and row["prefill_flops"] / 1e9),
+            _Axis("seconds a page", lambda row: row["seconds"]),
+        ]
+        speeds = [axis for axis in others if any(axis.find(row) is not None for row in rows)]
+    else:
+        tokens = _Axis("visual tokens kept, %", lambda row: 100 * row["retention"])
+        speeds = [_Axis("prefill speed-up from FLOPs", lambda row: row["flops_speedup"])]
+        if all(row["prefill_speedup"] is not None for row in pruned):
+            speeds = [_Axis("measured prefill speed-up", _measured_speedup)]
     headline = [metric for metric in summary["metrics"] if metric["headline"]]
-    pairs = [(retention, accuracy), *((retention, _metric(each)) for each in headline if len(headline) > 1)]
-    return [_picture(x, y, rows) for x, y in [*pairs, (speed, accuracy)]]
+    pairs = [(tokens, accuracy), *((tokens, _metric(each)) for each in headline if len(headline) > 1)]
+    return [_picture(x, y, rows, modes) for x, y in [*pairs, *((speed, accuracy) for speed in speeds)]]
+
+
+def modes_of(rows: Sequence[Json]) -> list[str]:
+    """The modes of a summary's configurations, in their order; none of a summary that does not say."""
+    return [mode for mode in dict.fromkeys(row.get("mode") for row in rows) if mode is not None]
+
+
+def _measured_speedup(row: Json) -> float | None:
+    return 1.0 if row["method"] == BASELINE else row["prefill_speedup"]["value"]
 
 
 def _metric(metric: Json) -> _Axis:
@@ -70,80 +100,110 @@ def _metric(metric: Json) -> _Axis:
     return _Axis(f"{metric['title']}, % ({better} is better)", lambda row: row["metrics"][metric["name"]])
 
 
-def _picture(x: _Axis, y: _Axis, rows: Sequence[Json]) -> Picture:
+def _picture(x: _Axis, y: _Axis, rows: Sequence[Json], modes: Sequence[str]) -> Picture:
     points = [
-        _Point(row, _series(row), x.find(row), y.find(row))
+        _Point(row, *_series(row, modes), x.find(row), y.find(row))
         for row in rows
         if x.find(row) is not None and y.find(row)["value"] is not None
     ]
     title = f"{y.label.partition(',')[0]} over {x.label.partition(',')[0]}"
-    words = "; ".join(f"{point.row['name']} at {point.x:.2f}: {interval(point.y)}" for point in points)
-    return Picture(title[:1].upper() + title[1:], _finish(_draw(x.label, y.label, points), title, words))
+    words = "; ".join(f"{point.row['name']} at {point.x:.4g}: {interval(point.y)}" for point in points)
+    return Picture(title[:1].upper() + title[1:], _finish(_draw(x.label, y.label, points, modes), title, words))
 
 
-def _series(row: Json) -> str:
-    """The configuration's name less its ratio: what one line is drawn through."""
-    return " ".join(word for word in row["name"].split(" ") if word != row["ratio"])
+def _series(row: Json, modes: Sequence[str]) -> tuple[str, str]:
+    """The configuration's name less its mode and ratio, which have one colour; and less its ratio alone, which one line
+    is drawn through. All unpruned modes are one."""
+    line = " ".join(word for word in row["name"].split(" ") if word != row["ratio"])
+    if len(modes) < 2:
+        return line, line
+    series = line.removeprefix(f"{row['mode']} ")
+    return series, series if row["method"] == BASELINE else line
 
 
-def _draw(x_label: str, y_label: str, points: Sequence[_Point]) -> str:
+def _draw(x_label: str, y_label: str, points: Sequence[_Point], modes: Sequence[str]) -> str:
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     settings: Any = {
         "text.parse_math": False,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": QUIET,
+        "axes.facecolor": GROUND,
+        "xtick.color": INK,
+        "ytick.color": INK,
         "svg.fonttype": "none",
         "svg.hashsalt": "rtprune",
         "font.family": "sans-serif",
-        "font.size": 11,
+        "font.size": 10.5,
     }
     with rc_context(settings):
-        figure = Figure(figsize=(8.5, 4.6), facecolor="white", layout="constrained")
+        figure = Figure(figsize=SIZE, facecolor=GROUND, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.set_axisbelow(True)
-        axes.grid(color="#e4e4e4", linewidth=0.8)
+        axes.grid(color=GRID, linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        places = _dodged(points)
-        names = dict.fromkeys(point.series for point in points)
-        looks = {name: number for number, name in enumerate(name for name in names if name != BASELINE)}
-        for name in names:
-            some = [(place, point) for place, point in zip(places, points, strict=True) if point.series == name]
-            if name == BASELINE:
-                _draw_baseline(axes, some)
-            else:
-                _draw_series(axes, name, some, looks[name])
+        places = dict(zip(map(id, points), _dodged(points), strict=True))
+        names = [name for name in dict.fromkeys(point.series for point in points) if name != BASELINE]
+        marks = {mode: MARKERS[number % len(MARKERS)] for number, mode in enumerate(modes)} if len(modes) > 1 else {}
+        _draw_baseline(axes, [(places[id(point)], point) for point in points if point.series == BASELINE], marks)
+        for number, name in enumerate(names):
+            some = [(places[id(point)], point) for point in points if point.series == name]
+            _draw_series(axes, name, some, COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)], marks)
+        grey: Any = {"color": BASELINE_COLOUR, "linestyle": "", "markersize": 7}
+        for mode, mark in marks.items():
+            axes.plot([], [], marker=mark, label=mode, **grey)
         if any(point.row["ratio"] == DYNAMIC for point in points):
-            axes.plot(
-                [], [], "o", markerfacecolor="white", color=BASELINE_COLOUR, markersize=8, label="hollow: dynamic"
-            )
-        figure.legend(loc="outside right upper", frameon=False)
+            axes.plot([], [], marker="o", markerfacecolor=GROUND, label="hollow: dynamic", **grey)
+        _, labels = axes.get_legend_handles_labels()
+        columns = max(1, min(3, LEGEND_LETTERS // max(map(len, labels))))
+        figure.set_size_inches(SIZE[0], SIZE[1] + LEGEND_ROW * -(-len(labels) // columns))
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
-def _draw_baseline(axes: Axes, points: Sequence[tuple[float, _Point]]) -> None:
-    for place, point in points:
-        axes.axhline(100 * point.y["value"], color=BASELINE_COLOUR, linestyle="--", linewidth=1.2, label=BASELINE)
+def _draw_baseline(axes: Axes, points: Sequence[tuple[float, _Point]], marks: Mapping[str, str]) -> None:
+    """The unpruned pages of one mode as a level, of several as a line through their points."""
+    heights = [100 * point.y["value"] for _, point in points]
+    if marks:
+        line = sorted((place, height) for (place, _), height in zip(points, heights, strict=True))
+        look: Any = {"color": BASELINE_COLOUR, "linewidth": 1.4, "label": "unpruned modes"}
+        axes.plot([place for place, _ in line], [height for _, height in line], **look)
+    for (place, point), height in zip(points, heights, strict=True):
+        if not marks:
+            axes.axhline(height, color=BASELINE_COLOUR, linestyle="--", linewidth=1.2, label=BASELINE)
         _draw_interval(axes, place, point, BASELINE_COLOUR)
-        axes.plot(place, 100 * point.y["value"], "o", color=BASELINE_COLOUR, markersize=6)
+        axes.plot(place, height, marks.get(str(point.row.get("mode")), "o"), color=BASELINE_COLOUR, markersize=7)
 
 
-def _draw_series(axes: Axes, name: str, points: Sequence[tuple[float, _Point]], number: int) -> None:
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-    given = sorted((place, 100 * point.y["value"]) for place, point in points if point.row["ratio"] != DYNAMIC)
-    axes.plot([place for place, _ in given], [height for _, height in given], color=colour, linewidth=1.4)
+def _draw_series(
+    axes: Axes,
+    name: str,
+    points: Sequence[tuple[float, _Point]],
+    colour: str,
+    marker: str,
+    marks: Mapping[str, str],
+) -> None:
+    """Points of one colour; those of given ratios in one mode are joined."""
+    for line in dict.fromkeys(point.line for _, point in points):
+        own = [(place, 100 * point.y["value"]) for place, point in points
+               if point.line == line and point.row["ratio"] != DYNAMIC]  # fmt: skip
+        own.sort()
+        axes.plot([place for place, _ in own], [height for _, height in own], color=colour, linewidth=1.4)
     for place, point in points:
         _draw_interval(axes, place, point, colour)
-        face = "white" if point.row["ratio"] == DYNAMIC else colour
-        look: Any = {"color": colour, "markerfacecolor": face, "markersize": 8, "markeredgewidth": 1.6}
-        axes.plot(place, 100 * point.y["value"], marker, **look)
+        face = GROUND if point.row["ratio"] == DYNAMIC else colour
+        look: Any = {"color": colour, "markerfacecolor": face, "markersize": 7, "markeredgewidth": 1.6}
+        axes.plot(place, 100 * point.y["value"], marker=marks.get(str(point.row.get("mode")), marker), **look)
     # For the legend: a method of which there is one ratio has a line in it too.
-    axes.plot([], [], marker=marker, color=colour, markersize=8, linewidth=1.4, label=name)
+    axes.plot([], [], marker="" if marks else marker, color=colour, markersize=7, linewidth=1.4, label=name)
 
 
 def _draw_interval(axes: Axes, place: float, point: _Point, colour: str) -> None:

@@ -23,6 +23,8 @@ from rtprune_cli.records import Document, PageImage, PageRecord
 
 log = logging.getLogger("rtprune")
 
+SAID_BEFORE = ("untrained_mode",)  # by the command, for all modes at once
+
 
 @dataclass(frozen=True)
 class SampleOutcome:
@@ -97,7 +99,7 @@ class SampleReader:
         waiting: dict[tuple[PurePosixPath, int], list[Sample]] = {}
         for sample in samples:
             waiting.setdefault((self._documents[sample.source].folder, sample.page), []).append(sample)
-        for result in read(self._plans(samples), model, self.options(configuration)):
+        for result in read(self._plans(samples), model, self.options(configuration), said=SAID_BEFORE):
             folder, page = result.document.folder, result.record.page
             # A document that cannot be opened is one result, for all of its pages.
             keys = [key for key in waiting if key[0] == folder and page in (None, key[1])]
@@ -117,7 +119,7 @@ class SampleReader:
     def options(self, configuration: Configuration) -> OcrOptions:
         """What pages are read with under a configuration."""
         assert configuration.prune is not None
-        return replace(self._options, prune=configuration.prune)
+        return replace(self._options, prune=configuration.prune, mode=configuration.mode or self._options.mode)
 
     def _key(self, configuration: Configuration, sample: Sample) -> str:
         content = self._content[sample.source]

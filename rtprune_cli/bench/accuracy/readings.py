@@ -34,6 +34,7 @@ class Readings:
         self._folder = folder
         self._journal = folder / JOURNAL
         self._known, self._end = _load(self._journal)
+        self._by_key = {key: reading for (key, _), reading in self._known.items()}
         self._descriptor = -1
 
     def __enter__(self) -> Readings:
@@ -48,14 +49,23 @@ class Readings:
         os.close(self._descriptor)
 
     def find(self, key: str, configuration: Configuration, sample: str) -> StoredReading | None:
-        """The reading of a sample with this key, if its prediction still is what was read."""
-        known = self._known.get((key, _path(configuration, sample)))
-        if known is None:
-            return None
+        """The reading of a sample with this key, if its prediction still is what was read.
+
+        One that stands under another name of the same configuration is kept under this one too: with a second mode in
+        a run the names of all begin with theirs.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        path = _path(configuration, sample)
+        known = self._known.get((key, path)) or self._by_key.get(key)
         try:
-            return known if _digest((self._folder / known.path).read_bytes()) == known.text else None
+            text = b"" if known is None else (self._folder / known.path).read_bytes()
         except OSError:
             return None
+        if known is None or _digest(text) != known.text:
+            return None
+        return known if known.path == path else self.add(key, configuration, sample, text.decode(), known.page)
 
     def add(self, key: str, configuration: Configuration, sample: str, text: str, page: PageRecord) -> StoredReading:
         """Keep a page's text and record.
@@ -69,7 +79,7 @@ class Readings:
         make_folder(file.parent)
         atomic_write(file, data)
         append(self._descriptor, to_json(asdict(reading)), self._journal)
-        self._known[key, reading.path] = reading
+        self._known[key, reading.path] = self._by_key[key] = reading
         return reading
 
 

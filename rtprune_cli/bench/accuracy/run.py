@@ -110,6 +110,7 @@ def read_and_compare(
     run = run_settings(checkpoint, options)
     run.pop("output")
     shared = {name: value for name, value in run.items() if name not in ("model", "prune", "versions")}
+    shared["mode"] = ", ".join(comparison.plan.modes) or shared["mode"]
     facts = {"machine": machine_facts(checkpoint.device), "model": run["model"], "settings": shared}
     common = {
         each.name: {
@@ -117,7 +118,7 @@ def read_and_compare(
             "method": each.method,
             "ratio": each.ratio,
             "seed": comparison.plan.seed,
-            "settings": {**shared, "prune": each.settings},
+            "settings": {**shared, "mode": each.mode or shared["mode"], "prune": each.settings},
             "model": run["model"],
             "versions": run["versions"],
         }

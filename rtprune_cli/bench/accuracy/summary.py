@@ -9,11 +9,15 @@ from statistics import fmean
 from typing import Any
 
 from rtprune_cli.bench.accuracy import statistics
+from rtprune_cli.bench.accuracy.costs import NO_COSTS, costs, visual_tokens
 from rtprune_cli.bench.accuracy.datasets.base import Dataset
 from rtprune_cli.bench.accuracy.gates import ACCURACY, RELATIVE, Gate, judge
+from rtprune_cli.bench.accuracy.line import LineComparison, LineResult, beside_line
 from rtprune_cli.bench.accuracy.plan import BASELINE, Configuration
+from rtprune_cli.bench.accuracy.resampling import LEVEL, Estimate
 from rtprune_cli.bench.accuracy.rows import Row
-from rtprune_cli.bench.accuracy.statistics import ComparisonResult, Estimate, MetricResult
+from rtprune_cli.bench.accuracy.sentences import conclusions
+from rtprune_cli.bench.accuracy.statistics import ComparisonResult, MetricResult
 from rtprune_cli.bench.accuracy.timing import PageTimes, Timings
 from rtprune_cli.report import summarise as summarise_pages
 
@@ -36,9 +40,11 @@ def summarise(
 
     A configuration's ``pages`` are all that were asked of it, of which some ``failed`` or are ``missing``; whether a
     page without text counts is the dataset's to say, and ``pages`` of a metric says how many did. Retention is
-    the sum of visual tokens after over the sum before; the speed-up by FLOPs is a mean over the pages that were read;
-    ``output_tokens`` is a sum. Times are those of ``timings``: ``milliseconds`` means a page, speed-ups sums without
-    pruning over sums with it. What no page says is None.
+    the sum of visual tokens after over the sum before; the speed-up by FLOPs and costs (``visual_tokens``,
+    ``prefill_flops``) are means over the pages that were read; ``output_tokens`` is a sum. Times are those of
+    ``timings``: ``milliseconds`` and ``seconds`` are means a page, speed-ups sums without pruning over sums with it.
+    What no page says is None. ``line`` is a pruned configuration's place beside the unpruned modes, ``best`` the best
+    at each budget of tokens (line.py), ``conclusions`` that in words.
 
     Args:
         dataset: its metrics and headline are used.
@@ -52,19 +58,32 @@ def summarise(
         timings: of pages that were read in turns, where times were taken.
     """
 
+    baselines = {each.name: each.baseline for each in configurations}
+
     def analyse(some: Sequence[Row]) -> dict[str, ComparisonResult]:
-        scores: dict[str, dict[str, dict[str, Any]]] = {each.name: {} for each in configurations}
-        for row in some:
-            for metric, parts in row.marks.scores.items():
-                scores[row.configuration].setdefault(metric, {})[row.sample] = parts
-        return statistics.compare(scores, dataset.metrics, dataset.headline, BASELINE, seed=seed, resamples=resamples)
+        return statistics.compare(
+            _scores(configurations, some), dataset.metrics, dataset.headline, baselines, seed=seed, resamples=resamples
+        )
 
     results = analyse(rows)
+    line = beside_line(
+        _scores(configurations, rows),
+        dataset.metrics,
+        dataset.headline,
+        visual_tokens(rows),
+        [each.name for each in configurations if each.method == BASELINE],
+        seed=seed,
+        resamples=resamples,
+    )
+    spent = costs(rows)
     records = {}
     for each in configurations:
         own = [row for row in rows if row.configuration == each.name]
-        timed = _timed(each.name, timings or {}, seed, resamples)
-        records[each.name] = {**_totals(each, own), **timed, **_figures(results[each.name]), "groups": {}}
+        known = {"baseline": each.baseline if each.baseline in baselines else None, **spent.get(each.name, NO_COSTS)}
+        timed = _timed(each, timings or {}, seed, resamples)
+        beside = {"line": _beside(line.beside.get(each.name))}
+        figures = _figures(results[each.name])
+        records[each.name] = {**_totals(each, own), **known, **timed, **figures, **beside, "groups": {}}
     for group, some in _groups(rows).items():
         for name, result in analyse(some).items():
             pages = sum(row.configuration == name for row in some)
@@ -73,17 +92,47 @@ def summarise(
         "schema_version": SCHEMA_VERSION,
         "dataset": {
             **dataset.identity,
+            "title": dataset.title or f"{dataset.name} {dataset.version}".strip(),
             "samples": len(dataset.samples),
             "about": list(dataset.about),
             "rendered": dict(dataset.rendered()),
         },
         **facts,
         "metrics": [{**asdict(metric), "headline": metric.name in dataset.headline} for metric in dataset.metrics],
-        "bootstrap": {"resamples": resamples, "seed": seed, "level": statistics.LEVEL, "unit": "page"},
+        "bootstrap": {"resamples": resamples, "seed": seed, "level": LEVEL, "unit": "page"},
         "configurations": list(records.values()),
+        "best": _best(line),
+        "conclusions": conclusions(list(records.values()), _best(line)),
         "gates": [result for gate in gates for result in judge(gate, records)],
         "official": official,
     }
+
+
+def _scores(configurations: Sequence[Configuration], rows: Sequence[Row]) -> dict[str, Any]:
+    """Parts by configuration, metric and sample."""
+    scores: dict[str, dict[str, dict[str, Any]]] = {each.name: {} for each in configurations}
+    for row in rows:
+        for metric, parts in row.marks.scores.items():
+            scores[row.configuration].setdefault(metric, {})[row.sample] = parts
+    return scores
+
+
+def _beside(result: LineResult | None) -> dict[str, Any] | None:
+    return None if result is None else {**asdict(result), "between": result.between and list(result.between)}
+
+
+def _best(line: LineComparison) -> list[dict[str, Any]]:
+    """The best at each budget; ``equal`` are those that are not told from it."""
+    return [
+        {
+            "configuration": each.best,
+            "visual_tokens": each.tokens,
+            "until": each.end,
+            "accuracy": asdict(each.accuracy),
+            "equal": [{"configuration": name, "difference": asdict(difference)} for name, difference in each.equal],
+        }
+        for each in line.best
+    ]
 
 
 def _totals(configuration: Configuration, rows: Sequence[Row]) -> dict[str, Any]:
@@ -96,6 +145,7 @@ def _totals(configuration: Configuration, rows: Sequence[Row]) -> dict[str, Any]
     read = total["pages"]
     return {
         "name": configuration.name,
+        "mode": configuration.mode,
         "method": configuration.method,
         "ratio": configuration.ratio,
         "settings": configuration.settings,
@@ -109,18 +159,20 @@ def _totals(configuration: Configuration, rows: Sequence[Row]) -> dict[str, Any]
     }
 
 
-def _timed(name: str, timings: Timings, seed: int, resamples: int) -> dict[str, Any]:
+def _timed(configuration: Configuration, timings: Timings, seed: int, resamples: int) -> dict[str, Any]:
     """What the pages that were read in turns say of a configuration."""
-    own, base = timings.get(name, {}), timings.get(BASELINE, {})
+    name, baseline = configuration.name, configuration.baseline
+    own, base = timings.get(name, {}), timings.get(baseline, {})
 
     def speedup(part: str) -> dict[str, Any] | None:
         sides = ({page: getattr(times, part) for page, times in each.items()} for each in (base, own))
-        return _estimate(statistics.ratio_of_sums(*sides, seed=seed, resamples=resamples) if name != BASELINE else None)
+        return _estimate(statistics.ratio_of_sums(*sides, seed=seed, resamples=resamples) if name != baseline else None)
 
     parts = [each.name for each in fields(PageTimes)] if own else []
     return {
         "timed_pages": len(own),
         "milliseconds": {part: round(fmean(getattr(each, part) for each in own.values()), 3) for part in parts},
+        "seconds": round(fmean(each.page for each in own.values()) / 1000, 6) if own else None,
         "prefill_speedup": speedup("prefill"),
         "page_speedup": speedup("page"),
     }

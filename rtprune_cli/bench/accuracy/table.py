@@ -31,15 +31,6 @@ def times(factor: float | None) -> str:
     return NOTHING if factor is None else f"{factor:.2f}"
 
 
-def speedup(field: str, row: Json) -> str:
-    """One of :data:`SPEEDUPS`: 1.08, and where it was measured with its interval."""
-    found = row.get(field)
-    if not isinstance(found, dict):
-        return times(found)
-    around = "" if found["low"] is None else f" [{times(found['low'])}, {times(found['high'])}]"
-    return times(found["value"]) + around
-
-
 def interval(estimate: Json | None, *, sign: bool = False) -> str:
     """In hundredths, with the interval where there is one: 97.69 [96.80, 98.41]."""
     if not estimate or estimate["value"] is None:
@@ -79,13 +70,59 @@ def pages(configuration: Json) -> str:
     return f"{configuration['pages']}" + (f" ({', '.join(wrong)})" if wrong else "")
 
 
-class _Column(NamedTuple):
+class SummaryCell(NamedTuple):
+    """A figure: ``change`` stands beside or below it, and ``verdict`` says which of worse and better that is by more
+    than chance. ``value`` is what it is sorted by."""
+
+    text: str
+    change: str = ""
+    verdict: str = ""
+    value: float | None = None
+
+
+class SummaryColumn(NamedTuple):
+    """``better`` says which way is better, where there is one."""
+
     heading: str
-    cells: list[str]  # with markup
+    cells: list[SummaryCell]
+    better: str = ""
+
+
+def columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[SummaryColumn]:
+    """Of configurations or of their groups, with these metrics; a column of which nothing is known is left out."""
+    figures: dict[str, Callable[[Json], SummaryCell]] = {
+        "pages": lambda row: SummaryCell(pages(row), value=row["pages"]),
+        "visual tokens": lambda row: _number(row.get("visual_tokens"), _tokens),
+        "kept": lambda row: _number(row.get("retention"), lambda number: share(number, 1)),
+        "accuracy": lambda row: _with_interval(row["accuracy"]),
+        "rel. accuracy": lambda row: _with_interval(row["relative_accuracy"]),
+        "to the line": lambda row: _beside(row.get("line")),
+        "GFLOPs": lambda row: _number(row.get("prefill_flops"), lambda number: f"{number / 1e9:.4g}"),
+        **{each.heading: partial(_speedup, each.field) for each in SPEEDUPS},
+        "s a page": lambda row: _number(row.get("seconds"), lambda number: f"{number:.3g}"),
+    }
+    found = [SummaryColumn(heading, [figure(row) for row in rows]) for heading, figure in figures.items()]
+    known = [column for column in found if any(cell.text != NOTHING for cell in column.cells)]
+    return known + metric_columns(rows, metrics)
+
+
+def metric_columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[SummaryColumn]:
+    """Each metric with its difference to the baseline."""
+    return [
+        SummaryColumn(metric["title"], [_measured(metric, row) for row in rows], "less" if metric["lower"] else "more")
+        for metric in metrics
+    ]
+
+
+def compared_with(rows: Sequence[Json]) -> str:
+    """What differences are to: the baseline, or that of the same mode where there are several."""
+    several = len({row["baseline"] for row in rows} - {None}) > 1
+    return f"{BASELINE} of the same mode" if several else BASELINE
 
 
 def print_summary(summary: Json, console: Console) -> None:
-    """A row a configuration, below it the gates. Where the console is too narrow, some columns stand in a table below.
+    """A row a configuration, below it the conclusions and gates. Where the console is too narrow, some columns stand in
+    a table below.
 
     Per cent; behind a metric's value is its difference to unpruned pages in points, red where it is worse and green
     where it is better by more than chance.
@@ -93,15 +130,17 @@ def print_summary(summary: Json, console: Console) -> None:
     from rich.markup import escape
 
     dataset, rows = summary["dataset"], summary["configurations"]
-    names = _Column("configuration", [escape(row["name"].replace("\n", " ")) for row in rows])
-    title = f"{dataset['name']} {dataset['version']}".strip()
-    _print([names], _columns(summary, rows), console, escape(title))
+    names = SummaryColumn("configuration", [SummaryCell(row["name"].replace("\n", " ")) for row in rows])
+    _print([names], columns(rows, main_metrics(summary)), console, escape(dataset["title"]))
     if any(row["relative_accuracy"] for row in rows):
         resamples, level = summary["bootstrap"]["resamples"], summary["bootstrap"]["level"]
-        note = f"[{100 * level:.0f} % intervals, paired by page, {resamples:,} resamples]; differences to {BASELINE}"
+        note = f"[{100 * level:.0f} % intervals, paired by page, {resamples:,} resamples]; "
+        note += f"differences to {compared_with(rows)}"
         console.print(note, style="dim", markup=False, highlight=False)
     if how := dataset["rendered"]:
         console.print(f"[{described(how)}]", style="dim", markup=False, highlight=False)
+    for sentence in summary["conclusions"]:
+        console.print(sentence, markup=False, highlight=False)
     for limit, gates in by_limit(summary["gates"]).items():
         failed = [f"{gate['configuration']} {gate_value(gate)}" for gate in gates if not gate["passed"]]
         mark = f"[red]failed by {escape(', '.join(failed))}[/red]" if failed else "[green]passed[/green]"
@@ -120,10 +159,11 @@ def print_groups(summary: Json, console: Console) -> None:
     for kind, found in kinds.items():
         found.sort(key=lambda row: row[0])  # stable: configurations stay in their order
         firsts = [
-            _Column(escape(kind), [escape(value.replace("\n", " ")) for value, _, _ in found]),
-            _Column("configuration", [escape(name.replace("\n", " ")) for _, name, _ in found]),
+            SummaryColumn(kind, [SummaryCell(value.replace("\n", " ")) for value, _, _ in found]),
+            SummaryColumn("configuration", [SummaryCell(name.replace("\n", " ")) for _, name, _ in found]),
         ]
-        _print(firsts, _columns(summary, [group for _, _, group in found]), console, escape(kind))
+        some = columns([group for _, _, group in found], main_metrics(summary))
+        _print(firsts, some, console, escape(kind))
 
 
 def described(facts: Json) -> str:
@@ -144,47 +184,60 @@ def gate_value(gate: Json) -> str:
     return "not measured" if gate["value"] is None else f"{gate['value']:.4f}"
 
 
-def _columns(summary: Json, rows: Sequence[Json]) -> list[_Column]:
-    """Of configurations or of their groups; a column of which nothing is known is left out."""
-    figures: dict[str, Callable[[Json], str]] = {
-        "pages": lambda row: pages(row),
-        "retention": lambda row: share(row.get("retention"), 1),
-        "rel. accuracy %": lambda row: interval(row["relative_accuracy"]),
-        **{each.heading: partial(speedup, each.field) for each in SPEEDUPS},
-        "page ms": lambda row: _milliseconds(row.get("milliseconds", {}).get("page")),
-    }
-    columns = [_Column(heading, [figure(row) for row in rows]) for heading, figure in figures.items()]
-    known = [column for column in columns if set(column.cells) != {NOTHING}]
-    return known + [_metric_column(metric, rows) for metric in main_metrics(summary)]
+def _measured(metric: Json, row: Json) -> SummaryCell:
+    """A metric with its difference to the baseline, or else with its own interval."""
+    found = row["metrics"][metric["name"]]
+    some = f" ({found['pages']} page{'s' * (found['pages'] > 1)})" if 0 < found["pages"] < row["pages"] else ""
+    if not found["difference"]:
+        return _with_interval(found, some)
+    change, better = interval(found["difference"], sign=True), verdict(found["difference"], lower=metric["lower"])
+    return SummaryCell(percent(found) + some, change, better, found["value"])
 
 
-def _metric_column(metric: Json, rows: Sequence[Json]) -> _Column:
-    from rich.markup import escape
-
-    cells = []
-    for row in rows:
-        found = row["metrics"][metric["name"]]
-        cell, style = percent(found), verdict(found["difference"], lower=metric["lower"])
-        if found["difference"]:
-            colour = {"worse": "red", "better": "green"}.get(style)
-            difference = escape(interval(found["difference"], sign=True))
-            cell += f"  [{colour}]{difference}[/{colour}]" if colour else f"  {difference}"
-        cells.append(cell)
-    return _Column(f"{escape(metric['title'])} {'↓' if metric['lower'] else '↑'}", cells)
+def _with_interval(estimate: Json | None, more: str = "") -> SummaryCell:
+    if not estimate or estimate["value"] is None:
+        return SummaryCell(NOTHING)
+    return SummaryCell(percent(estimate) + more, interval_alone(estimate), value=estimate["value"])
 
 
-def _milliseconds(number: float | None) -> str:
-    return NOTHING if number is None else f"{number:.1f}"
+def _beside(line: Json | None) -> SummaryCell:
+    """The difference to the line of unpruned modes at equal tokens."""
+    if not line:
+        return SummaryCell(NOTHING)
+    if not line["between"]:
+        return SummaryCell("outside")
+    difference = line["difference"]
+    if not difference or difference["value"] is None:
+        return SummaryCell(NOTHING)
+    value, better = difference["value"], verdict(difference, lower=False)
+    return SummaryCell(hundredths(value, sign=True), interval_alone(difference, sign=True), better, value)
 
 
-def _print(firsts: Sequence[_Column], columns: Sequence[_Column], console: Console, title: str) -> None:
+def _speedup(field: str, row: Json) -> SummaryCell:
+    """One of :data:`SPEEDUPS`, with its interval where it was measured."""
+    found = row.get(field)
+    if not isinstance(found, dict):
+        return _number(found, times)
+    around = "" if found["low"] is None else f"[{times(found['low'])}, {times(found['high'])}]"
+    return SummaryCell(times(found["value"]), around, value=found["value"])
+
+
+def _number(number: float | None, show: Callable[[float], str]) -> SummaryCell:
+    return SummaryCell(NOTHING) if number is None else SummaryCell(show(number), value=number)
+
+
+def _tokens(number: float) -> str:
+    return f"{number:.0f}" if number == round(number) else f"{number:.1f}"
+
+
+def _print(firsts: Sequence[SummaryColumn], others: Sequence[SummaryColumn], console: Console, title: str) -> None:
     """As many tables as it takes for the console's width; each begins with ``firsts``."""
     from rich.table import Table
 
     start = sum(min(_width(column), NAME_WIDTH) + 3 for column in firsts) + 1
-    blocks: list[list[_Column]] = []
+    blocks: list[list[SummaryColumn]] = []
     left = 0
-    for column in columns:
+    for column in others:
         need = _width(column) + 3
         if not blocks or need > left:
             blocks.append([])
@@ -194,16 +247,31 @@ def _print(firsts: Sequence[_Column], columns: Sequence[_Column], console: Conso
     for number, block in enumerate(blocks):
         table = Table(title=title if number == 0 else None, title_justify="left", header_style="bold")
         for column in firsts:
-            table.add_column(column.heading, overflow="fold", max_width=NAME_WIDTH)
+            table.add_column(_heading(column), overflow="fold", max_width=NAME_WIDTH)
         for column in block:
-            table.add_column(column.heading, justify="right", overflow="fold")
+            table.add_column(_heading(column), justify="right", overflow="fold")
         for cells in zip(*(column.cells for column in [*firsts, *block]), strict=True):
-            table.add_row(*cells)
+            table.add_row(*map(_markup, cells))
         console.print(table)
 
 
-def _width(column: _Column) -> int:
+def _heading(column: SummaryColumn) -> str:
+    from rich.markup import escape
+
+    return escape(column.heading) + {"less": " ↓", "more": " ↑"}.get(column.better, "")
+
+
+def _markup(cell: SummaryCell) -> str:
+    from rich.markup import escape
+
+    colour = {"worse": "red", "better": "green"}.get(cell.verdict)
+    change = f"[{colour}]{escape(cell.change)}[/{colour}]" if colour else escape(cell.change)
+    return f"{escape(cell.text)}  {change}".rstrip()
+
+
+def _width(column: SummaryColumn) -> int:
     from rich.cells import cell_len
     from rich.text import Text
 
-    return max(cell_len(Text.from_markup(text).plain) for text in (column.heading, *column.cells))
+    texts = [_heading(column), *map(_markup, column.cells)]
+    return max(cell_len(Text.from_markup(text).plain) for text in texts)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rtprune_cli.bench.accuracy.statistics import Estimate, compare
+from rtprune_cli.bench.accuracy.resampling import Estimate
+from rtprune_cli.bench.accuracy.statistics import ComparisonResult, compare
 from rtprune_cli.bench.glyphs.places import PLACES, Place
 from rtprune_cli.bench.glyphs.plan import PRUNED, READINGS, GlyphPlan, Reading
 from rtprune_cli.bench.glyphs.probe import UNPRUNED, PageProbe
@@ -52,9 +53,9 @@ def rates(pages: Probes, words: str, ratio: str, plan: GlyphPlan) -> Iterator[di
         reading: {place: _wrong(pages, reading, ratio, place) for place in PLACES} for reading in READINGS
     }
     metrics = [Metric(place, place, lower=True) for place in PLACES]
-    over_none = compare(scores, metrics, (), "unpruned", seed=plan.seed, resamples=plan.resamples)
+    over_none = _compare(scores, metrics, "unpruned", plan)
     both = {str(reading): scores[reading] for reading in PRUNED}
-    over_dropped = compare(both, metrics, (), "dropped", seed=plan.seed, resamples=plan.resamples)
+    over_dropped = _compare(both, metrics, "dropped", plan)
     total = sum(len(page.boxes) for page in pages)
     for place in PLACES:
         glyphs = sum(int(page.places[ratio][place].sum()) for page in pages)
@@ -108,7 +109,7 @@ def moved(pages: Probes, words: str, ratio: str, plan: GlyphPlan) -> dict[str, A
     cosines = np.concatenate([page.movement[ratio].cosine for page in pages])
     medians: Parts = {page.name: (Part(float(np.median(page.movement[ratio].change))),) for page in pages}
     metric = Metric("median", "median", lower=True)
-    found = compare({"merged": {"median": medians}}, [metric], (), "", seed=plan.seed, resamples=plan.resamples)
+    found = _compare({"merged": {"median": medians}}, [metric], "merged", plan)
     kept = sum(int(page.stays[ratio].sum()) for page in pages)
     return {
         "words": words,
@@ -148,8 +149,15 @@ def _rise(pages: Probes, reading: Reading, ratio: str, place: Place) -> Parts:
 def _difference(sides: Mapping[str, Parts], one: str, other: str, plan: GlyphPlan) -> dict[str, Any]:
     scores = {side: {"rise": parts} for side, parts in sides.items()}
     metric = Metric("rise", "rise", lower=True)
-    result = compare(scores, [metric], (), other, seed=plan.seed, resamples=plan.resamples)[one].metrics["rise"]
+    result = _compare(scores, [metric], other, plan)[one].metrics["rise"]
     return {"pages": result.paired, "difference": _record(result.difference)}
+
+
+def _compare(
+    scores: Mapping[str, Mapping[str, Parts]], metrics: Sequence[Metric], baseline: str, plan: GlyphPlan
+) -> dict[str, ComparisonResult]:
+    baselines = dict.fromkeys(scores, baseline)
+    return compare(scores, metrics, (), baselines, seed=plan.seed, resamples=plan.resamples)
 
 
 def _record(estimate: Estimate | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.options import DTYPES, DYNAMIC, MODES, Mode, PruneOptions, parse_ratio
+from rtprune_cli.options import DTYPES, DYNAMIC, Mode, PruneOptions, check_mode, parse_ratio
 
 ARCHITECTURES = ("deepseek-ocr",)
 STAGES = ("preprocess", "encode", "prune", "prefill", "step", "whole")
@@ -47,7 +47,7 @@ class SpeedPlan:
             raise UsageError("--arch and --model exclude each other", "Give one of them")
         _check("architecture", [self.arch] if self.arch else [], ARCHITECTURES)
         _check("dtype", [self.dtype], DTYPES)
-        _check("mode", self.modes, MODES)
+        object.__setattr__(self, "modes", tuple(dict.fromkeys(map(check_mode, self.modes))))
         _check("stage", self.stages, STAGES)
         least = {"output_tokens": MIN_OUTPUT_TOKENS, "pages": 1, "repeats": 1, "whole_repeats": 1, "baseline_pages": 1}
         counts = [(name, getattr(self, name), smallest) for name, smallest in least.items()]

@@ -53,7 +53,8 @@ class Dataset:
     report. ``render`` adds what takes pictures of formulas to all pages' marks, and gives them back in order; ``score``
     left the formulas in ``details``. Its folder keeps pictures from one run to the next. ``rendered`` says of the last
     call how that was done and with what, for the report; nothing where there was nothing to draw. ``version`` is what
-    the annotations say or are, ``release`` where they came from.
+    the annotations say or are, ``release`` where they came from. ``title`` is what people call it; by default its name
+    and version.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Dataset:
     render: Callable[[Sequence[Marks], Path], Iterator[Marks]] | None = None
     rendered: Callable[[], Mapping[str, str]] = dict
     release: Release = Release()
+    title: str = ""
 
     @property
     def identity(self) -> dict[str, str | None]:

@@ -83,6 +83,7 @@ def open_folder(data: Path, images: bool = True) -> Dataset:
         ("cer",),
         score_page,
         find,
+        title=f"folder {printable(data.resolve().name)}",
         about=(
             "CER and WER: Levenshtein distance over the length of the truth, in code points and in words, summed over "
             "pages; a Chinese character or kana is a word.",

@@ -63,6 +63,7 @@ def open_ocean_ocr(data: Path, images: bool = True) -> Dataset:
         ("edit",),
         score_image,
         by_id,
+        title="Ocean-OCR",
         about=(
             "Metrics as in guoxy25/Ocean-OCR eval.py, which takes truth and prediction for one another: its precision "
             "is the recall here, its recall the precision, and its BLEU differs.",

@@ -63,6 +63,7 @@ def open_olmocr_bench(data: Path, images: bool = True, listed: Collection[str] =
         score_cases,
         find,
         official,
+        title="olmOCR-Bench",
         about=(
             "Tests as in allenai/olmocr, olmocr/bench, at dc802aa. Score: the mean over files of tests of their pass "
             "rates; of a type: the pass rate of its tests.",

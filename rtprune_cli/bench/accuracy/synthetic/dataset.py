@@ -30,6 +30,7 @@ def open_synthetic(
     return replace(
         dataset,
         name=SYNTHETIC,
+        title=f"synthetic pages, sheet {sheet}, seed {seed}",
         version=fingerprint(folder / f"{name}.txt" for name in names),
         samples=[by_name[name] for name in names],
         about=(
