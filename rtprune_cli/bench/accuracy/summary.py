@@ -113,6 +113,7 @@ def summarise(
             "about": list(dataset.about),
         },
         **facts,
+        "accuracy_name": dataset.accuracy_name,
         "accuracy_is": dataset.accuracy_is or _mean_of(dataset),
         "metrics": [{**asdict(metric), "headline": metric.name in dataset.headline} for metric in dataset.metrics],
         "bootstrap": {"resamples": resamples, "seed": seed, "level": statistics.LEVEL, "unit": "page"},
@@ -125,9 +126,7 @@ def summarise(
 def _mean_of(dataset: Dataset) -> str:
     """What the accuracy of a configuration is, in words."""
     found = [
-        f"1 - {each.title}" if each.lower else each.title
-        for each in dataset.metrics
-        if each.name in dataset.headline
+        f"1 - {each.title}" if each.lower else each.title for each in dataset.metrics if each.name in dataset.headline
     ]
     return f"{'the mean of ' * (len(found) > 1)}{' and '.join(filter(None, (', '.join(found[:-1]), found[-1])))}"
 

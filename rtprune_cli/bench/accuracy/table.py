@@ -89,6 +89,9 @@ def print_summary(summary: Json, console: Console) -> None:
         resamples, level = summary["bootstrap"]["resamples"], summary["bootstrap"]["level"]
         note = f"[{100 * level:.0f} % intervals, paired by page, {resamples:,} resamples]; differences to {BASELINE}"
         console.print(note, style="dim", markup=False, highlight=False)
+    if summary.get("accuracy_name"):
+        note = f"{summary['accuracy_name']}: {summary['accuracy_is']}"
+        console.print(note, style="dim", markup=False, highlight=False)
     for limit, gates in by_limit(summary["gates"]).items():
         failed = [f"{gate['configuration']} {gate_value(gate)}" for gate in gates if not gate["passed"]]
         mark = f"[red]failed by {escape(', '.join(failed))}[/red]" if failed else "[green]passed[/green]"
@@ -137,6 +140,8 @@ def _columns(summary: Json, rows: Sequence[Json]) -> list[_Column]:
     }
     if not any(row.get("prefill_speedup") for row in rows):
         figures["prefill ms"] = lambda row: _milliseconds(row.get("milliseconds", {}).get("prefill"))
+    if summary.get("accuracy_name"):  # elsewhere it is a metric's own, or has no name that says more than the metrics
+        figures = {f"{summary['accuracy_name']} %": lambda row: interval(row["accuracy"]), **figures}
     columns = [_Column(heading, [figure(row) for row in rows]) for heading, figure in figures.items()]
     known = [column for column in columns if set(column.cells) != {NOTHING}]
     return known + [_metric_column(metric, rows) for metric in main_metrics(summary)]

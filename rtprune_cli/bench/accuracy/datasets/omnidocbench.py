@@ -64,6 +64,7 @@ def open_omnidocbench(data: Path, images: bool = True) -> Dataset:
         samples=samples,
         metrics=metrics(drawn=drawn),
         headline=HEADLINE if drawn else HEADLINE_UNDRAWN,
+        accuracy_name="Overall" if drawn else None,
         accuracy_is=ACCURACY_IS if drawn else ACCURACY_UNDRAWN_IS,
         score=score_page,
         find=find_prediction,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +24,6 @@ log = logging.getLogger("rtprune")
 
 SECONDS = 30  # that a program may take, as officially
 DPI = 200
-BACKGROUND = (255, 255, 255)
 
 
 class FormulaOverdue(Exception):
@@ -84,8 +83,7 @@ def _run(command: Sequence[str], folder: Path, is_stopped: Callable[[], bool]) -
         start_new_session=True,
     ) as process:
         try:
-            with suppress(OSError, ValueError):  # a second Ctrl-C kills this process alone: what it leaves ends itself
-                resource.prlimit(process.pid, resource.RLIMIT_CPU, (SECONDS, SECONDS))
+            _limit(process.pid)
             began = time.monotonic()
             while not _ended(process):
                 if is_stopped():
@@ -95,6 +93,15 @@ def _run(command: Sequence[str], folder: Path, is_stopped: Callable[[], bool]) -
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def _limit(process: int) -> None:
+    """Have the system end a program that goes on: a second Ctrl-C ends this process alone, and nobody would."""
+    if sys.platform == "linux":
+        import resource
+
+        with suppress(OSError):  # it has ended already
+            resource.prlimit(process, resource.RLIMIT_CPU, (SECONDS, SECONDS))
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:

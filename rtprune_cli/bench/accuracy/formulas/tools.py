@@ -45,7 +45,9 @@ def tex_tools() -> TexTools | None:
             " ".join(sorted(missing)),
         )
         return None
-    version = f"{_answer([xelatex, '--version']).partition(chr(10))[0]}, Ghostscript {_answer([ghostscript, '--version'])}"
+    version = (
+        f"{_answer([xelatex, '--version']).partition(chr(10))[0]}, Ghostscript {_answer([ghostscript, '--version'])}"
+    )
     return TexTools(xelatex, ghostscript, version)
 
 

@@ -188,8 +188,7 @@ def _predicted_lines(pool: Sequence[Item]) -> list[PredictedLine]:
     ]
     kept = [(each, item.content) for each, item in zip(normal, items, strict=True) if each]
     return [
-        PredictedLine(each, items[number].label, items[number].position, raw)
-        for number, (each, raw) in enumerate(kept)
+        PredictedLine(each, items[number].label, items[number].position, raw) for number, (each, raw) in enumerate(kept)
     ]
 
 

@@ -96,9 +96,7 @@ def _overall(elements: Mapping[str, Any], drawn: Sequence[bool]) -> dict[str, An
         return {"v1.5": None, "v1.5_reason": _NOT_DRAWN}
     if not all(drawn):
         return {"v1.5": None, "v1.5_reason": f"{drawn.count(False)} of {len(drawn)} formula pairs could not be drawn"}
-    lacking = [
-        name for name, value in (("text", text), ("tables", tables), ("formulas", formulas)) if value is None
-    ]
+    lacking = [name for name, value in (("text", text), ("tables", tables), ("formulas", formulas)) if value is None]
     return {"v1.5": None, "v1.5_reason": f"no page has {' or '.join(lacking)} to score"}
 
 

@@ -53,7 +53,7 @@ def token_boxes(picture: NDArray[np.uint8], tokens: Sequence[str]) -> TokenBoxes
     seen = np.flatnonzero(high[0] >= 0)
     boxes = np.concatenate([low[:, seen] - 1, high[:, seen] + 1]).T
     return TokenBoxes(
-        [tokens[number] for number in seen], [(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist()], size
+        [tokens[number] for number in seen.tolist()], [(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist()], size
     )
 
 

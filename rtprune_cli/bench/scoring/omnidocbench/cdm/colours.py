@@ -10,7 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtprune_cli.bench.scoring.omnidocbench.cdm.groups import ACCENTS, BRACKETS, FONTS, FRACTIONS, ROOTS, STACKS, closing
+from rtprune_cli.bench.scoring.omnidocbench.cdm.commands import named
+from rtprune_cli.bench.scoring.omnidocbench.cdm.groups import (
+    ACCENTS,
+    BRACKETS,
+    FONTS,
+    FRACTIONS,
+    ROOTS,
+    STACKS,
+    closing,
+)
 
 STEP, BASE = 15, 18
 COLOURS = 5800  # what comes behind so many tokens has none
@@ -18,14 +27,12 @@ _HIDDEN = frozenset((r"\fontfamily", r"\vphantom", r"\phantom", r"\rowcolor", r"
 _CELLS = frozenset((r"\multicolumn", r"\multirow"))  # only the last of their three groups is drawn
 _PLAIN = STACKS | {
     "\\", r"\\", "&", "$", "~",
-    *("\\" + name for name in (
-        "index a multirow def raggedright url cr ensuremath left right mathchoice scriptstyle displaystyle qquad quad , "
-        "! boldmath"
-    ).split()),
+    *named(
+        "index a multirow def raggedright url cr ensuremath left right mathchoice scriptstyle displaystyle qquad quad "
+        ", ! boldmath"
+    ),
 }  # fmt: skip
-_NOT_DRAWN = re.compile(
-    r"[{}\[\]^_]|\\begin\{.*?\}|\\end\{.*?\}|\\.*rule|\\.*line"
-)  # where a token begins so
+_NOT_DRAWN = re.compile(r"[{}\[\]^_]|\\begin\{.*?\}|\\end\{.*?\}|\\.*rule|\\.*line")  # where a token begins so
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,22 @@ class KnownCommand:
     greed: int = 1
 
 
+def named(names: str) -> list[str]:
+    """The commands of these names, which stand between blanks."""
+    return [f"\\{name}" for name in names.split()]
+
+
 def _all(names: str, command: KnownCommand) -> dict[str, KnownCommand]:
-    return {f"\\{name}": command for name in names.split()}
+    return dict.fromkeys(named(names), command)
 
 
 SIZES = frozenset(
-    _all(
-        "tiny scriptsize footnotesize small normalsize large Large LARGE huge Huge textrm rm cal bf siptstyle boldmath it",
-        KnownCommand("size"),
+    named(
+        "tiny scriptsize footnotesize small normalsize large Large LARGE huge Huge textrm rm cal bf siptstyle boldmath "
+        "it"
     )
 )
-STYLES = frozenset(_all("displaystyle textstyle scriptstyle scriptscriptstyle", KnownCommand("style")))
+STYLES = frozenset(named("displaystyle textstyle scriptstyle scriptscriptstyle"))
 FONT_ALIASES = {"\\Bbb": "\\mathbb", "\\bold": "\\mathbf", "\\frak": "\\mathfrak"}
 INFIX = {"\\over": "\\frac", "\\choose": "\\binom"}
 
@@ -71,8 +76,8 @@ COMMANDS: dict[str, KnownCommand] = {
         KnownCommand("big symbol"),
     ),
     **_all(
-        "mathrm mathit mathbf mathop stackrel mathbb mathcal mathfrak mathscr mathsf mathtt label comment hspace vspace "
-        "atop fbox tag makebox raisebox framebox circle line put vphantom textup noalign Bbb bold frak",
+        "mathrm mathit mathbf mathop stackrel mathbb mathcal mathfrak mathscr mathsf mathtt label comment hspace "
+        "vspace atop fbox tag makebox raisebox framebox circle line put vphantom textup noalign Bbb bold frak",
         KnownCommand("font", 1, greed=2),
     ),
     **_all(
@@ -86,15 +91,15 @@ COMMANDS: dict[str, KnownCommand] = {
     **_all("begin end", KnownCommand("environment", 1, modes=("text",))),
 }  # fmt: skip
 
-ENVIRONMENTS = frozenset("array tabular matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix picture cases aligned".split())
 FENCES = {"pmatrix": ("(", ")"), "bmatrix": ("[", "]"), "Bmatrix": (r"\{", r"\}"), "vmatrix": ("|", "|"),
           "Vmatrix": (r"\Vert", r"\Vert"), "cases": (r"\{", "."), "picture": (r"\{", ".")}  # fmt: skip
+ENVIRONMENTS = FENCES.keys() | {"array", "tabular", "matrix", "aligned"}
 DELIMITERS = frozenset((
-    *"()[]<>/|.", r"\{", r"\}", r"\|",
-    *("\\" + name for name in (
-        "lbrack rbrack lbrace rbrace lfloor rfloor lceil rceil langle rangle lt gt lvert rvert lVert rVert lgroup rgroup "
-        "lmoustache rmoustache backslash vert Vert uparrow Uparrow downarrow Downarrow updownarrow Updownarrow"
-    ).split()),
+    *"()[]<>/|.",
+    *named(
+        "{ } | lbrack rbrack lbrace rbrace lfloor rfloor lceil rceil langle rangle lt gt lvert rvert lVert rVert "
+        "lgroup rgroup lmoustache rmoustache backslash vert Vert uparrow Uparrow downarrow Downarrow updownarrow Updownarrow"
+    ),
 ))  # fmt: skip
 
 SPACES = {
@@ -142,7 +147,7 @@ _SYMBOL_NAMES = """
 SYMBOLS = {
     "math": frozenset((
         *'!"()*+,-./0123456789:;<=>?@[]`|', *("\\" + mark for mark in "#$%&()LMS_abcdefghijklmno{|}"),
-        *("\\" + name for name in _SYMBOL_NAMES.split()),
+        *named(_SYMBOL_NAMES),
     )),
     "text": frozenset("0123456789`!@*()-=+[]'\";:?/.,abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"),
 }  # fmt: skip

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rtprune_cli.bench.scoring.omnidocbench.cdm.commands import named
 from rtprune_cli.bench.scoring.omnidocbench.cdm.lexer import LatexError
 
 BRACES, BRACKETS, ROUND = ("{", "}"), ("[", "]"), ("(", ")")
 
 
-def _named(names: str) -> frozenset[str]:
-    return frozenset(f"\\{name}" for name in names.split())
-
-
 # Drawn, with what stands in their groups: those of two, those of one, and those with an optional one in brackets.
-FRACTIONS = _named("frac binom")
-ACCENTS = _named(
-    "widetilde overline hat widehat tilde Tilde dot bar vec underline underbrace check breve Bar Vec mathring ddot"
+FRACTIONS = frozenset(named("frac binom"))
+ACCENTS = frozenset(
+    named(
+        "widetilde overline hat widehat tilde Tilde dot bar vec underline underbrace check breve Bar Vec mathring ddot"
+    )
 )
-ROOTS = _named("xrightarrow xleftarrow sqrt")
+ROOTS = frozenset(named("xrightarrow xleftarrow sqrt"))
 # Not drawn themselves, only what stands in their groups.
-STACKS = _named("overset underset stackrel")
-FONTS = _named(
-    "boldsymbol pmb textbf mathrm mathbf mathbb mathcal textmd texttt textnormal text textit textup mathop mathbin smash "
-    "operatorname textrm mathfrak emph textsf textsc"
+STACKS = frozenset(named("overset underset stackrel"))
+FONTS = frozenset(
+    named(
+        "boldsymbol pmb textbf mathrm mathbf mathbb mathcal textmd texttt textnormal text textit textup mathop mathbin "
+        "smash operatorname textrm mathfrak emph textsf textsc"
+    )
 )
 
 

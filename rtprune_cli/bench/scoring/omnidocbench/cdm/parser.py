@@ -23,7 +23,14 @@ from rtprune_cli.bench.scoring.omnidocbench.cdm.commands import (
     KnownCommand,
     Mode,
 )
-from rtprune_cli.bench.scoring.omnidocbench.cdm.lexer import END, LatexError, LatexPiece, behind_blanks, piece_at, size_parts
+from rtprune_cli.bench.scoring.omnidocbench.cdm.lexer import (
+    END,
+    LatexError,
+    LatexPiece,
+    behind_blanks,
+    piece_at,
+    size_parts,
+)
 
 _ENDS = frozenset(("}", r"\end", r"\right", "&", r"\\", r"\cr"))
 _PLAIN_TEX_ARRAYS = (r"\matrix", r"\pmatrix", r"\cases")

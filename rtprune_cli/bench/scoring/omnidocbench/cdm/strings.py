@@ -1,4 +1,4 @@
-r"""Owns which strings of a pair are compared: raw forms without their outer ``$``; what is between ``\[ \]`` stays so."""
+r"""Owns which strings of a pair are compared: raw forms without their outer ``$``; ``\[ \]`` stay."""
 
 from __future__ import annotations
 

@@ -24,12 +24,12 @@ _PRINTED_LABEL = re.compile(r"\\label \{ [^\n\r\u2028\u2029]*? \}")
 _UPRIGHT = (re.compile(r"\{\\rm"), re.compile(r"\{ \\rm"), re.compile(r"\\rm\{"))
 _SKIP = re.compile(r"hskip(.*?)(cm|in|pt|mm|em)")
 _NAMES = (
-    "arccos arcsin arctan arg cos cosh cot coth csc deg det dim exp gcd hom inf injlim ker lg lim liminf limsup ln log "
-    "max min Pr projlim sec sin sinh sup tan tanh"
-).split()
+    "arccos|arcsin|arctan|arg|cos|cosh|cot|coth|csc|deg|det|dim|exp|gcd|hom|inf|injlim|ker|lg|lim|liminf|limsup|ln|log|"
+    "max|min|Pr|projlim|sec|sin|sinh|sup|tan|tanh"
+)
 # Officially the optional blanks stand between all characters of the list of names, its bars included: so the first name
 # may not have one before it, nor the last one behind, and both stay as they are.
-_OPERATOR = re.compile(r"\\operatorname \{(" + r"\s?".join("|".join(_NAMES)) + r")\}")
+_OPERATOR = re.compile(r"\\operatorname \{(" + r"\s?".join(_NAMES) + r")\}")
 
 
 def tokenised(latex: str) -> str | None:
