@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -101,7 +102,7 @@ def _limit(process: int) -> None:
         import resource
 
         with suppress(OSError):  # it has ended already
-            resource.prlimit(process, resource.RLIMIT_CPU, (SECONDS, SECONDS))
+            resource.prlimit(process, resource.RLIMIT_CPU, (math.ceil(SECONDS), math.ceil(SECONDS)))
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:

@@ -13,7 +13,7 @@ log = logging.getLogger("rtprune")
 SECONDS = 30  # that a question to a program may take
 # Each with the Debian package that brings it.
 PROGRAMS = {"xelatex": "texlive-xetex", "kpsewhich": "texlive-xetex", "gs": "ghostscript"}
-STYLES = {"xcolor.sty": "texlive-xetex", "upgreek.sty": "texlive-latex-extra"}
+STYLES = {"fontspec.sty": "texlive-latex-recommended", "upgreek.sty": "texlive-latex-extra"}
 CHINESE_STYLES = {"xeCJK.sty": "texlive-lang-cjk", "ctexhook.sty": "texlive-lang-chinese"}
 # Officially the first; the second has the same glyphs under another name.
 CHINESE_FONTS = ("Source Han Sans SC", "Noto Sans CJK SC")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rtprune_cli.bench.scoring.omnidocbench.cdm.colours import BASE, COLOURS, STEP
 
 PADDING = 8  # pixels that a picture keeps around its ink
-Box = tuple[int, int, int, int]
+_Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TokenBoxes:
     side, in a picture of ``size`` (width, height)."""
 
     tokens: Sequence[str]
-    boxes: Sequence[Box]
+    boxes: Sequence[_Box]
     size: tuple[int, int]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Mode = Literal["math", "text", "size", "color"]
+ReadingMode = Literal["math", "text", "size", "color"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class KnownCommand:
     kind: str
     arguments: int = 0
     optional: int = 0
-    modes: tuple[Mode | None, ...] = ()
+    modes: tuple[ReadingMode | None, ...] = ()
     greed: int = 1
 
 
@@ -98,7 +98,8 @@ DELIMITERS = frozenset((
     *"()[]<>/|.",
     *named(
         "{ } | lbrack rbrack lbrace rbrace lfloor rfloor lceil rceil langle rangle lt gt lvert rvert lVert rVert "
-        "lgroup rgroup lmoustache rmoustache backslash vert Vert uparrow Uparrow downarrow Downarrow updownarrow Updownarrow"
+        "lgroup rgroup lmoustache rmoustache backslash vert Vert uparrow Uparrow downarrow Downarrow updownarrow "
+        "Updownarrow"
     ),
 ))  # fmt: skip
 

@@ -16,23 +16,23 @@ WITHIN = 25.0  # pixels
 TRIALS = 50
 SEED = 42
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 
 class _Move(NamedTuple):
     """A translation (2,) and a scale about the mean of whatever points it is applied to."""
 
-    shift: Array
+    shift: _Array
     scale: float
 
-    def distances(self, source: Array, target: Array) -> Array:
+    def distances(self, source: _Array, target: _Array) -> _Array:
         """Of the moved (n, 2) from the target (n, 2)."""
         centre = source.mean(axis=0)
         moved = self.scale * (source - centre) + centre + self.shift
         return np.asarray(np.sqrt(((moved - target) ** 2).sum(axis=1)))
 
 
-def alike(source: Array, target: Array) -> NDArray[np.bool_]:
+def alike(source: _Array, target: _Array) -> NDArray[np.bool_]:
     """Which of the pairs of points (n, 2) stand. Few always do."""
     standing = np.zeros(len(source), bool)
     if len(source) <= SAMPLES:
@@ -48,7 +48,7 @@ def alike(source: Array, target: Array) -> NDArray[np.bool_]:
     return standing
 
 
-def _consensus(source: Array, target: Array) -> NDArray[np.bool_]:
+def _consensus(source: _Array, target: _Array) -> NDArray[np.bool_]:
     """The largest set of pairs that one move explains, of those that samples by chance suggest."""
     count, random = len(source), np.random.default_rng(SEED)
     best = np.zeros(count, bool)
@@ -70,7 +70,7 @@ def _consensus(source: Array, target: Array) -> NDArray[np.bool_]:
     return best
 
 
-def _estimated(source: Array, target: Array) -> _Move:
+def _estimated(source: _Array, target: _Array) -> _Move:
     centres = source.mean(axis=0), target.mean(axis=0)
     spreads = [
         np.linalg.norm(points - centre, axis=1).mean() for points, centre in zip((source, target), centres, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rtprune_cli.bench.scoring.omnidocbench.cdm.commands import Mode
+from rtprune_cli.bench.scoring.omnidocbench.cdm.commands import ReadingMode
 
 END = ""  # the text of the piece behind the last
 # Blanks; or dashes that belong together, a character, or a command. No control characters, no lone backslash.
@@ -29,7 +29,7 @@ class LatexPiece(NamedTuple):
     end: int
 
 
-def piece_at(latex: str, place: int, mode: Mode) -> LatexPiece:
+def piece_at(latex: str, place: int, mode: ReadingMode) -> LatexPiece:
     """The piece of ``latex`` at ``place``; in text blanks are a piece, in mathematics they are passed over.
 
     Raises:
@@ -49,7 +49,7 @@ def piece_at(latex: str, place: int, mode: Mode) -> LatexPiece:
     return LatexPiece(END, place)
 
 
-def _special_at(latex: str, place: int, mode: Mode) -> LatexPiece:
+def _special_at(latex: str, place: int, mode: ReadingMode) -> LatexPiece:
     found = (_COLOUR if mode == "color" else _SIZE).match(latex, place)
     if found is None:
         raise LatexError(f"no {mode} at {latex[place : place + 10]!r}")

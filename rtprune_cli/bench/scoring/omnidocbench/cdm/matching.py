@@ -23,7 +23,7 @@ _FORMS = {
     **dict.fromkeys((r"\lvert", r"\rvert", r"\vert"), "|"),
 }  # fmt: skip
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 
 def equivalent(token: str) -> str:
@@ -45,7 +45,7 @@ def equivalent(token: str) -> str:
     return token.replace(r"\var", "") if token.startswith(r"\var") else token
 
 
-def token_costs(truth: Sequence[str], prediction: Sequence[str]) -> Array:
+def token_costs(truth: Sequence[str], prediction: Sequence[str]) -> _Array:
     """(truth, prediction): 0 for the same token, :data:`LIKE` for an equivalent one, else :data:`OTHER`."""
     costs = np.where(_equal(list(map(equivalent, truth)), list(map(equivalent, prediction))), LIKE, OTHER)
     return np.where(_equal(truth, prediction), 0.0, costs)
@@ -56,7 +56,7 @@ def _equal(rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.bool_]:
     return np.equal.outer(*(np.array([numbers[token] for token in side]) for side in (rows, columns)))
 
 
-def assign_boxes(truth: TokenBoxes, prediction: TokenBoxes) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
+def assign_boxes(truth: TokenBoxes, prediction: TokenBoxes) -> tuple[NDArray[np.intp], NDArray[np.intp], _Array]:
     """Rows of the truth, their columns of the prediction, and what each pair's token costs. Neither side is empty."""
     from scipy.optimize import linear_sum_assignment
 
@@ -68,12 +68,12 @@ def assign_boxes(truth: TokenBoxes, prediction: TokenBoxes) -> tuple[NDArray[np.
     return rows, columns, costs[rows, columns]
 
 
-def _relative(side: TokenBoxes) -> Array:
+def _relative(side: TokenBoxes) -> _Array:
     width, height = side.size
     return np.asarray(side.boxes, np.float64) / (width, height, width, height)
 
 
-def _apart(rows: Array, columns: Array) -> Array:
+def _apart(rows: _Array, columns: _Array) -> _Array:
     """Mean distances of the boxes' four numbers."""
     from scipy.spatial.distance import cdist
 

@@ -21,7 +21,7 @@ from rtprune_cli.bench.scoring.omnidocbench.cdm.commands import (
     STYLES,
     SYMBOLS,
     KnownCommand,
-    Mode,
+    ReadingMode,
 )
 from rtprune_cli.bench.scoring.omnidocbench.cdm.lexer import (
     END,
@@ -59,7 +59,7 @@ class LatexParser:
 
     def __init__(self, latex: str) -> None:
         self._latex = latex
-        self._mode: Mode = "math"
+        self._mode: ReadingMode = "math"
         self._place = 0
         self._next = LatexPiece(END, 0)
         self.pieces: list[str] = []
@@ -78,7 +78,7 @@ class LatexParser:
 
     # --- Pieces --------------------------------------------------------------------------------------------------
 
-    def _look(self, mode: Mode) -> None:
+    def _look(self, mode: ReadingMode) -> None:
         self._next = piece_at(self._latex, self._place, mode)
 
     def _consume(self) -> str:
@@ -227,7 +227,7 @@ class LatexParser:
             found.append(node)
         return found
 
-    def _argument(self, mode: Mode | None, *, optional: bool) -> LatexNode | str | None:
+    def _argument(self, mode: ReadingMode | None, *, optional: bool) -> LatexNode | str | None:
         outer = self._mode
         if mode in ("size", "color"):
             opening, closing = "[]" if optional else "{}"
