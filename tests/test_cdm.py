@@ -80,7 +80,10 @@ needs_tex = pytest.mark.skipif(tex_tools() is None, reason="no XeLaTeX with its 
         ("a\\\\b", "a \\, b"),
         ("a % b", "a"),
         ("{\\rm d}x", "\\mathrm { d } x"),
-        ("\\begin{cases}1&2\\\\3\\end{cases}", "\\left\\{ \\begin{array} { l l } { 1 } & { 2 } \\\\ { 3 } \\end{array} \\right."),
+        (
+            "\\begin{cases}1&2\\\\3\\end{cases}",
+            "\\left\\{ \\begin{array} { l l } { 1 } & { 2 } \\\\ { 3 } \\end{array} \\right.",
+        ),
         ("\\begin{align*}a&=b\\end{align*}", "\\begin{array} { r l } { a } & { { } = b } \\end{array}"),
         ("\\begin{array}{|c|r}&x\\end{array}", "\\begin{array} { c r } & { x } \\end{array}"),
         ("\\pmatrix{1&2}", "\\left( \\begin{array} { l l } { 1 } & { 2 } \\end{array} \\right)"),
@@ -112,8 +115,11 @@ def test_what_the_tokeniser_cannot_read_is_none(latex: str) -> None:
     assert tokenised(latex) is None
 
 
-PIECES = [*"{}^_&\\[]x% 路", "\\\\", *("\\" + name for name in ("frac", "sqrt", "text", "hat", "over", "left(")), "\\begin{array}",
-          "\\end{array}", "\\begin{tabular}"]  # fmt: skip
+PIECES = [
+    *"{}^_&\\[]x% 路",
+    *("\\" + name for name in ("\\", "frac", "sqrt", "text", "hat", "over", "left(")),
+    *("\\begin{array}", "\\end{array}", "\\begin{tabular}"),
+]
 
 
 @given(st.lists(st.sampled_from(PIECES)))
