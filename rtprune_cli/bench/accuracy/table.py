@@ -90,7 +90,7 @@ def print_summary(summary: Json, console: Console) -> None:
         note = f"[{100 * level:.0f} % intervals, paired by page, {resamples:,} resamples]; differences to {BASELINE}"
         console.print(note, style="dim", markup=False, highlight=False)
     if summary.get("accuracy_name"):
-        note = f"{summary['accuracy_name']}: {summary['accuracy_is']}"
+        note = str(summary["accuracy_is"])
         console.print(note, style="dim", markup=False, highlight=False)
     for limit, gates in by_limit(summary["gates"]).items():
         failed = [f"{gate['configuration']} {gate_value(gate)}" for gate in gates if not gate["passed"]]
