@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rtprune_cli.bench.scoring.omnidocbench.cdm.lexer import LatexError
-from rtprune_cli.bench.scoring.omnidocbench.cdm.parser import LatexNode
+from rtprune_cli.bench.scoring.omnidocbench.cdm.nodes import LatexNode
 
 _UPRIGHT = "mathrm"
 _NO_CELL = "{ } "
