@@ -101,7 +101,7 @@ def comparison_page(
             metrics=summary["metrics"],
             configurations=configurations,
             names=[row["name"] for row in configurations],
-            columns=table.columns(configurations, table.main_metrics(summary)),
+            columns=table.columns(configurations, summary),
             others=table.metric_columns(configurations, others),
             baseline=table.compared_with(configurations),
             facts=_facts(summary),
@@ -175,7 +175,7 @@ def _groups(summary: Json) -> dict[str, GroupTable]:
     found = {}
     for kind, rows in kinds.items():
         rows.sort(key=lambda row: row[0])  # stable: configurations stay in their order
-        columns = table.columns([group for _, _, group in rows], table.main_metrics(summary))
+        columns = table.columns([group for _, _, group in rows], summary)
         found[kind] = GroupTable([(value, name) for value, name, _ in rows], columns)
     return found
 

@@ -98,6 +98,8 @@ def summarise(
             "rendered": dict(dataset.rendered()),
         },
         **facts,
+        "accuracy_name": dataset.accuracy_name,
+        "accuracy_is": dataset.accuracy_is or _mean_of(dataset),
         "metrics": [{**asdict(metric), "headline": metric.name in dataset.headline} for metric in dataset.metrics],
         "bootstrap": {"resamples": resamples, "seed": seed, "level": LEVEL, "unit": "page"},
         "configurations": list(records.values()),
@@ -133,6 +135,14 @@ def _best(line: LineComparison) -> list[dict[str, Any]]:
         }
         for each in line.best
     ]
+
+
+def _mean_of(dataset: Dataset) -> str:
+    """What the accuracy of a configuration is, in words."""
+    found = [
+        f"1 - {each.title}" if each.lower else each.title for each in dataset.metrics if each.name in dataset.headline
+    ]
+    return f"{'the mean of ' * (len(found) > 1)}{' and '.join(filter(None, (', '.join(found[:-1]), found[-1])))}"
 
 
 def _totals(configuration: Configuration, rows: Sequence[Row]) -> dict[str, Any]:

@@ -88,13 +88,13 @@ class SummaryColumn(NamedTuple):
     better: str = ""
 
 
-def columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[SummaryColumn]:
-    """Of configurations or of their groups, with these metrics; a column of which nothing is known is left out."""
+def columns(rows: Sequence[Json], summary: Json) -> list[SummaryColumn]:
+    """Of a summary's configurations or of their groups; a column of which nothing is known is left out."""
     figures: dict[str, Callable[[Json], SummaryCell]] = {
         "pages": lambda row: SummaryCell(pages(row), value=row["pages"]),
         "visual tokens": lambda row: _number(row.get("visual_tokens"), _tokens),
         "kept": lambda row: _number(row.get("retention"), lambda number: share(number, 1)),
-        "accuracy": lambda row: _with_interval(row["accuracy"]),
+        str(summary["accuracy_name"] or "accuracy"): lambda row: _with_interval(row["accuracy"]),
         "rel. accuracy": lambda row: _with_interval(row["relative_accuracy"]),
         "to the line": lambda row: _beside(row.get("line")),
         "GFLOPs": lambda row: _number(row.get("prefill_flops"), lambda number: f"{number / 1e9:.4g}"),
@@ -103,7 +103,7 @@ def columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[SummaryColumn
     }
     found = [SummaryColumn(heading, [figure(row) for row in rows]) for heading, figure in figures.items()]
     known = [column for column in found if any(cell.text != NOTHING for cell in column.cells)]
-    return known + metric_columns(rows, metrics)
+    return known + metric_columns(rows, main_metrics(summary))
 
 
 def metric_columns(rows: Sequence[Json], metrics: Sequence[Json]) -> list[SummaryColumn]:
@@ -131,11 +131,14 @@ def print_summary(summary: Json, console: Console) -> None:
 
     dataset, rows = summary["dataset"], summary["configurations"]
     names = SummaryColumn("configuration", [SummaryCell(row["name"].replace("\n", " ")) for row in rows])
-    _print([names], columns(rows, main_metrics(summary)), console, escape(dataset["title"]))
+    _print([names], columns(rows, summary), console, escape(dataset["title"]))
     if any(row["relative_accuracy"] for row in rows):
         resamples, level = summary["bootstrap"]["resamples"], summary["bootstrap"]["level"]
         note = f"[{100 * level:.0f} % intervals, paired by page, {resamples:,} resamples]; "
         note += f"differences to {compared_with(rows)}"
+        console.print(note, style="dim", markup=False, highlight=False)
+    if summary.get("accuracy_name"):
+        note = str(summary["accuracy_is"])
         console.print(note, style="dim", markup=False, highlight=False)
     if how := dataset["rendered"]:
         console.print(f"[{described(how)}]", style="dim", markup=False, highlight=False)
@@ -162,7 +165,7 @@ def print_groups(summary: Json, console: Console) -> None:
             SummaryColumn(kind, [SummaryCell(value.replace("\n", " ")) for value, _, _ in found]),
             SummaryColumn("configuration", [SummaryCell(name.replace("\n", " ")) for _, name, _ in found]),
         ]
-        some = columns([group for _, _, group in found], main_metrics(summary))
+        some = columns([group for _, _, group in found], summary)
         _print(firsts, some, console, escape(kind))
 
 

@@ -45,7 +45,8 @@ class Release:
 class Dataset:
     """Samples in a fixed order and what is measured on them.
 
-    ``metrics`` in the order of the table; ``headline`` names those whose accuracies' mean is the page's accuracy.
+    ``metrics`` in the order of the table; ``headline`` names those whose accuracies' mean is the accuracy, of a page
+    and of a configuration; ``accuracy_is`` says more of that mean, and ``accuracy_name`` is a name that it goes by.
     ``score`` is a module-level function, so that worker processes can call it: (truth, prediction) -> marks, where
     the prediction is markdown, or None where there is none. ``find`` gives the prediction file of a sample in a folder
     of somebody else's, or None. ``official`` makes the benchmark's own totals of all pages' marks; None where the
@@ -66,6 +67,8 @@ class Dataset:
     find: Callable[[Path, Sample], Path | None]
     official: Callable[[Sequence[tuple[Sample, Marks]]], dict[str, Any]] | None = None
     about: Sequence[str] = ()
+    accuracy_is: str | None = None
+    accuracy_name: str | None = None
     slow: bool = False  # scoring a page takes long enough to use every core
     render: Callable[[Sequence[Marks], Path], Iterator[Marks]] | None = None
     rendered: Callable[[], Mapping[str, str]] = dict

@@ -8,7 +8,9 @@ from typing import Any
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Release, Sample
 from rtprune_cli.bench.accuracy.datasets.files import checksum, existing_folder, read_json, wrong_schema
-from rtprune_cli.bench.scoring.omnidocbench import METRICS, read_page, readable, score_page, totals
+from rtprune_cli.bench.accuracy.formulas.render import render_formulas
+from rtprune_cli.bench.accuracy.formulas.tools import tex_tools
+from rtprune_cli.bench.scoring.omnidocbench import metrics, read_page, readable, score_page, totals
 from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.errors import InputError
 from rtprune_cli.inputs.formats import printable
@@ -22,7 +24,14 @@ ABOUT = (
     "(opendatalab/OmniDocBench 7bd6c2e)",
     "figures are means over pages; a page without a prediction or without a sample is left out officially and counts "
     "as worst in the strict figures; unmatched predictions cost nothing officially (see the notes)",
-    "CDM is not computed, so v1.5's Overall is not; v1.0's Overall is the mean of the four edit distances",
+)
+# What accuracy is, where formulas can be drawn and where they cannot.
+HEADLINE = ("text_edit", "teds", "cdm")
+HEADLINE_UNDRAWN = ("text_edit", "formula_edit", "table_edit", "order_edit")
+ACCURACY_IS = "Overall of OmniDocBench v1.5 / 100: the mean of 1 - text edit, TEDS and CDM by page averages"
+ACCURACY_UNDRAWN_IS = (
+    "1 - the mean of the text, formula, table and order edit distances, which v1.0 called Overall; not v1.5's Overall, "
+    "which needs CDM, and formulas cannot be drawn here"
 )
 
 
@@ -49,18 +58,22 @@ def open_omnidocbench(data: Path, images: bool = True) -> Dataset:
             f"{len(missing)} of {len(samples)} page images of OmniDocBench are missing, first {printable(missing[0])}",
             f"Put them into {printable(str(data / 'images'))}",
         )
+    drawn = tex_tools() is not None
     return Dataset(
         name="omnidocbench",
         version=f"{_version(pages)}, {len(pages)} page{'s' * (len(pages) != 1)}",
         samples=samples,
-        metrics=METRICS,
-        headline=("text_edit", "formula_edit", "table_edit", "order_edit"),
+        metrics=metrics(drawn=drawn),
+        headline=HEADLINE if drawn else HEADLINE_UNDRAWN,
+        accuracy_name="Overall" if drawn else None,
+        accuracy_is=ACCURACY_IS if drawn else ACCURACY_UNDRAWN_IS,
         score=score_page,
         find=find_prediction,
         official=official_totals,
         about=ABOUT,
         slow=True,
         release=Release(annotations=checksum(path)),
+        render=render_formulas if drawn else None,
     )
 
 

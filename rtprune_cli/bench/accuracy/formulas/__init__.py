@@ -1,1 +1,1 @@
-"""Formulas as pictures: what draws them, and what keeps what was drawn."""
+"""Formulas as pictures: what draws them, TeX or a browser, and what keeps what was drawn."""

@@ -1,17 +1,29 @@
 """OmniDocBench, end to end: markdown against annotated pages, as the official v1.5 evaluator scores them."""
 
-from rtprune_cli.bench.scoring.omnidocbench.score import METRICS, OFFICIAL, PageDetails, page_labels, score_page
+from rtprune_cli.bench.scoring.omnidocbench.score import (
+    METRICS,
+    OFFICIAL,
+    FormulaPair,
+    PageDetails,
+    metrics,
+    page_labels,
+    score_page,
+    with_cdm,
+)
 from rtprune_cli.bench.scoring.omnidocbench.totals import totals
 from rtprune_cli.bench.scoring.omnidocbench.truth import Truth, read_page, readable
 
 __all__ = [
     "METRICS",
     "OFFICIAL",
+    "FormulaPair",
     "PageDetails",
     "Truth",
+    "metrics",
     "page_labels",
     "read_page",
     "readable",
     "score_page",
     "totals",
+    "with_cdm",
 ]

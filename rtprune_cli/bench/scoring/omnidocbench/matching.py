@@ -36,11 +36,12 @@ class TruthLine:
 
 @dataclass(frozen=True)
 class PredictedLine:
-    """A predicted block: as it is compared, what it is, and where on its page it stands."""
+    """A predicted block: as it is compared, what it is, where on its page it stands, and as it is."""
 
     normal: str
     label: str
     position: int
+    raw: str = ""
 
 
 @dataclass(frozen=True)

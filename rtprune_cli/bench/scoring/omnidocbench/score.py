@@ -5,7 +5,7 @@
 a page without a prediction, a kind of block of which nothing is left to compare, and a display formula that is matched
 to plain text (it moves to the text). The ``_strict`` twins count the first two as worst (edit 1, TEDS 0), and the third
 as a formula that is missing; elsewhere they are equal. What was predicted and matches nothing costs nothing officially;
-the notes count it.
+the notes count it. ``cdm`` comes later, when the formulas are drawn: :func:`with_cdm`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rapidfuzz.distance import Levenshtein
 
 from rtprune_cli.bench.scoring.omnidocbench import normalise
 from rtprune_cli.bench.scoring.omnidocbench.arrays import array_rows
+from rtprune_cli.bench.scoring.omnidocbench.cdm import joined
 from rtprune_cli.bench.scoring.omnidocbench.matching import Match, PredictedLine, TruthLine, assign, costs, match
 from rtprune_cli.bench.scoring.omnidocbench.prediction import FORMULA as PREDICTED_FORMULA
 from rtprune_cli.bench.scoring.omnidocbench.prediction import INLINE, PIPE_TABLE, Item, ParsedPrediction, read_markdown
@@ -28,26 +29,49 @@ from rtprune_cli.bench.scoring.omnidocbench.teds import teds
 from rtprune_cli.bench.scoring.omnidocbench.truth import FORMULA, TEXT, Truth, TruthBlock
 from rtprune_cli.bench.scoring.records import Marks, Metric, Part
 
+FORMULA_EDIT = "formula_edit"
 OFFICIAL = (
     Metric("text_edit", "text edit", lower=True),
-    Metric("formula_edit", "formula edit", lower=True),
+    Metric(FORMULA_EDIT, "formula edit", lower=True),
     Metric("table_edit", "table edit", lower=True),
     Metric("teds", "TEDS", lower=False),
     Metric("teds_s", "TEDS-S", lower=False),
     Metric("order_edit", "order edit", lower=True),
 )
-METRICS = (*OFFICIAL, *(Metric(f"{each.name}_strict", f"{each.title}, strict", each.lower) for each in OFFICIAL))
+CDM = Metric("cdm", "CDM", lower=False)
+
+
+def metrics(*, drawn: bool) -> tuple[Metric, ...]:
+    """Those of a page, and their strict twins; ``drawn``: CDM too."""
+    official = (*OFFICIAL, CDM) if drawn else OFFICIAL
+    return *official, *(Metric(f"{each.name}_strict", f"{each.title}, strict", each.lower) for each in official)
+
+
+METRICS = metrics(drawn=False)
+
+
+@dataclass(frozen=True)
+class FormulaPair:
+    """A display formula of the truth and what was predicted for it, or "", as they are."""
+
+    truth: str = ""
+    prediction: str = ""
 
 
 @dataclass(frozen=True)
 class PageSample:
-    """A pair that was compared: ``edits`` of ``length``, the longer side's. ``labels``: attributes of its blocks."""
+    """A pair that was compared: ``edits`` of ``length``, the longer side's. ``labels``: attributes of its blocks.
+
+    ``pair``: a formula's two sides; ``cdm`` is None until they are drawn, and after that where they cannot be.
+    """
 
     edits: int
     length: int
     labels: Sequence[str] = ()
     teds: float = 0.0
     teds_s: float = 0.0
+    pair: FormulaPair = FormulaPair()
+    cdm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +100,7 @@ def score_page(truth: Truth, prediction: str | None) -> Marks:
         if each.category != FORMULA:
             text.append(each)
         elif each.label in ("", INLINE, PREDICTED_FORMULA):
-            formulas.append(_sample(each))
+            formulas.append(replace(_sample(each), pair=_pair(each)))
         else:
             moved.append(_as_text(each))
             missed.append(sum(len(line.normal) for line in each.truth))
@@ -87,8 +111,31 @@ def score_page(truth: Truth, prediction: str | None) -> Marks:
     strict = _worst(truth, lines) | official
     if missed:
         edits = sum(missed) + sum(sample.edits for sample in formulas)
-        strict["formula_edit"] = edits / (sum(missed) + sum(sample.length for sample in formulas))
+        strict[FORMULA_EDIT] = edits / (sum(missed) + sum(sample.length for sample in formulas))
     return Marks(_parts(official, strict), _notes(truth, page, predicted, found.surplus), details)
+
+
+def with_cdm(marks: Marks, values: Sequence[float | None]) -> Marks:
+    """The marks of a page with CDM, of which ``values`` has one for each of its formulas that were compared.
+
+    A page of whose formulas one could not be drawn has none. The strict twin counts as 0 what a display formula of the
+    truth has no formula for: the page is missing, or it was matched to plain text.
+    """
+    details = marks.details
+    if not isinstance(details, PageDetails):
+        found, count = [], 0
+    else:
+        details = replace(
+            details, formulas=[replace(each, cdm=value) for each, value in zip(details.formulas, values, strict=True)]
+        )
+        found, count = list(values), len(values) + len(details.moved)
+    known = [value for value in found if value is not None]
+    scores = dict(marks.scores)
+    if len(known) == len(found) and f"{FORMULA_EDIT}_strict" in scores:
+        if known:
+            scores[CDM.name] = [Part(fmean(known))]
+        scores[f"{CDM.name}_strict"] = [Part(sum(known) / count if count else 0.0)]
+    return Marks(scores, marks.notes, details)
 
 
 def page_labels(attributes: Mapping[str, Any]) -> list[str]:
@@ -139,8 +186,10 @@ def _predicted_lines(pool: Sequence[Item]) -> list[PredictedLine]:
         normalise.formula(item.content) if item.kind == PREDICTED_FORMULA else normalise.text(item.content)
         for item in items
     ]
-    kept = [each for each in normal if each]
-    return [PredictedLine(each, items[number].label, items[number].position) for number, each in enumerate(kept)]
+    kept = [(each, item.content) for each, item in zip(normal, items, strict=True) if each]
+    return [
+        PredictedLine(each, items[number].label, items[number].position, raw) for number, (each, raw) in enumerate(kept)
+    ]
 
 
 def _sample(found: Match) -> PageSample:
@@ -148,13 +197,15 @@ def _sample(found: Match) -> PageSample:
     return _compared(truth, _predicted(found), [line.attributes for line in found.truth])
 
 
+def _pair(found: Match) -> FormulaPair:
+    sides = ([line.raw for line in side] for side in (found.truth, found.predictions))
+    truth, prediction = (joined(side) if side else "" for side in sides)
+    return FormulaPair(truth, prediction)
+
+
 def _as_text(found: Match) -> PageSample:
     """A display formula that was matched to plain text, as text."""
-    if len(found.truth) == 1:
-        latex = found.truth[0].raw
-    else:
-        rows = r" \\ ".join("{" + line.raw.strip("$").strip("\n") + "}" for line in found.truth)
-        latex = rf"\begin{{array}}{{l}} {rows} \end{{array}}"
+    latex = joined([line.raw for line in found.truth])
     unicode = normalise.latex_to_text(latex)
     text = latex if unicode is None else unicode
     return _compared(normalise.words(text) or text, _predicted(found), [line.attributes for line in found.truth])
@@ -208,7 +259,7 @@ def _order(found: Sequence[Match]) -> list[PageSample]:
 def _page_values(details: PageDetails) -> dict[str, float]:
     edits = {
         "text_edit": [*details.text, *details.moved],
-        "formula_edit": details.formulas,
+        FORMULA_EDIT: details.formulas,
         "table_edit": details.tables,
         "order_edit": details.order,
     }
@@ -224,7 +275,7 @@ def _worst(truth: Truth, lines: Sequence[TruthLine]) -> dict[str, float]:
     text = [line for line in lines if line.category in TEXT]
     has = {
         "text_edit": bool(text),
-        "formula_edit": any(line.category == FORMULA for line in lines),
+        FORMULA_EDIT: any(line.category == FORMULA for line in lines),
         "order_edit": any(line.order for line in text),
         **dict.fromkeys(("table_edit", "teds", "teds_s"), any(block.content for block in truth.tables)),
     }

@@ -15,6 +15,12 @@ _TABLE: Mapping[str, Callable[[Sequence[PageSample]], float]] = {
     "TEDS_structure_only": lambda samples: fmean(sample.teds_s for sample in samples),
     **_EDIT,
 }
+_FORMULA: Mapping[str, Callable[[Sequence[PageSample]], float]] = {
+    "CDM": lambda samples: fmean(sample.cdm or 0.0 for sample in samples),
+    **_EDIT,
+}
+_VALUES = {**_TABLE, **_FORMULA}
+_NOT_DRAWN = "needs CDM, which draws formulas with LaTeX: what to install is in docs/accuracy.md"
 _Pages = Sequence[tuple[PageDetails, Sequence[PageSample]]]
 
 
@@ -24,15 +30,18 @@ def totals(pages: Iterable[PageDetails | None]) -> dict[str, Any]:
     An average of nothing is None (the official file has the string NaN).
     """
     known = [page for page in pages if page is not None]
+    drawn = [sample.cdm is not None for page in known for sample in page.formulas]
     # Officially formulas that moved to the text are lost where no page has a sample of text.
     any_text = any(page.text for page in known)
     elements: dict[str, Any] = {
         "text_block": _element([(page, [*page.text, *page.moved] if any_text else []) for page in known], _EDIT),
-        "display_formula": _element([(page, page.formulas) for page in known], _EDIT),
+        "display_formula": _element(
+            [(page, page.formulas) for page in known], _FORMULA if drawn and all(drawn) else _EDIT
+        ),
         "table": _element([(page, page.tables) for page in known], _TABLE),
         "reading_order": _element([(page, page.order) for page in known], _EDIT),
     }
-    return {**elements, "overall": _overall(elements)}
+    return {**elements, "overall": {**_overall(elements, drawn), **_overall_v1_0(elements)}}
 
 
 def _element(pages: _Pages, metrics: Mapping[str, Callable[[Sequence[PageSample]], float]]) -> dict[str, Any]:
@@ -72,11 +81,27 @@ def _all(name: str, pages: _Pages, samples: Sequence[PageSample]) -> dict[str, f
 
 def _mean(name: str, samples: Sequence[PageSample]) -> float:
     """The mean over samples, each on its own."""
-    return fmean(_TABLE[name]([sample]) for sample in samples)
+    return fmean(_VALUES[name]([sample]) for sample in samples)
 
 
-def _overall(elements: Mapping[str, Any]) -> dict[str, Any]:
-    """v1.5's Overall needs CDM; v1.0's is the mean of the four edit distances, of pages in one language."""
+def _overall(elements: Mapping[str, Any], drawn: Sequence[bool]) -> dict[str, Any]:
+    """v1.5's: of text, tables and formulas by page averages, from 0 to 100; None, with the reason, where one lacks."""
+    text, tables, formulas = (
+        elements[element]["page"].get(metric, {}).get("ALL")
+        for element, metric in (("text_block", "Edit_dist"), ("table", "TEDS"), ("display_formula", "CDM"))
+    )
+    if text is not None and tables is not None and formulas is not None:
+        return {"v1.5": ((1 - text) + tables + formulas) * 100 / 3, "v1.5_reason": None}
+    if drawn and not any(drawn):
+        return {"v1.5": None, "v1.5_reason": _NOT_DRAWN}
+    if not all(drawn):
+        return {"v1.5": None, "v1.5_reason": f"{drawn.count(False)} of {len(drawn)} formula pairs could not be drawn"}
+    lacking = [name for name, value in (("text", text), ("tables", tables), ("formulas", formulas)) if value is None]
+    return {"v1.5": None, "v1.5_reason": f"no page has {' or '.join(lacking)} to score"}
+
+
+def _overall_v1_0(elements: Mapping[str, Any]) -> dict[str, Any]:
+    """v1.0's: the mean of the four edit distances, of pages in one language."""
     languages = sorted(
         {
             label
@@ -85,11 +110,7 @@ def _overall(elements: Mapping[str, Any]) -> dict[str, Any]:
             if label.startswith("language: ")
         }
     )
-    return {
-        "v1.5": None,
-        "v1.5_reason": "needs CDM, which renders formulas with LaTeX and is not computed",
-        "v1.0": {label: _mean_edit(elements, label) for label in ("ALL", *languages)},
-    }
+    return {"v1.0": {label: _mean_edit(elements, label) for label in ("ALL", *languages)}}
 
 
 def _mean_edit(elements: Mapping[str, Any], label: str) -> dict[str, Any]:
