@@ -153,7 +153,7 @@ def test_differences_are_marked_on_both_sides(rows: list[Row]) -> None:
 
 def test_the_report_has_the_columns_of_the_terminal(rows: list[Row]) -> None:
     summary = summary_of(rows)
-    columns = table.columns(summary["configurations"], table.main_metrics(summary))
+    columns = table.columns(summary["configurations"], summary)
     text = comparison_page(summary, rows, image=lambda _: None, text=lambda *_: None, truth=lambda _: "")
     head = text.partition("<thead>")[2].partition("</thead>")[0]
     headings = re.findall(r'<th scope="col">([^<]*?) ?(?:<|$)', head)
