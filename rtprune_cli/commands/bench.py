@@ -45,6 +45,14 @@ Data = Annotated[
     Path | None,
     flag("dataset", "--data", metavar="DIR", help="The dataset's folder; for folder: page.png beside page.txt or .md."),
 ]
+RulesOf = Annotated[
+    str | None,
+    flag(
+        "dataset", "--rules", metavar="NAME",
+        help="Of omnidocbench: score as the evaluator of v1.5 or v1.6.  [default: v1.6 for annotations of v1.6, "
+        "else v1.5]",
+    ),
+]  # fmt: skip
 OutputFolder = Annotated[
     Path | None,
     flag(
@@ -93,6 +101,7 @@ def accuracy(
     given: Given,
     dataset: DatasetName = None,
     data: Data = None,
+    rules: RulesOf = None,
     folder: OutputFolder = None,
     methods: Annotated[
         str, flag("comparison", "--methods", metavar="LIST", help=f"Of {', '.join(METHODS)}.")
@@ -156,7 +165,7 @@ def accuracy(
             resamples=resamples,
             worst=worst,
         )
-        where = DatasetSource(dataset, data, folder, sheet, words(layouts))
+        where = DatasetSource(dataset, data, folder, sheet, words(layouts), rules)
         raise typer.Exit(_accuracy(plan, where, found.ocr, found.log, fail_above or [], fail_below or []))
 
 
@@ -164,14 +173,23 @@ class DatasetSource:
     """Which pages, and where results go."""
 
     def __init__(
-        self, name: str | None, data: Path | None, folder: Path | None, sheet: str | None, layouts: Sequence[str]
+        self,
+        name: str | None,
+        data: Path | None,
+        folder: Path | None,
+        sheet: str | None,
+        layouts: Sequence[str],
+        rules: str | None,
     ) -> None:
         if name is None:
             raise UsageError("no dataset", f"Give --dataset, one of {', '.join(DATASETS)}")
         self.name, self.data, self.layouts = name, data, layouts
         self._folder, self._sheet = folder, sheet
+        self.rules = rules
         if name == SYNTHETIC and data is not None:
             raise UsageError(f"the dataset {SYNTHETIC} takes no folder", "Leave --data out, or give --dataset folder")
+        if rules is not None and name != "omnidocbench":
+            raise UsageError("--rules is for omnidocbench, which has several", "Leave it out")
         if name != SYNTHETIC and (sheet or layouts):
             raise UsageError(f"--sheet and --layouts are for {SYNTHETIC} pages", f"Give --dataset {SYNTHETIC}")
 
@@ -186,7 +204,7 @@ class DatasetSource:
 
             sheet = self._sheet or ("card" if small_model else "a4")
             return open_synthetic(self.folder() / PAGES, plan.limit or SYNTHETIC_PAGES, plan.seed, sheet, self.layouts)
-        dataset = open_dataset(self.name, self.data)
+        dataset = open_dataset(self.name, self.data, rules=self.rules)
         return replace(dataset, samples=choose_samples(dataset.samples, plan.limit, plan.seed))
 
 

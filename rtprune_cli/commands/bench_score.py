@@ -21,6 +21,7 @@ from rtprune_cli.commands.bench import (
     Limit,
     OutputFolder,
     Resamples,
+    RulesOf,
     Seed,
     Worst,
     parse_gates,
@@ -35,6 +36,7 @@ from rtprune_cli.options import InputOptions, LogOptions
 def score(
     dataset: DatasetName = None,
     data: Data = None,
+    rules: RulesOf = None,
     predictions: Annotated[
         list[Path] | None,
         flag("dataset", "--predictions", metavar="DIR", help="Markdown files to score. Can be repeated."),
@@ -60,7 +62,7 @@ def score(
     log_options = LogOptions(quiet, verbose)
     with reporting(log_options):
         plan = AccuracyPlan(limit=limit, seed=seed, resamples=resamples, worst=worst)
-        where = DatasetSource(dataset, data, folder, None, ())
+        where = DatasetSource(dataset, data, folder, None, (), rules)
         gates = fail_above or [], fail_below or []
         raise typer.Exit(_score(plan, where, predictions or [], baseline, log_options, *gates))
 
@@ -88,7 +90,7 @@ def _score(
     folders |= _named(predictions)
     configurations = [Configuration(name, BASELINE if name == BASELINE else "predictions") for name in folders]
     check_packages(source.name)
-    dataset = open_dataset(source.name, source.data, images=False)
+    dataset = open_dataset(source.name, source.data, images=False, rules=source.rules)
     dataset = replace(dataset, samples=choose_samples(dataset.samples, plan.limit, plan.seed))
     folder = source.folder("-scores")
     comparison = Comparison(folder, plan, configurations, parse_gates(dataset, above, below))

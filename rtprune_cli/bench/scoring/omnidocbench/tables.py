@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rtprune_cli.bench.scoring.omnidocbench.spans import without
@@ -21,17 +22,21 @@ _SPACE = re.compile(r"\s+")
 _PLAIN_TAGS = ("sup", "sub", "span", "div", "p")
 
 
-def normal_table(source: str) -> str:
+def normal_table(source: str, tidy: Callable[[BeautifulSoup], None] | None = None) -> str:
     """The table as one line of HTML in which only structure and text are left; "" where ``source`` holds none.
 
-    Official: utils/data_preprocess.py. Entities become characters, and so markup where they spell it.
+    Official: utils/data_preprocess.py. Entities become characters, and so markup where they spell it. ``tidy`` changes
+    the cells before that.
     """
     if "<table" not in source.replace(" ", "").replace("'", '"'):
         return ""
     soup = _soup(source)
     if soup is None:
         return ""
-    table = _content(unicodedata.normalize("NFKC", html.unescape(_with_plain_cells(soup)).replace("\n", "")).strip())
+    _plain_cells(soup)
+    if tidy:
+        tidy(soup)
+    table = _content(unicodedata.normalize("NFKC", html.unescape(str(soup)).replace("\n", "")).strip())
     for pattern in (*_ATTRIBUTES, _BODY):
         table = pattern.sub("", table)
     table = f'<html><body><table border="1" >{_SPACE.sub(" ", table)}</table></body></html>'
@@ -58,7 +63,7 @@ def cell_texts(source: str) -> list[str]:
     return [str(text).replace(r"$\cdot$", "").strip() for text in found if text]
 
 
-def _with_plain_cells(soup: BeautifulSoup) -> str:
+def _plain_cells(soup: BeautifulSoup) -> None:
     """Every cell a ``td``, without ``thead`` and ``span``, MathML as its LaTeX."""
     for head in soup.find_all("th"):
         head.name = "td"
@@ -70,7 +75,6 @@ def _with_plain_cells(soup: BeautifulSoup) -> str:
             math.replace_with(f"${math.get('alttext', '')}$")
     for span in reversed(soup.find_all("span")):
         span.unwrap()
-    return str(soup)
 
 
 def _soup(source: str) -> BeautifulSoup | None:
