@@ -123,7 +123,7 @@ def _ways_of(truth: Sequence[TruthLine], pool: Sequence[Piece], rewritten: int) 
         pieces = _ordered(grouped)
         yield _Way(_one_to_one(truth, candidates(pieces)), pieces, whole, rewritten)
     split = with_rows(ordered)
-    if len(split) > whole:
+    if whole < len(split) <= MOST_FORMULAS:
         for gaps in (False, True):
             if found := _in_order(truth, candidates(split), gaps):
                 yield _Way(found, split, whole, rewritten)

@@ -46,6 +46,8 @@ IMAGE_FORMULA = "image_formula"
 # What else is a formula where formulas are matched to formulas.
 FORMULA_LABELS = (TEXT_FORMULA, IMAGE_FORMULA, RESCUE, CELL_FORMULA)
 
+MOST_TAGS = 1_000  # in a paragraph; nested, more take minutes, and no page has them
+
 _BLANK_LINES = re.compile(r"(\n\s*\n)")
 _PICTURE = (
     "the image ", "the figure ", "the diagram ", "diagram:", "[diagram:", "[image:", "qr code ",
@@ -220,7 +222,7 @@ def _without_divisions(text: str) -> str:
     from bs4 import BeautifulSoup
     from bs4.exceptions import ParserRejectedMarkup
 
-    if "<table" in text.lower() or not _DIVISION.match(text):
+    if "<table" in text.lower() or not _DIVISION.match(text) or text.count("<") > MOST_TAGS:
         return text
     try:
         soup = BeautifulSoup(text, "html.parser")

@@ -123,27 +123,27 @@ def _runs(items: Sequence[RunItem], start: int, rows: int, gaps: bool) -> Iterat
     if gaps:
         skips = 2 if difference >= 3 else int(difference >= 1 or len(items) >= 4)
     stop = min(len(items), start + (most + 2 if gaps else most))
-    for run in _sequences(start, stop, most, skips):
-        if len(run) > 1 and not _joins(items, run):
-            continue
+    for run in _sequences(items, start, stop, most, skips):
         if text := " ".join(items[number].normal for number in run).strip():
             yield run, text, len(run) == 1 and not items[start].display
 
 
-def _sequences(start: int, stop: int, most: int, skips: int) -> Iterator[tuple[int, ...]]:
-    """Ascending runs from ``start`` below ``stop``, of ``most`` numbers that leave out ``skips`` in all."""
+def _sequences(items: Sequence[RunItem], start: int, stop: int, most: int, skips: int) -> Iterator[tuple[int, ...]]:
+    """Ascending runs from ``start`` below ``stop``, of ``most`` numbers that leave out ``skips`` in all.
+
+    Of several, all are lines of one formula, or display formulas without a gap.
+    """
     pending: list[tuple[tuple[int, ...], int]] = [((start,), skips)]
     while pending:
         run, left = pending.pop()
         yield run
-        if len(run) < most:
-            last = run[-1]
-            following = range(last + 1, min(stop, last + left + 2))
-            pending += [((*run, number), left - (number - last - 1)) for number in reversed(following)]
-
-
-def _joins(items: Sequence[RunItem], run: Sequence[int]) -> bool:
-    """Whether these may be one formula: lines of one, or display formulas in a row."""
-    if len({items[number].source for number in run}) == 1:
-        return True
-    return run[-1] - run[0] + 1 == len(run) and all(items[number].display for number in run)
+        if len(run) == most:
+            continue
+        last = run[-1]
+        one_source = all(items[number].source == items[start].source for number in run)
+        displays = last - start + 1 == len(run) and all(items[number].display for number in run)
+        for number in range(min(stop, last + left + 2) - 1, last, -1):
+            if (one_source and items[number].source == items[start].source) or (
+                displays and number == last + 1 and items[number].display
+            ):
+                pending.append(((*run, number), left - (number - last - 1)))

@@ -17,7 +17,7 @@ _CELLS = ("td", "th")
 @lru_cache(maxsize=256)  # once to match it, once to score it
 def normal_table(source: str) -> str:
     """The table as one line of HTML; "" where ``source`` holds none."""
-    return tables.normal_table(source, _tidy)
+    return tables.normal_table(source, ("thead", "tbody"), _tidy)
 
 
 def comparable(source: str) -> str:
@@ -28,8 +28,6 @@ def comparable(source: str) -> str:
 def _tidy(soup: BeautifulSoup) -> None:
     from bs4.element import NavigableString, Tag
 
-    for body in reversed(soup.find_all("tbody")):
-        body.unwrap()
     depth: dict[int, int] = {id(soup): 0}  # of a tag, by identity: the cells it is in, itself included
     strings: list[tuple[NavigableString, int]] = []
     for node in soup.descendants:
