@@ -33,14 +33,14 @@ class Caption(NamedTuple):
     at_end: bool
 
 
-class Display(NamedTuple):
+class SplitDisplay(NamedTuple):
     """A display formula: one or several, each in the delimiters of the whole, and the text that stood beside."""
 
     formulas: list[str]
     captions: list[Caption]
 
 
-def split_display(line: str) -> Display:
+def split_display(line: str) -> SplitDisplay:
     """What a display formula, on one line, holds."""
     compact = " ".join(line.split())
     opening, closing, inside = _envelope(compact)
@@ -53,8 +53,8 @@ def split_display(line: str) -> Display:
         rest, whole, captions = inside, compact, []
     parts = [part for part in _QUADS.split(rest) if part] if r"\quad" in rest or r"\qquad" in rest else []
     if len(parts) > 1 and all(map(_is_arithmetic, parts)):
-        return Display([f"{opening} {part} {closing}" if opening else part for part in parts], captions)
-    return Display([whole], captions)
+        return SplitDisplay([f"{opening} {part} {closing}" if opening else part for part in parts], captions)
+    return SplitDisplay([whole], captions)
 
 
 def _envelope(compact: str) -> tuple[str, str, str]:

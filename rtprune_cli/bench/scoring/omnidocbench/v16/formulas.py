@@ -27,7 +27,7 @@ from rtprune_cli.bench.scoring.omnidocbench.v16.matching import (
     pair,
     with_rows,
 )
-from rtprune_cli.bench.scoring.omnidocbench.v16.prediction import FORMULA_LABELS, Piece, PredictedPage
+from rtprune_cli.bench.scoring.omnidocbench.v16.prediction import FORMULA_LABELS, PredictedPage, PredictedPiece
 from rtprune_cli.bench.scoring.omnidocbench.v16.rows import with_arrays
 from rtprune_cli.bench.scoring.omnidocbench.v16.runs import RunItem, edits, in_order
 
@@ -45,7 +45,7 @@ class _Way:
     before any is split. ``rewritten``: formulas whose ``cases`` became an array."""
 
     pairings: Sequence[Pairing]
-    pieces: Sequence[Piece]
+    pieces: Sequence[PredictedPiece]
     whole: int
     rewritten: int = 0
 
@@ -88,7 +88,7 @@ def pair_formulas(truth: Sequence[TruthLine], page: PredictedPage, mixed: Sequen
     return list(best.pairings)
 
 
-def _pool(page: PredictedPage) -> list[Piece]:
+def _pool(page: PredictedPage) -> list[PredictedPiece]:
     """Formulas, and what looks like one, each once and numbered."""
     rescued = [replace(piece, kind=FORMULA) for piece in page.rescued]
     pieces = dict.fromkeys([*(piece for piece in page.mixed if piece.kind == FORMULA), *rescued])
@@ -96,7 +96,7 @@ def _pool(page: PredictedPage) -> list[Piece]:
     return [replace(piece, source=number) for number, piece in enumerate(first)]
 
 
-def _ways(truth: Sequence[TruthLine], pool: Sequence[Piece], mixed: Sequence[Pairing]) -> Iterator[_Way]:
+def _ways(truth: Sequence[TruthLine], pool: Sequence[PredictedPiece], mixed: Sequence[Pairing]) -> Iterator[_Way]:
     ordered = _ordered(pool)
     current = _relabelled(mixed)
     if _is_complete(current, len(truth)):
@@ -108,7 +108,7 @@ def _ways(truth: Sequence[TruthLine], pool: Sequence[Piece], mixed: Sequence[Pai
         yield from _ways_of(truth, derivations, changed)
 
 
-def _ways_of(truth: Sequence[TruthLine], pool: Sequence[Piece], rewritten: int) -> Iterator[_Way]:
+def _ways_of(truth: Sequence[TruthLine], pool: Sequence[PredictedPiece], rewritten: int) -> Iterator[_Way]:
     ordered = _ordered(pool)
     whole = len(ordered)
     quick = _relabelled(pair(truth, candidates(by_place(pool))))
@@ -129,7 +129,7 @@ def _ways_of(truth: Sequence[TruthLine], pool: Sequence[Piece], rewritten: int) 
                 yield _Way(found, split, whole, rewritten)
 
 
-def _ordered(pool: Sequence[Piece]) -> list[Piece]:
+def _ordered(pool: Sequence[PredictedPiece]) -> list[PredictedPiece]:
     return sorted(pool, key=lambda piece: (piece.start, piece.label == INLINE, piece.end))
 
 
@@ -188,12 +188,12 @@ def _pairing(truth: Sequence[TruthLine], lines: Sequence[Candidate], row: int, r
     )
 
 
-def _groupings(ordered: Sequence[Piece]) -> Iterator[list[Piece]]:
+def _groupings(ordered: Sequence[PredictedPiece]) -> Iterator[list[PredictedPiece]]:
     """The predictions with formulas of several lines split, in every grouping of neighbouring lines.
 
     Nothing where that makes more than :data:`MOST_GROUPINGS`, or no formula has lines.
     """
-    options: list[list[list[Piece]]] = []
+    options: list[list[list[PredictedPiece]]] = []
     count = 1
     for piece in ordered:
         lines = with_rows([piece])
@@ -208,7 +208,7 @@ def _groupings(ordered: Sequence[Piece]) -> Iterator[list[Piece]]:
         yield from _combined(options)
 
 
-def _combined(options: Sequence[Sequence[list[Piece]]]) -> Iterator[list[Piece]]:
+def _combined(options: Sequence[Sequence[list[PredictedPiece]]]) -> Iterator[list[PredictedPiece]]:
     if not options:
         yield []
         return
@@ -217,7 +217,7 @@ def _combined(options: Sequence[Sequence[list[Piece]]]) -> Iterator[list[Piece]]
             yield [*first, *rest]
 
 
-def _partitions(lines: Sequence[Piece]) -> Iterator[list[Sequence[Piece]]]:
+def _partitions(lines: Sequence[PredictedPiece]) -> Iterator[list[Sequence[PredictedPiece]]]:
     """By the cuts between lines as bits of a number, the first cut the lowest."""
     for cuts in range(1 << (len(lines) - 1)):
         groups, start = [], 0
@@ -228,7 +228,7 @@ def _partitions(lines: Sequence[Piece]) -> Iterator[list[Sequence[Piece]]]:
         yield [*groups, lines[start:]]
 
 
-def _merged(group: Sequence[Piece]) -> Piece:
+def _merged(group: Sequence[PredictedPiece]) -> PredictedPiece:
     if len(group) == 1:
         return group[0]
     content = joined([piece.content for piece in group], formula=True)

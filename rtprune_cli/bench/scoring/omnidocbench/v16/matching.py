@@ -23,7 +23,7 @@ from rtprune_cli.bench.scoring.omnidocbench.prediction import INLINE
 from rtprune_cli.bench.scoring.omnidocbench.truth import FORMULA, IGNORED, TruthBlock
 from rtprune_cli.bench.scoring.omnidocbench.v16 import normalise
 from rtprune_cli.bench.scoring.omnidocbench.v16.latex import undelimited
-from rtprune_cli.bench.scoring.omnidocbench.v16.prediction import Piece
+from rtprune_cli.bench.scoring.omnidocbench.v16.prediction import PredictedPiece
 from rtprune_cli.bench.scoring.omnidocbench.v16.rows import formula_rows
 
 MOST_JOINED = 160
@@ -36,7 +36,7 @@ class Candidate:
 
     raw: str
     normal: str
-    piece: Piece
+    piece: PredictedPiece
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def truth_lines(blocks: Sequence[TruthBlock]) -> list[TruthLine]:
     ]
 
 
-def candidates(pieces: Sequence[Piece]) -> list[Candidate]:
+def candidates(pieces: Sequence[PredictedPiece]) -> list[Candidate]:
     """Pieces that are not empty; what they are and where shifts behind empty ones as in :func:`truth_lines`."""
     kept = [(piece.content, text) for piece in pieces if piece.content and (text := _normal(piece.kind, piece.content))]
     return [Candidate(raw, text, at) for (raw, text), at in zip(kept, pieces, strict=False)]
@@ -87,14 +87,14 @@ def _normal(kind: str, content: str) -> str:
     return normalise.formula(content) if kind == PREDICTED_FORMULA else normalise.text(content)
 
 
-def by_place(pieces: Sequence[Piece]) -> list[Piece]:
+def by_place(pieces: Sequence[PredictedPiece]) -> list[PredictedPiece]:
     """By place, inline formulas last."""
     return sorted(pieces, key=lambda piece: (piece.label == INLINE, piece.start))
 
 
-def with_rows(pieces: Sequence[Piece]) -> list[Piece]:
+def with_rows(pieces: Sequence[PredictedPiece]) -> list[PredictedPiece]:
     """Formulas of several lines as their lines."""
-    out: list[Piece] = []
+    out: list[PredictedPiece] = []
     for piece in pieces:
         rows = formula_rows(piece.content) if piece.kind == PREDICTED_FORMULA else None
         out += (

@@ -56,7 +56,7 @@ _DIVISION = re.compile(r"<(?:div|dir)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Piece:
+class PredictedPiece:
     """A piece of the page. ``kind`` says how it is normalised, ``label`` what it is called in a match.
 
     ``source`` is the number of the formula that this is a part of, among those that compete.
@@ -77,10 +77,10 @@ class PredictedPage:
     ``rescued``: text that looks like a formula, as one.
     """
 
-    mixed: Sequence[Piece]
-    rescued: Sequence[Piece]
-    html_tables: Sequence[Piece]
-    latex_tables: Sequence[Piece]
+    mixed: Sequence[PredictedPiece]
+    rescued: Sequence[PredictedPiece]
+    html_tables: Sequence[PredictedPiece]
+    latex_tables: Sequence[PredictedPiece]
 
 
 def read_markdown(markdown: str) -> PredictedPage:
@@ -90,7 +90,7 @@ def read_markdown(markdown: str) -> PredictedPage:
     for kind, find in ((LATEX_TABLE, latex_tables_of), (HTML_TABLE, html_tables_of)):
         spans = []
         for item in find(content):
-            table = Piece(kind, kind, item.position, item.position + len(item.content), item.content)
+            table = PredictedPiece(kind, kind, item.position, item.position + len(item.content), item.content)
             spans.append((table.start, table.end))
             pieces += [table, *(_cell_formulas(table) if kind == HTML_TABLE else ())]
         content = blanked(content, spans)
@@ -99,18 +99,18 @@ def read_markdown(markdown: str) -> PredictedPage:
         content = pipes_to_html(content)
         spans = [(span.start, span.end) for span in between(content, "<table", "</table>")]
         for start, end in spans:
-            table = Piece(HTML_TABLE, PIPE_TABLE, start, end, content[start:end])
+            table = PredictedPiece(HTML_TABLE, PIPE_TABLE, start, end, content[start:end])
             pieces += [table, *_cell_formulas(table)]
         content = blanked(content, spans)
     code = list(code_blocks(content))
-    pieces += [Piece(TEXT, item.label, start, end, item.content) for (start, end), item in code]
+    pieces += [PredictedPiece(TEXT, item.label, start, end, item.content) for (start, end), item in code]
     content = blanked(content, [span for span, _ in code])
     for text in _paragraphs(unwrapped(content)):
         pieces += [text, *_rescued(text.content, text.start, text.end, TEXT_FORMULA)]
     return _sorted_out(pieces)
 
 
-def _sorted_out(pieces: Sequence[Piece]) -> PredictedPage:
+def _sorted_out(pieces: Sequence[PredictedPiece]) -> PredictedPage:
     ordered = [
         piece
         for piece in sorted(pieces, key=lambda piece: piece.start)
@@ -124,9 +124,9 @@ def _sorted_out(pieces: Sequence[Piece]) -> PredictedPage:
     )
 
 
-def _images(markdown: str) -> tuple[str, list[Piece]]:
+def _images(markdown: str) -> tuple[str, list[PredictedPiece]]:
     """The page with blanks in place of its images, and formulas that the text of an image holds."""
-    pieces: list[Piece] = []
+    pieces: list[PredictedPiece] = []
     lines, place = [], 0
     for line in markdown.split("\n"):
         spans = []
@@ -138,9 +138,9 @@ def _images(markdown: str) -> tuple[str, list[Piece]]:
     return "\n".join(lines), pieces
 
 
-def _rescued(text: str, start: int, end: int, label: str) -> Iterator[Piece]:
+def _rescued(text: str, start: int, end: int, label: str) -> Iterator[PredictedPiece]:
     if is_formula_like(text) and (latex := as_latex(text)):
-        yield Piece(FORMULA if has_arrow(latex) else RESCUE, label, start, end, latex)
+        yield PredictedPiece(FORMULA if has_arrow(latex) else RESCUE, label, start, end, latex)
 
 
 def _plain_descriptions(content: str) -> str:
@@ -162,7 +162,7 @@ def _undelimited(text: str, opening: str, closing: str) -> str:
     return "".join([*parts, text[at:]])
 
 
-def _cell_formulas(table: Piece) -> Iterator[Piece]:
+def _cell_formulas(table: PredictedPiece) -> Iterator[PredictedPiece]:
     """Cells that count as formulas, at made-up places one after the other from the table's start."""
     from bs4 import BeautifulSoup
     from bs4.exceptions import ParserRejectedMarkup
@@ -177,11 +177,11 @@ def _cell_formulas(table: Piece) -> Iterator[Piece]:
         text = " ".join(cell.get_text(separator=" ").split())
         if is_cell_formula(text) and (latex := as_latex(text)):
             end = place + max(len(text), 1)
-            yield Piece(FORMULA, CELL_FORMULA, place, end, latex)
+            yield PredictedPiece(FORMULA, CELL_FORMULA, place, end, latex)
             place = end + 1
 
 
-def _take_formulas(content: str, pieces: list[Piece]) -> str:
+def _take_formulas(content: str, pieces: list[PredictedPiece]) -> str:
     """Add the formulas to ``pieces``; ``content`` without the displayed ones, inline ones stay in their text."""
     displayed = []
     for span in delimited(content, MATH):
@@ -192,19 +192,19 @@ def _take_formulas(content: str, pieces: list[Piece]) -> str:
     return blanked(content, displayed)
 
 
-def _formulas(line: str, label: str, start: int, end: int) -> Iterator[Piece]:
+def _formulas(line: str, label: str, start: int, end: int) -> Iterator[PredictedPiece]:
     formulas, captions = split_display(line)
     width = max(max(end - start, len(formulas)) // len(formulas), 1)
     for number, formula in enumerate(formulas):
         begin = start + number * width
         last = number == len(formulas) - 1
-        yield Piece(FORMULA, label, begin, end if last else min(end, begin + width), formula)
+        yield PredictedPiece(FORMULA, label, begin, end if last else min(end, begin + width), formula)
     for caption in captions:
         places = (max(start, end - caption.width), end) if caption.at_end else (start, min(end, start + caption.width))
-        yield Piece(TEXT, "equation_caption", *places, caption.text)
+        yield PredictedPiece(TEXT, "equation_caption", *places, caption.text)
 
 
-def _paragraphs(content: str) -> Iterator[Piece]:
+def _paragraphs(content: str) -> Iterator[PredictedPiece]:
     """Paragraphs at the sum of the lengths before them, separators left out: so they drift against the formulas."""
     pieces = content.split("\n\n")
     if len(pieces) == 1:
@@ -213,7 +213,7 @@ def _paragraphs(content: str) -> Iterator[Piece]:
     for piece in pieces:
         text = _without_divisions("\n".join(stripped for line in piece.split("\n") if (stripped := line.strip())))
         if text:
-            yield Piece(TEXT, "text_block", place, place + len(piece), text)
+            yield PredictedPiece(TEXT, "text_block", place, place + len(piece), text)
         place += len(piece)
 
 

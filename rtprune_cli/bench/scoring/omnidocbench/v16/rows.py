@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from rtprune_cli.bench.scoring.omnidocbench.v16.breaks import cells_of, split_rows
 from rtprune_cli.bench.scoring.omnidocbench.v16.latex import undelimited, untagged
 
 DEEPEST = 100  # environments within each other in which ``cases`` is looked for
@@ -41,7 +42,7 @@ _COLUMN_NOISE = re.compile(r"[\s|]+|[@!]\{[^}]*\}")
 _GROUP = re.compile(r"\{([^{}]*)\}")
 
 
-class Row(NamedTuple):
+class FormulaRow(NamedTuple):
     r"""A line as the formula ``\[...\]``, and where it begins and ends in the source."""
 
     formula: str
@@ -58,7 +59,7 @@ class _Block(NamedTuple):
     tail_end: int
 
 
-def formula_rows(source: str) -> list[Row] | None:
+def formula_rows(source: str) -> list[FormulaRow] | None:
     """The lines of a formula, or None where it is one."""
     block = _environment(source) or _bare(source)
     lines = [untagged(line).strip() for line in split_rows(block.body)] if block else []
@@ -69,11 +70,11 @@ def formula_rows(source: str) -> list[Row] | None:
     for line in lines:
         found = block.body.find(line, place)
         place = found if found >= 0 else place
-        rows.append(Row(rf"\[{line}\]", block.start + place, block.start + place + len(line) - 1))
+        rows.append(FormulaRow(rf"\[{line}\]", block.start + place, block.start + place + len(line) - 1))
         place += len(line)
     tail = untagged(block.tail).strip()
     last = f"{lines[-1]} {tail}".strip() if tail else lines[-1]
-    rows[-1] = Row(rf"\[{last}\]", rows[-1].start, block.tail_end - 1 if block.tail_end else rows[-1].end)
+    rows[-1] = FormulaRow(rf"\[{last}\]", rows[-1].start, block.tail_end - 1 if block.tail_end else rows[-1].end)
     return rows
 
 
@@ -129,7 +130,7 @@ def _independent(name: str, columns: str, body: str, braced: bool) -> bool:
     if name in _ALIGNED:
         if nested and continued:
             return False
-        own_sides = sum(1 for row in rows if len(cells := _cells(row)) > 1 and untagged(cells[0]).strip())
+        own_sides = sum(1 for row in rows if len(cells := cells_of(row)) > 1 and untagged(cells[0]).strip())
         return not (braced and (nested or own_sides >= 2 or _any_explains(rows[1:]) or continued))
     if name == "array":
         spec = _COLUMN_NOISE.sub("", columns)
@@ -141,7 +142,7 @@ def _independent(name: str, columns: str, body: str, braced: bool) -> bool:
 
 def _is_logic(body: str, rows: Sequence[str]) -> bool:
     """Whether ``cases`` holds a derivation rather than a function's values."""
-    if len(rows) < 2 or any(len(_cells(row)) > 1 for row in rows) or not _LOGIC.search(body):
+    if len(rows) < 2 or any(len(cells_of(row)) > 1 for row in rows) or not _LOGIC.search(body):
         return False
     if _NESTED.search(body) or any(_LOGIC.search(_unmarked(row)) for row in rows[1:]) or _any_explains(rows[1:]):
         return True
@@ -186,59 +187,6 @@ def _without_end_gaps(text: str) -> str:
     return text
 
 
-# --- Rows and cells ----------------------------------------------------------------------------------------------
-
-_MARK = re.compile(r"\\(?:begin|end)\{[^}]{0,200}\}|\\\\|\\[{}&]|[{}&]")
-_ENDS = (r"\begin{", r"\end{")
-
-
-def split_rows(body: str) -> list[str]:
-    r"""``body`` at the ``\\`` outside of braces and environments, with what may follow it; no empty row."""
-    rows, at, braces, environments = [], 0, 0, 0
-    hit = _MARK.search(body)
-    while hit:
-        mark, place = hit[0], hit.end()
-        if mark == "\\\\":
-            if braces == environments == 0:
-                rows.append(body[at : hit.start()].strip())
-                at = place = _after_break(body, place)
-            elif body.startswith(_ENDS, hit.start() + 1):
-                place -= 1
-        elif mark.startswith(r"\begin"):
-            environments += 1
-        elif mark.startswith(r"\end"):
-            environments = max(0, environments - 1)
-        elif mark in "{}":
-            braces = max(0, braces + (1 if mark == "{" else -1))
-        hit = _MARK.search(body, place)
-    rows.append(body[at:].strip())
-    return [row for row in rows if row]
-
-
-def _after_break(body: str, place: int) -> int:
-    r"""Behind the star and the distance of ``\\*[2pt]``."""
-    while body[place : place + 1].isspace():
-        place += 1
-    place += body.startswith("*", place)
-    close = body.find("]", place + 1) if body.startswith("[", place) else -1
-    return close + 1 if close >= 0 else place
-
-
-def _cells(row: str) -> list[str]:
-    """``row`` at the alignment marks outside of environments."""
-    cells, at, environments = [], 0, 0
-    for hit in _MARK.finditer(row):
-        mark = hit[0]
-        if mark.startswith(r"\begin"):
-            environments += 1
-        elif mark.startswith(r"\end"):
-            environments = max(0, environments - 1)
-        elif mark == "&" and not environments:
-            cells.append(row[at : hit.start()].strip())
-            at = hit.end()
-    return [*cells, row[at:].strip()]
-
-
 # --- Derivations in cases ----------------------------------------------------------------------------------------
 
 
@@ -270,6 +218,6 @@ def with_arrays(formula: str, depth: int = 0) -> str:
 
 def _becomes_array(body: str, after: str) -> bool:
     rows = split_rows(body)
-    if len(rows) < 2 or any(len(_cells(row)) > 1 for row in rows):
+    if len(rows) < 2 or any(len(cells_of(row)) > 1 for row in rows):
         return False
     return bool(_LOGIC.search(body) or _LOGIC.search(after) or _ENVIRONMENT.match(after))

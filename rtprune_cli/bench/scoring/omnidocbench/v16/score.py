@@ -30,7 +30,12 @@ from rtprune_cli.bench.scoring.omnidocbench.v16.matching import (
     truth_lines,
     with_rows,
 )
-from rtprune_cli.bench.scoring.omnidocbench.v16.prediction import CELL_FORMULA, Piece, PredictedPage, read_markdown
+from rtprune_cli.bench.scoring.omnidocbench.v16.prediction import (
+    CELL_FORMULA,
+    PredictedPage,
+    PredictedPiece,
+    read_markdown,
+)
 from rtprune_cli.bench.scoring.omnidocbench.v16.tables import comparable, normal_table
 from rtprune_cli.bench.scoring.omnidocbench.v16.truth import AnnotatedPage
 from rtprune_cli.bench.scoring.omnidocbench.v16.windows import rendered, with_windows
@@ -174,5 +179,5 @@ def _notes(page: PredictedPage, predicted: Sequence[Candidate], mixed: Sequence[
     }
 
 
-def _counts(piece: Piece) -> bool:
+def _counts(piece: PredictedPiece) -> bool:
     return piece.label not in (INLINE, CELL_FORMULA)

@@ -15,7 +15,7 @@ from rtprune_cli.bench.scoring.omnidocbench.prediction import FORMULA
 from rtprune_cli.bench.scoring.omnidocbench.v16 import normalise
 from rtprune_cli.bench.scoring.omnidocbench.v16.latex import undelimited
 from rtprune_cli.bench.scoring.omnidocbench.v16.matching import FORMULAS, Pairing, distance
-from rtprune_cli.bench.scoring.omnidocbench.v16.prediction import Piece
+from rtprune_cli.bench.scoring.omnidocbench.v16.prediction import PredictedPiece
 
 FAR = 0.45
 GAIN = 0.2
@@ -49,7 +49,7 @@ def rendered(category: str, source: str) -> str:
     return normalise.inline_as_unicode(undelimited(source) if category in FORMULAS else source)
 
 
-def with_windows(found: Sequence[Pairing], pool: Sequence[Piece]) -> list[Pairing]:
+def with_windows(found: Sequence[Pairing], pool: Sequence[PredictedPiece]) -> list[Pairing]:
     """``found`` with better windows of ``pool``, the pieces by place; the one that gains most chooses first.
 
     Numbers of a pairing's predictions count lines of formulas singly, and the pool does not; officially they are taken
@@ -101,7 +101,7 @@ def _has_formula(text: str) -> bool:
 class _Search:
     """The pool, and the normal form of every window that was looked at."""
 
-    def __init__(self, pool: Sequence[Piece]) -> None:
+    def __init__(self, pool: Sequence[PredictedPiece]) -> None:
         self._pool = pool
         self._rendered = [rendered(piece.kind, piece.content) for piece in pool]
         self._normal: dict[tuple[int, int], str] = {}
