@@ -1,4 +1,4 @@
-r"""Owns the breaks of LaTeX environments: rows at ``\\``, cells at ``&``, where these stand outside of what is nested."""
+r"""Owns the breaks of LaTeX environments: rows at ``\\``, cells at ``&``, where they are outside of what is nested."""
 
 from __future__ import annotations
 
