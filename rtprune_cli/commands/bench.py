@@ -67,6 +67,14 @@ DatasetRevision = Annotated[
         autocompletion=complete_revisions,
     ),
 ]  # fmt: skip
+RulesOf = Annotated[
+    str | None,
+    flag(
+        "dataset", "--rules", metavar="NAME",
+        help="Of omnidocbench: score as the evaluator of v1.5 or v1.6.  [default: v1.6 for annotations of v1.6, "
+        "else v1.5]",
+    ),
+]  # fmt: skip
 OutputFolder = Annotated[
     Path | None,
     flag(
@@ -137,6 +145,7 @@ def accuracy(
     dataset: DatasetName = None,
     data: Data = None,
     dataset_revision: DatasetRevision = None,
+    rules: RulesOf = None,
     folder: OutputFolder = None,
     modes: Annotated[
         str,
@@ -225,9 +234,11 @@ def accuracy(
             worst=worst,
             timed_pages=timed_pages,
         )
-        where = DatasetSource(dataset, data, folder, sheet, words(layouts), dataset_revision, vocabulary)
+        source = DatasetSource(
+            dataset, data, folder, sheet, words(layouts), dataset_revision, vocabulary=vocabulary, rules=rules
+        )
         gates = fail_above or [], fail_below or []
-        raise typer.Exit(_accuracy(plan, view_modes(view_sides), where, found.ocr, found.log, *gates))
+        raise typer.Exit(_accuracy(plan, view_modes(view_sides), source, found.ocr, found.log, *gates))
 
 
 class DatasetSource:
@@ -241,14 +252,18 @@ class DatasetSource:
         sheet: str | None,
         layouts: Sequence[str],
         revision: str | None,
+        *,
         vocabulary: str | None = None,
+        rules: str | None = None,
     ) -> None:
         if name is None:
             raise UsageError("no dataset", f"Give --dataset, one of {', '.join(DATASETS)}")
-        self.name, self.data, self.layouts, self.revision = name, data, layouts, revision
+        self.name, self.data, self.layouts, self.revision, self.rules = name, data, layouts, revision, rules
         self._folder, self._sheet, self._words = folder, sheet, vocabulary
         if name == SYNTHETIC and data is not None:
             raise UsageError(f"the dataset {SYNTHETIC} takes no folder", "Leave --data out, or give --dataset folder")
+        if rules is not None and name != "omnidocbench":
+            raise UsageError("--rules is for omnidocbench, which has several", "Leave it out")
         if name != SYNTHETIC and (sheet or layouts or vocabulary):
             raise UsageError(f"--sheet, --layouts and --words are for {SYNTHETIC} pages", f"Give --dataset {SYNTHETIC}")
 
@@ -275,8 +290,8 @@ class DatasetSource:
             return choose_samples(samples, plan.limit, plan.sample, plan.seed)
 
         if self.data is None:
-            return open_published(self.name, self.revision, choose, images=images, offline=offline)
-        dataset = open_dataset(self.name, self.data, images=images)
+            return open_published(self.name, self.revision, choose, images=images, offline=offline, rules=self.rules)
+        dataset = open_dataset(self.name, self.data, images=images, rules=self.rules)
         return replace(dataset, samples=choose(dataset.samples))
 
 

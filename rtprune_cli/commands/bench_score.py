@@ -22,6 +22,7 @@ from rtprune_cli.commands.bench import (
     Limit,
     OutputFolder,
     Resamples,
+    RulesOf,
     Seed,
     Worst,
     parse_gates,
@@ -38,6 +39,7 @@ def score(
     data: Data = None,
     dataset_revision: DatasetRevision = None,
     offline: Annotated[bool, option("offline")] = False,
+    rules: RulesOf = None,
     predictions: Annotated[
         list[Path] | None,
         flag("dataset", "--predictions", metavar="DIR", help="Markdown files to score. Can be repeated."),
@@ -64,7 +66,7 @@ def score(
     log_options = LogOptions(quiet, verbose)
     with reporting(log_options):
         plan = AccuracyPlan(limit=limit, sample=sample, seed=seed, resamples=resamples, worst=worst)
-        where = DatasetSource(dataset, data, folder, None, (), dataset_revision)
+        where = DatasetSource(dataset, data, folder, None, (), dataset_revision, rules=rules)
         gates = fail_above or [], fail_below or []
         raise typer.Exit(_score(plan, where, predictions or [], baseline, offline, log_options, *gates))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,15 +11,17 @@ from rtprune_cli.bench.accuracy.datasets.base import Dataset, Release, Sample
 from rtprune_cli.bench.accuracy.datasets.files import checksum, existing_folder, read_json, wrong_schema
 from rtprune_cli.bench.accuracy.formulas.render import render_formulas
 from rtprune_cli.bench.accuracy.formulas.tools import tex_tools
-from rtprune_cli.bench.scoring.omnidocbench import metrics, read_page, readable, score_page, totals
+from rtprune_cli.bench.scoring.omnidocbench import RULES, readable
+from rtprune_cli.bench.scoring.omnidocbench.rules import Rules
 from rtprune_cli.bench.scoring.records import Marks
-from rtprune_cli.errors import InputError
+from rtprune_cli.errors import InputError, UsageError
 from rtprune_cli.inputs.formats import printable
 
-# Pages of the released files; one with other pages is told by its formulas, whose language v1.5 added.
-RELEASES = {981: "v1.0", 1355: "v1.5"}
-SUPPORTED = "Use OmniDocBench.json of v1.0 (981 pages) or v1.5 (1355 pages)"
-GROUPS = ("data_source", "language", "layout", "special_issue")
+# Pages of the released files. Since v1.6 a page says which subset it is of; before, a file with other pages is told by
+# its formulas, whose language v1.5 added.
+RELEASES = {981: "v1.0", 1355: "v1.5", 1651: "v1.6"}
+SUPPORTED = "Use OmniDocBench.json of v1.0 (981 pages), v1.5 (1355 pages) or v1.6 (1651 pages)"
+GROUPS = ("subset", "data_source", "language", "layout", "special_issue")
 ABOUT = (
     "OmniDocBench (arXiv 2412.07626), end to end with quick_match, as the official v1.5 evaluator scores it "
     "(opendatalab/OmniDocBench 7bd6c2e)",
@@ -33,20 +36,36 @@ ACCURACY_UNDRAWN_IS = (
     "1 - the mean of the text, formula, table and order edit distances, which v1.0 called Overall; not v1.5's Overall, "
     "which needs CDM, and formulas cannot be drawn here"
 )
+ACCURACY_V16_IS = (
+    "1 - the mean of the text, formula, table and order edit distances; not v1.6's Overall, which needs v1.6's CDM, "
+    "and that is not computed"
+)
+ABOUT_V16 = (
+    "OmniDocBench (arXiv 2412.07626), end to end with quick_match, by the rules of the v1.6 evaluator (as vendored in "
+    "open-compass/VLMEvalKit pull request 1572, fb4d575), without its limits of time",
+    "figures are means over pages; a page without a prediction is an empty page; unmatched predictions cost nothing "
+    "(see the notes); a table predicted as LaTeX stands for nothing, as officially where LaTeXML is absent",
+    "CDM is not computed: that of v1.6 is another programme than that of v1.5; so v1.6's Overall is not",
+    "figures by the rules of v1.5 and of v1.6 are not comparable, nor are the truths of the two releases the same",
+)
 
 
-def open_omnidocbench(data: Path, images: bool = True) -> Dataset:
+def open_omnidocbench(data: Path, images: bool = True, rules: str | None = None) -> Dataset:
     """The dataset in the folder ``data``: annotations, and images in ``images/`` or beside them.
 
-    ``images`` False: they need not be there, since predictions are.
+    ``images`` False: they need not be there, since predictions are. ``rules``: of the evaluator of that version;
+    None: of v1.6 for annotations of v1.6, else of v1.5.
 
     Raises:
-        UsageError: no such folder.
+        UsageError: no such folder, no such rules.
         InputError: no annotations, several, another version or schema; an image is missing.
     """
     path, pages = _annotations(existing_folder(data, "OmniDocBench"))
     _check(path, pages)
-    samples = [_sample(data, page) for page in pages]
+    version = _version(pages)
+    rules = rules or ("v1.6" if version == "v1.6" else "v1.5")
+    by = rules_named(rules)
+    samples = [_sample(data, page, by) for page in pages]
     names = [sample.id for sample in samples]
     if repeated := next((name for number, name in enumerate(names) if name in names[:number]), None):
         raise wrong_schema(
@@ -58,19 +77,20 @@ def open_omnidocbench(data: Path, images: bool = True) -> Dataset:
             f"{len(missing)} of {len(samples)} page images of OmniDocBench are missing, first {printable(missing[0])}",
             f"Put them into {printable(str(data / 'images'))}",
         )
-    drawn = tex_tools() is not None
+    drawn = bool(by.drawn_metrics) and tex_tools() is not None
     return Dataset(
         name="omnidocbench",
-        version=f"{_version(pages)}, {len(pages)} page{'s' * (len(pages) != 1)}",
+        version=f"{version}, {len(pages)} page{'s' * (len(pages) != 1)}"
+        + (f", by the rules of {rules}" if "v1.6" in (version, rules) else ""),
         samples=samples,
-        metrics=metrics(drawn=drawn),
+        metrics=by.drawn_metrics if drawn else by.metrics,
         headline=HEADLINE if drawn else HEADLINE_UNDRAWN,
         accuracy_name="Overall" if drawn else None,
-        accuracy_is=ACCURACY_IS if drawn else ACCURACY_UNDRAWN_IS,
-        score=score_page,
+        accuracy_is=ACCURACY_IS if drawn else ACCURACY_UNDRAWN_IS if by.drawn_metrics else ACCURACY_V16_IS,
+        score=by.score,
         find=find_prediction,
-        official=official_totals,
-        about=ABOUT,
+        official=partial(official_totals, rules=by),
+        about=ABOUT_V16 if rules == "v1.6" else ABOUT,
         slow=True,
         release=Release(annotations=checksum(path)),
         render=render_formulas if drawn else None,
@@ -87,12 +107,19 @@ def find_prediction(folder: Path, sample: Sample) -> Path | None:
     return next((path for name in names if (path := folder / name).is_file()), None)
 
 
-def official_totals(pages: Sequence[tuple[Sample, Marks]]) -> dict[str, Any]:
+def rules_named(name: str) -> Rules:
+    """Raises UsageError where there are none of that name."""
+    if name not in RULES:
+        raise UsageError(f"unknown rules {name!r}", f"Use one of {', '.join(RULES)}")
+    return RULES[name]
+
+
+def official_totals(pages: Sequence[tuple[Sample, Marks]], rules: Rules) -> dict[str, Any]:
     """The structure of the official result file."""
-    return totals(marks.details for _, marks in pages)
+    return rules.totals(marks.details for _, marks in pages)
 
 
-def _sample(data: Path, page: dict[str, Any]) -> Sample:
+def _sample(data: Path, page: dict[str, Any], rules: Rules) -> Sample:
     name = PurePosixPath(page["page_info"]["image_path"]).name
     source = data / "images" / name
     beside = data / name
@@ -100,7 +127,7 @@ def _sample(data: Path, page: dict[str, Any]) -> Sample:
     return Sample(
         id=PurePosixPath(name).stem,
         source=beside if beside.is_file() and not source.is_file() else source,
-        truth=read_page(page),
+        truth=rules.read(page),
         text=readable(page),
         groups={group: _values(attributes[group]) for group in GROUPS if group in attributes},
     )
@@ -148,8 +175,6 @@ def _check(path: Path, pages: Any) -> None:
         problem = _problem(page)
         if problem:
             raise wrong_schema(path, f"page {number}", problem)
-        if "subset" in page["page_info"]["page_attribute"]:
-            raise _other_version(path, "is of v1.6, whose evaluator differs")
 
 
 def _other_version(path: Path, why: str) -> InputError:
@@ -183,6 +208,8 @@ def _problem(page: dict[str, Any]) -> str | None:
 
 
 def _version(pages: Sequence[dict[str, Any]]) -> str:
+    if any("subset" in page["page_info"]["page_attribute"] for page in pages):
+        return "v1.6"
     if len(pages) in RELEASES:
         return RELEASES[len(pages)]
     formulas = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,18 +23,20 @@ NEEDED_BY = {
 }
 
 
-def open_dataset(name: str, data: Path | None, *, images: bool = True) -> Dataset:
+def open_dataset(name: str, data: Path | None, *, images: bool = True, rules: str | None = None) -> Dataset:
     """The dataset ``name`` in the folder ``data``; ``images`` False where predictions are there already.
 
+    ``rules``: of which evaluator, where the dataset has several (OmniDocBench); None: those of the data's version.
+
     Raises:
-        UsageError: no such dataset, no folder.
+        UsageError: no such dataset, no folder, no such rules.
         InputError: the folder holds something else.
         EnvironmentFault: a package is missing.
     """
     check_packages(name)
     check_place(name, data)
     assert data is not None
-    return _opener(name)(data, images)
+    return _opener(name, rules)(data, images)
 
 
 def check_place(name: str, data: Path | None, revision: str | None = None) -> None:
@@ -59,11 +62,11 @@ def check_packages(name: str) -> None:
         )
 
 
-def _opener(name: str) -> Callable[[Path, bool], Dataset]:
+def _opener(name: str, rules: str | None) -> Callable[[Path, bool], Dataset]:
     if name == "omnidocbench":
         from rtprune_cli.bench.accuracy.datasets.omnidocbench import open_omnidocbench
 
-        return open_omnidocbench
+        return partial(open_omnidocbench, rules=rules)
     if name == "ocean-ocr":
         from rtprune_cli.bench.accuracy.datasets.ocean_ocr import open_ocean_ocr
 

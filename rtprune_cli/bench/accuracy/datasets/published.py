@@ -19,8 +19,9 @@ log = logging.getLogger("rtprune")
 
 REVISION_FLAG = "--dataset-revision"
 ANNOTATIONS = "annotations"  # what the files are called that are fetched first
-# How a dataset is opened where only its annotations are here: their folder, and the paths that the hub has.
-Opener = Callable[[Path, Collection[str]], Dataset]
+# How a dataset is opened where only its annotations are here: their folder, the paths that the hub has, and by whose
+# rules it is scored, where it has several.
+Opener = Callable[[Path, Collection[str], str | None], Dataset]
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class PublishedDataset:
     open: Opener
 
 
-def _open_omnidocbench(folder: Path, paths: Collection[str]) -> Dataset:
+def _open_omnidocbench(folder: Path, paths: Collection[str], rules: str | None) -> Dataset:
     from rtprune_cli.bench.accuracy.datasets.omnidocbench import open_omnidocbench
 
-    return open_omnidocbench(folder, images=False)
+    return open_omnidocbench(folder, images=False, rules=rules)
 
 
-def _open_olmocr_bench(folder: Path, paths: Collection[str]) -> Dataset:
+def _open_olmocr_bench(folder: Path, paths: Collection[str], rules: str | None) -> Dataset:
     from rtprune_cli.bench.accuracy.datasets.olmocr_bench import INNER, PDFS, open_olmocr_bench
 
     root = f"{INNER}/{PDFS}/"
@@ -124,9 +125,10 @@ def open_published(
     *,
     images: bool = True,
     offline: bool = False,
+    rules: str | None = None,
 ) -> Dataset:
     """A dataset of the hub with the samples that ``choose`` takes, whose pages alone are fetched; ``images`` False:
-    not even those.
+    not even those. ``rules``: as of :func:`open_dataset`.
 
     Raises:
         HubError: it cannot be had.
@@ -135,7 +137,7 @@ def open_published(
     """
     found = published(name)
     snapshot = _annotations(found, revision, offline=offline)
-    dataset = found.open(snapshot.folder, snapshot.sizes or ())
+    dataset = found.open(snapshot.folder, snapshot.sizes or (), rules)
     samples = choose(dataset.samples)
     if images:
         _fetch_pages(found, snapshot, samples)

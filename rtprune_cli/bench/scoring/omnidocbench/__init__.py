@@ -1,5 +1,6 @@
-"""OmniDocBench, end to end: markdown against annotated pages, as the official v1.5 evaluator scores them."""
+"""OmniDocBench, end to end: markdown against annotated pages, as the official evaluators score them."""
 
+from rtprune_cli.bench.scoring.omnidocbench.rules import RULES
 from rtprune_cli.bench.scoring.omnidocbench.score import (
     METRICS,
     OFFICIAL,
@@ -16,6 +17,7 @@ from rtprune_cli.bench.scoring.omnidocbench.truth import Truth, read_page, reada
 __all__ = [
     "METRICS",
     "OFFICIAL",
+    "RULES",
     "FormulaPair",
     "PageDetails",
     "Truth",

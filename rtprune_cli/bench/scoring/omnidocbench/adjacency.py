@@ -24,7 +24,9 @@ class _Choice:
     cost: float
 
 
-def join_neighbours(cost: NDArray[np.float64], truth: Sequence[str], predictions: Sequence[str]) -> list[range]:
+def join_neighbours(
+    cost: NDArray[np.float64], truth: Sequence[str], predictions: Sequence[str], most: int | None = None
+) -> list[range]:
     """Groups of neighbouring predictions, all m of them in order; a range of one where nothing is joined.
 
     For each block of the truth that nothing is sure to be, every prediction that is sure of nothing is joined with
@@ -34,12 +36,14 @@ def join_neighbours(cost: NDArray[np.float64], truth: Sequence[str], predictions
         cost: (n, m) normalised distances of ``truth`` and ``predictions``.
         truth: normalised, none empty.
         predictions: normalised, none empty.
+        most: predictions in a group; None is any number.
     """
     sure = np.asarray(cost < SURE)
     taken: list[bool] = np.asarray(sure.any(axis=0)).tolist()
     pieces = [None if is_taken else text for text, is_taken in zip(predictions, taken, strict=True)]
     rows = np.flatnonzero(~sure.any(axis=1)).tolist() if not all(taken) else []
-    choices = [_Paragraph(truth[row], pieces, cost[row].tolist()).best() for row in rows]
+    longest = len(predictions) if most is None else most
+    choices = [_Paragraph(truth[row], pieces, cost[row].tolist(), longest).best() for row in rows]
     joined = {group.start: group for group in _compatible(choices)}
     groups = []
     start = 0
@@ -53,8 +57,9 @@ def join_neighbours(cost: NDArray[np.float64], truth: Sequence[str], predictions
 class _Paragraph:
     """One block of the truth, which predictions are tried against. ``pieces``: None where one is sure of something."""
 
-    def __init__(self, text: str, pieces: Sequence[str | None], costs: Sequence[float]) -> None:
+    def __init__(self, text: str, pieces: Sequence[str | None], costs: Sequence[float], most: int) -> None:
         self._text = text
+        self._most = most
         self._pieces = [*pieces, None]
         self._costs = costs
         self._near: dict[tuple[str, bool], bool] = {}  # by text: a model in a loop repeats itself
@@ -77,7 +82,7 @@ class _Paragraph:
     def _from(self, start: int, first: str) -> _Choice:
         """The piece ``start`` and as many after it as make it no worse; none beyond the next is looked at."""
         joined, cost, stop = first, self._costs[start], start + 1
-        while (piece := self._pieces[stop]) is not None:
+        while stop - start < self._most and (piece := self._pieces[stop]) is not None:
             longer = f"{joined} {piece}"
             longer_cost = self._cost_within(longer, cost)
             if longer_cost is None or not self._holds(piece, last=True):

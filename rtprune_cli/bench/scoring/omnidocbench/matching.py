@@ -7,9 +7,9 @@ its result depends on the machine; here the same page always gets the same resul
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,14 @@ class Matching:
     surplus: Sequence[PredictedLine]
 
 
+class Link(NamedTuple):
+    """Blocks of the truth and the predictions for them, by number. ``forced``: no near ones, or none at all."""
+
+    truth: Sequence[int]
+    predictions: Sequence[int]
+    forced: bool
+
+
 def match(truth: Sequence[TruthLine], predictions: Sequence[PredictedLine]) -> Matching:
     """Match a page; both sides without empty lines."""
     if len(truth) == len(predictions) == 1:  # however far apart they are
@@ -81,10 +89,13 @@ def match(truth: Sequence[TruthLine], predictions: Sequence[PredictedLine]) -> M
     if ignored and predictions:
         near = costs(ignored, [line.normal for line in predictions]).min(axis=0) < SURE
         kept = [line for line, is_near in zip(predictions, near, strict=True) if not is_near]
-    links = _link([line.normal for line in scored_lines], [line.normal for line in kept])
-    used = {column for _, columns in links for column in columns}
+    links = link([line.normal for line in scored_lines], [line.normal for line in kept])
+    used = {column for each in links for column in each.predictions}
     return Matching(
-        [Match([scored_lines[row] for row in rows], [kept[column] for column in columns]) for rows, columns in links],
+        [
+            Match([scored_lines[row] for row in each.truth], [kept[column] for column in each.predictions])
+            for each in links
+        ],
         [line for column, line in enumerate(kept) if column not in used],
     )
 
@@ -106,32 +117,43 @@ def assign(cost: NDArray[np.float64]) -> dict[int, int]:
     return dict(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
-def _link(truth: Sequence[str], predictions: Sequence[str]) -> list[tuple[list[int], tuple[int, ...]]]:
-    """(blocks of the truth, predictions) by number; every block of the truth is in one pair, in order of discovery."""
+def link(
+    truth: Sequence[str], predictions: Sequence[str], apart: Collection[int] = (), most: int | None = None
+) -> list[Link]:
+    """Every block of the truth is in one link, in order of discovery; none of the strings is empty.
+
+    ``apart``: blocks of the truth that are not sought within a prediction. ``most``: predictions joined into one.
+    """
     cost = costs(truth, predictions)
-    groups = join_neighbours(cost, truth, predictions)
+    groups = join_neighbours(cost, truth, predictions, most)
     if len(groups) < len(predictions):
         cost = costs(truth, [" ".join(predictions[group.start : group.stop]) for group in groups])
     found: dict[tuple[int, ...], list[int]] = {
         tuple(groups[column]): [row] for row, column in sorted(assign(cost).items()) if cost[row, column] <= FAR
     }
-    _attach(found, truth, predictions)
+    _attach(found, truth, predictions, apart)
+    near = len(found)
     # Sets, since the official order is that of a set difference: between equally cheap assignments it decides.
     rows = list(_rest(len(truth), (row for rows in found.values() for row in rows)))
     columns = list(_rest(len(predictions), (column for columns in found for column in columns)))
     if rows and columns:
         leftovers = costs([truth[row] for row in rows], [predictions[column] for column in columns])
         found.update({(columns[column],): [rows[row]] for row, column in assign(leftovers).items()})
-    pairs = [(sorted(rows), columns) for columns, rows in found.items() if rows]
-    return pairs + [([row], ()) for row in sorted(_rest(len(truth), (row for rows, _ in pairs for row in rows)))]
+    links = [
+        Link(sorted(rows), columns, number >= near) for number, (columns, rows) in enumerate(found.items()) if rows
+    ]
+    alone = sorted(_rest(len(truth), (row for each in links for row in each.truth)))
+    return links + [Link([row], (), True) for row in alone]
 
 
-def _attach(found: dict[tuple[int, ...], list[int]], truth: Sequence[str], predictions: Sequence[str]) -> None:
+def _attach(
+    found: dict[tuple[int, ...], list[int]], truth: Sequence[str], predictions: Sequence[str], apart: Collection[int]
+) -> None:
     """Add each block of the truth that is still alone to the first prediction that holds it.
 
     A prediction that holds only blocks which an earlier one got is kept with an empty list, and so is out of the game.
     """
-    lone = sorted(_rest(len(truth), (row for rows in found.values() for row in rows)))
+    lone = sorted(_rest(len(truth), [*(row for rows in found.values() for row in rows), *apart]))
     attached: set[int] = set()
     for column, prediction in enumerate(predictions):
         held = [row for row in lone if has_window(prediction, truth[row], _limit(len(truth[row])))]

@@ -12,7 +12,7 @@ _INLINE = (("$", "$"), (r"\(", r"\)"))
 _ESCAPED = re.compile(r"\\[\\_&%^]")
 _NO_TEXT = re.compile(r"[^\w\u4e00-\u9fff]")
 # Deleted one after the other wherever they stand, even within a longer name: \leftarrow becomes "arrow".
-_NO_FORMULA = (
+NO_FORMULA = (
     *("\\" + name for name in (
         "mathbf", "mathrm", "mathnormal", "mathit", "mathbb", "mathcal", "mathscr", "mathfrak", "mathsf", "mathtt",
         "textbf", "text", "boldmath", "boldsymbol", "operatorname", "bm", "symbfit", "mathbfcal", "symbf",
@@ -74,7 +74,7 @@ def formula(source: str) -> str:
     for opening in (r"\tag{", r"\hspace{", r"\begin{", r"\end{", r"\arraycolsep"):
         latex = without_in_lines(latex, opening, "}")
     latex = latex.strip(".")
-    for name in _NO_FORMULA:
+    for name in NO_FORMULA:
         latex = latex.replace(name, "")
     return latex.lower()
 

@@ -21,7 +21,7 @@ _FENCE_END = re.compile(r"```\n?$", re.MULTILINE)
 _CODE = re.compile(r"```\w+\n")
 # With dollars within it, \[...\] is read again by these alone.
 _DOLLARS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"))
-_MATH = (_DOLLARS[0], (r"\[", r"\]"), *_DOLLARS[1:])
+MATH = (_DOLLARS[0], (r"\[", r"\]"), *_DOLLARS[1:])
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class ParsedPrediction:
 def read_markdown(markdown: str) -> ParsedPrediction:
     """Take a page apart as the official code does, in its order: what one step takes, the next does not see."""
     content = _cleaned(markdown)
-    latex = _latex_tables(content)
+    latex = latex_tables_of(content)
     content = blanked(content, map(_span, latex))
-    tables = _html_tables(content)
+    tables = html_tables_of(content)
     content = blanked(content, map(_span, tables))
     pool = []
     displayed = []
-    for span in delimited(content, _MATH):
-        formula = _formula(content[span.start : span.end], span.start)
+    for span in delimited(content, MATH):
+        formula = formula_of(content[span.start : span.end], span.start)
         pool.append(formula)
         if formula.label != INLINE:  # an inline formula stays in its text
             displayed.append((span.start, span.end))
@@ -63,26 +63,30 @@ def read_markdown(markdown: str) -> ParsedPrediction:
         spans = [(span.start, span.end) for span in between(content, "<table", "</table>")]
         tables += [Item(HTML_TABLE, PIPE_TABLE, start, content[start:end]) for start, end in spans]
         content = blanked(content, spans)
-    code = list(_code_blocks(content))
+    code = list(code_blocks(content))
     pool += [item for _, item in code]
     content = blanked(content, [span for span, _ in code])
-    for item in _paragraphs(_unwrapped(content)):
+    for item in _paragraphs(unwrapped(content)):
         (tables if item.kind == HTML_TABLE else pool).append(item)
-    return ParsedPrediction(_by_kind(pool), sorted(tables, key=_position), latex)
+    return ParsedPrediction(by_kind(pool), sorted(tables, key=_position), latex)
 
 
 def _position(item: Item) -> int:
     return item.position
 
 
-def _by_kind(pool: list[Item]) -> list[Item]:
+def by_kind(pool: list[Item]) -> list[Item]:
     """By kind, the one that the page begins with first, and by place: what decides between pieces at one place."""
     pool = sorted(pool, key=_position)
     return sorted(pool, key=lambda item: item.kind != pool[0].kind)
 
 
 def _cleaned(markdown: str) -> str:
-    content = "\n".join(_without_images(line) for line in markdown.split("\n"))
+    return without_wrapping("\n".join(_without_images(line) for line in markdown.split("\n")))
+
+
+def without_wrapping(content: str) -> str:
+    """Without fences and the outer tags of HTML; long runs of underscores and blanks cut to four."""
     for fence in (*_FENCES, _FENCE_END):
         content = fence.sub("", content)
     content = re.sub(" {4,}", "    ", re.sub("_{4,}", "____", content))
@@ -93,19 +97,25 @@ def _cleaned(markdown: str) -> str:
 
 def _without_images(line: str) -> str:
     parts, at = [], 0
+    for start, _, end in image_places(line):
+        parts.append(line[at:start])
+        at = end
+    return "".join([*parts, line[at:]])
+
+
+def image_places(line: str) -> Iterator[tuple[int, int, int]]:
+    """(start, end of the alternative text, end) of every ``![...](...)`` of a line."""
     start = line.find("![")
     while start >= 0:
         address = line.find("](", start + 2)
         close = line.find(")", address + 2)
         if address < 0 or close < 0:
             break
-        parts.append(line[at:start])
-        at = close + 1
-        start = line.find("![", at)
-    return "".join([*parts, line[at:]])
+        yield start, address, close + 1
+        start = line.find("![", close + 1)
 
 
-def _latex_tables(content: str) -> list[Item]:
+def latex_tables_of(content: str) -> list[Item]:
     r"""``table`` environments, and the ``tabular`` ones outside of them.
 
     Of a ``tabular`` the official code takes one character too many, mostly the line end: so the blank line after it is
@@ -120,7 +130,7 @@ def _latex_tables(content: str) -> list[Item]:
     return sorted(tables, key=_position)
 
 
-def _html_tables(content: str) -> list[Item]:
+def html_tables_of(content: str) -> list[Item]:
     """``<table ...>`` to ``</table>``, outermost ones."""
     last_bracket = content.rfind(">")
     begins = [place for place in _places(content, "<table") if place + len("<table") <= last_bracket]
@@ -138,7 +148,7 @@ def _places(text: str, mark: str) -> list[int]:
     return [hit.start() for hit in re.finditer(re.escape(mark), text)]
 
 
-def _formula(source: str, position: int) -> Item:
+def formula_of(source: str, position: int) -> Item:
     r"""A formula on one line between ``\[`` and ``\]``; inline where it was ``$`` or ``\(``, or holds one."""
     line = " ".join(source.strip().split("\n"))
     parts, at, label = [], 0, FORMULA
@@ -154,7 +164,7 @@ def _formula(source: str, position: int) -> Item:
     return Item(FORMULA, label, position, "".join([*parts, line[at:]]))
 
 
-def _code_blocks(content: str) -> Iterator[tuple[tuple[int, int], Item]]:
+def code_blocks(content: str) -> Iterator[tuple[tuple[int, int], Item]]:
     """Fenced code that names its language. Most fences are gone before this: see :func:`_cleaned`."""
     opening = _CODE.search(content)
     while opening and (close := content.find("```", opening.end())) >= 0:
@@ -163,7 +173,7 @@ def _code_blocks(content: str) -> Iterator[tuple[tuple[int, int], Item]]:
         opening = _CODE.search(content, span[1])
 
 
-def _unwrapped(content: str) -> str:
+def unwrapped(content: str) -> str:
     """``content`` with the text of LaTeX headings in place of the macros."""
     content = _unwrap(content, re.compile(r"\\title\{"), one_line=True)
     content = _unwrap(content, re.compile(r"\\title\s*\{"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rtprune_cli.bench.scoring.omnidocbench.spans import without
@@ -21,17 +22,24 @@ _SPACE = re.compile(r"\s+")
 _PLAIN_TAGS = ("sup", "sub", "span", "div", "p")
 
 
-def normal_table(source: str) -> str:
+def normal_table(
+    source: str, groups: Sequence[str] = ("thead",), tidy: Callable[[BeautifulSoup], None] | None = None
+) -> str:
     """The table as one line of HTML in which only structure and text are left; "" where ``source`` holds none.
 
-    Official: utils/data_preprocess.py. Entities become characters, and so markup where they spell it.
+    Official: utils/data_preprocess.py. Entities become characters, and so markup where they spell it. The tags of
+    ``groups`` of rows go; ``tidy`` changes the cells after that.
     """
     if "<table" not in source.replace(" ", "").replace("'", '"'):
         return ""
     soup = _soup(source)
     if soup is None:
         return ""
-    table = _content(unicodedata.normalize("NFKC", html.unescape(_with_plain_cells(soup)).replace("\n", "")).strip())
+    _plain_cells(soup, groups)
+    if tidy:
+        soup = _soup(str(soup)) or soup  # what has become one string is one
+        tidy(soup)
+    table = _content(unicodedata.normalize("NFKC", html.unescape(str(soup)).replace("\n", "")).strip())
     for pattern in (*_ATTRIBUTES, _BODY):
         table = pattern.sub("", table)
     table = f'<html><body><table border="1" >{_SPACE.sub(" ", table)}</table></body></html>'
@@ -58,19 +66,18 @@ def cell_texts(source: str) -> list[str]:
     return [str(text).replace(r"$\cdot$", "").strip() for text in found if text]
 
 
-def _with_plain_cells(soup: BeautifulSoup) -> str:
-    """Every cell a ``td``, without ``thead`` and ``span``, MathML as its LaTeX."""
+def _plain_cells(soup: BeautifulSoup, groups: Sequence[str]) -> None:
+    """Every cell a ``td``, without ``groups`` and ``span``, MathML as its LaTeX."""
     for head in soup.find_all("th"):
         head.name = "td"
     # Innermost first, and of formulas the outermost only: of tags nested 30,000 deep all else takes quadratic time.
-    for group in reversed(soup.find_all("thead")):
+    for group in reversed(soup.find_all(groups)):
         group.unwrap()
     for math in soup.find_all("math"):
         if math.find_parent("math") is None:
             math.replace_with(f"${math.get('alttext', '')}$")
     for span in reversed(soup.find_all("span")):
         span.unwrap()
-    return str(soup)
 
 
 def _soup(source: str) -> BeautifulSoup | None:

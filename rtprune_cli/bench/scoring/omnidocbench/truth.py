@@ -57,7 +57,7 @@ def read_page(page: Mapping[str, Any]) -> Truth:
 def readable(page: Mapping[str, Any]) -> str:
     """The page as a person reads it: its ordered blocks, a blank line between."""
     blocks = sorted(
-        (_block(annotation) for annotation in page["layout_dets"] if annotation.get("order") is not None),
+        (read_block(annotation) for annotation in page["layout_dets"] if annotation.get("order") is not None),
         key=lambda block: block.order or 0,
     )
     return "\n\n".join(block.content for block in blocks if block.content)
@@ -92,7 +92,7 @@ def _merged(annotations: Sequence[Mapping[str, Any]], relations: Sequence[Mappin
             chains.append(ends)
     truncated = {identifier for chain in chains for identifier in chain}
     by_id = {each["anno_id"]: each for each in annotations if each.get("anno_id") in truncated}
-    blocks = [_block(each) for each in annotations if each.get("anno_id") not in truncated]
+    blocks = [read_block(each) for each in annotations if each.get("anno_id") not in truncated]
     for chain in chains:
         parts = sorted((by_id[each] for each in chain if each in by_id), key=lambda each: each.get("order") or 0)
         if parts:
@@ -101,7 +101,7 @@ def _merged(annotations: Sequence[Mapping[str, Any]], relations: Sequence[Mappin
     return blocks
 
 
-def _block(annotation: Mapping[str, Any]) -> TruthBlock:
+def read_block(annotation: Mapping[str, Any]) -> TruthBlock:
     category = annotation["category_type"]
     content = annotation.get(_CONTENT.get(category, "text"))
     return TruthBlock(category, str(content or ""), annotation.get("order"), annotation.get("attribute") or {})
