@@ -347,7 +347,7 @@ def test_the_command_writes_what_it_says(analyze: Any, make_pdf: Any, tmp_path: 
 def test_the_same_seed_gives_the_same_numbers(analyze: Any, make_pdf: Any, tmp_path: Path) -> None:
     path = make_pdf(*"abcdef")
     for name in ("one", "two"):
-        assert analyze(path, "-o", tmp_path / name, "--limit", 3, "--seed", 5).exit_code == 0
+        assert analyze(path, "-o", tmp_path / name, "--sample", 3, "--seed", 5).exit_code == 0
     one, two = ((tmp_path / name / "pages.jsonl").read_bytes() for name in ("one", "two"))
     assert one == two and len(one.splitlines()) == 3
     first, second = (json.loads((tmp_path / name / "analysis.json").read_text()) for name in ("one", "two"))
@@ -372,6 +372,7 @@ def test_a_page_that_fails_is_told_and_the_others_go_on(analyze: Any, make_pdf: 
         (("--high", "many"), "neither 'dynamic' nor a number"),
         (("--group-by", "size"), "unknown grouping 'size'"),
         (("--limit", "0"), "limit is 0"),
+        (("--limit", "1", "--sample", "1"), "--limit and --sample exclude each other"),
         (("--max-tokens", "0"), "max-tokens is 0"),
     ],
 )

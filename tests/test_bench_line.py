@@ -210,7 +210,7 @@ def test_several_modes_have_pictures_over_tokens_work_and_time(several: Any) -> 
         "Accuracy over visual tokens a page", "Accuracy over GFLOPs of prefill a page", "Accuracy over seconds a page",
     ]  # fmt: skip
     assert all(word in found[0].svg for word in (">unpruned modes<", ">rtprune<", ">tiny<", ">base<"))
-    assert "var(--ground)" in found[0].themed and "#ffffff" not in found[0].themed and "#ffffff" in found[0].svg
+    assert "fill: var(--ground, #ffffff)" in found[0].themed and "fill: #ffffff" not in found[0].themed
 
 
 # --- Costs -------------------------------------------------------------------------------------------------------

@@ -38,11 +38,12 @@ RESULT, PAGES, PAGE = "analysis.json", "pages.jsonl", "analysis.html"
 @dataclass(frozen=True)
 class AnalysisPlan:
     """What `rtprune analyze` is asked for. ``high`` is the share of tokens that are of high norm, None: RTPrune's
-    dynamic ratio; ``limit`` the most pages, by chance."""
+    dynamic ratio; ``limit`` the most pages, the first ones, ``sample`` as many by chance."""
 
     high: float | None = 0.5
     max_tokens: int = 512
     limit: int | None = None
+    sample: int | None = None
     seed: int = 0
     group_by: str | None = None
 
@@ -81,8 +82,9 @@ class Analysis:
         for number, document in enumerate(documents):
             with self._failing(document, None, self._groups[number]):
                 found += [(number, page) for page in select_pages(document, self.options.input)]
-        if self.plan.limit is not None and self.plan.limit < len(found):
-            found = sorted(random.Random(self.plan.seed).sample(found, self.plan.limit))
+        if self.plan.sample is not None and self.plan.sample < len(found):
+            found = sorted(random.Random(self.plan.seed).sample(found, self.plan.sample))
+        found = found[: self.plan.limit]
         chosen: dict[int, set[int]] = {}
         for number, page in found:
             chosen.setdefault(number, set()).add(page)

@@ -49,13 +49,16 @@ def analyze(
         ),
     ] = None,
     limit: Annotated[
-        int | None, flag("input", "--limit", metavar="INTEGER", help="Pages, at most, by chance.")
+        int | None, flag("input", "--limit", metavar="INTEGER", help="Pages, at most, the first ones.")
+    ] = None,
+    sample: Annotated[
+        int | None, flag("input", "--sample", metavar="INTEGER", help="Pages, at most, by chance.")
     ] = None,
     max_tokens: Annotated[
         int, flag("decode", "--max-tokens", metavar="INTEGER", help="Longest text of a page, in tokens.")
     ] = 512,
     seed: Annotated[
-        int, flag("comparison", "--seed", metavar="INTEGER", help="Of --limit, the null and the bootstrap.")
+        int, flag("comparison", "--seed", metavar="INTEGER", help="Of --sample, the null and the bootstrap.")
     ] = 0,
     config: Config = None,
 ) -> None:  # fmt: skip
@@ -68,10 +71,16 @@ def analyze(
         share = _share(high)
         if group_by is not None and group_by not in GROUPINGS:
             raise UsageError(f"unknown grouping {group_by!r}", f"Use one of {', '.join(GROUPINGS)}")
-        for name, value, least in (("limit", limit, 1), ("max-tokens", max_tokens, 1), ("seed", seed, 0)):
+        if limit is not None and sample is not None:
+            raise UsageError("--limit and --sample exclude each other", "Give one of them")
+        least_of = (("limit", limit, 1), ("sample", sample, 1), ("max-tokens", max_tokens, 1), ("seed", seed, 0))
+        for name, value, least in least_of:
             if value is not None and value < least:
                 raise UsageError(f"{name} is {value}", f"Give a whole number of at least {least}")
-        facts = {"high": share, "max_tokens": max_tokens, "limit": limit, "seed": seed, "group_by": group_by}
+        facts = {
+            "high": share, "max_tokens": max_tokens, "limit": limit, "sample": sample, "seed": seed,
+            "group_by": group_by,
+        }  # fmt: skip
         raise typer.Exit(_analyze(inputs, folder, facts, found.ocr, found.log))
 
 

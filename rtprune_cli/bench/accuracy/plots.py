@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.bench.accuracy.table import interval
 from rtprune_cli.options import DYNAMIC
+from rtprune_cli.outputs.webpage.svg import painted, told_svg
 from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class Picture(NamedTuple):
     @property
     def themed(self) -> str:
         """To stand in a page whose variables --ground, --text, --quiet and --line have its colours."""
-        names = {GROUND: "--ground", INK: "--text", QUIET: "--quiet", GRID: "--line"}
-        return re.sub("|".join(names), lambda colour: f"var({names[colour[0]]})", self.svg)
+        return painted(self.svg, {GROUND: "--ground", INK: "--text", QUIET: "--quiet", GRID: "--line"})
 
 
 class _Axis(NamedTuple):
@@ -108,7 +107,10 @@ def _picture(x: _Axis, y: _Axis, rows: Sequence[Json], modes: Sequence[str]) -> 
     ]
     title = f"{y.label.partition(',')[0]} over {x.label.partition(',')[0]}"
     words = "; ".join(f"{point.row['name']} at {point.x:.4g}: {interval(point.y)}" for point in points)
-    return Picture(title[:1].upper() + title[1:], _finish(_draw(x.label, y.label, points, modes), title, words))
+    drawn = _draw(x.label, y.label, points, modes)
+    return Picture(
+        title[:1].upper() + title[1:], told_svg(drawn, name=re.sub(r"\W+", "-", title), title=title, words=words)
+    )
 
 
 def _series(row: Json, modes: Sequence[str]) -> tuple[str, str]:
@@ -229,14 +231,3 @@ def _dodged(points: Sequence[_Point]) -> list[float]:
         for number, index in enumerate(sorted(cluster)):
             places[index] = middle + (number - (len(cluster) - 1) / 2) * DODGE * width
     return places
-
-
-def _finish(svg: str, title: str, words: str) -> str:
-    """Ready to stand in a page beside others: words for those who cannot see it, names of its own, no metadata."""
-    prefix = re.sub(r"\W+", "-", title)
-    svg = svg[svg.index("<svg ") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'( id="|(?:href="|url\()#)', rf"\g<1>{prefix}-", svg)
-    head = f' style="stroke-linejoin: round; stroke-linecap: butt" role="img">\n<title>{escape(title)}</title>'
-    svg = re.sub(r"(<svg [^>]*)>", lambda match: f"{match[1]}{head}<desc>{escape(words)}</desc>", svg, count=1)
-    return "\n".join(line.rstrip() for line in svg.splitlines() if line.strip()) + "\n"
