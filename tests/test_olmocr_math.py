@@ -20,8 +20,8 @@ from test_olmocr_bench import row, write
 from rtprune_cli.bench.accuracy.formulas import browser, katex, olmocr_math
 from rtprune_cli.bench.accuracy.formulas.browser import NoAnswer, NoBrowser
 from rtprune_cli.bench.accuracy.formulas.katex import KATEX, Katex
-from rtprune_cli.bench.accuracy.formulas.kept import FILE, kept_drawings
-from rtprune_cli.bench.accuracy.formulas.olmocr_math import DrawnMath, verdict
+from rtprune_cli.bench.accuracy.formulas.kept import FILE, NOT_KEPT, kept_drawings
+from rtprune_cli.bench.accuracy.formulas.olmocr_math import FORM, DrawnMath, verdict
 from rtprune_cli.bench.scoring.olmocr import places
 from rtprune_cli.bench.scoring.olmocr.cases import Case
 from rtprune_cli.bench.scoring.olmocr.drawn import DrawnFormula, DrawnText, found_in
@@ -241,31 +241,32 @@ def test_a_machine_without_chromium_is_told_so(monkeypatch: pytest.MonkeyPatch, 
 
 def test_drawings_are_kept_for_runs_of_the_same_versions(tmp_path: Path) -> None:
     with kept_drawings(tmp_path / "new", "1") as kept:
-        kept.add("x\ud800", on_lines("x", "y"))
-        assert kept.find("y") is None
+        kept.add("x\ud800", ["mathml", [["x", 1.5]]])
+        kept.add("no picture", None)
+        assert kept.find("y") is NOT_KEPT
     with kept_drawings(tmp_path / "new", "1") as kept:
-        assert kept.find("x\ud800") == on_lines("x", "y")
+        assert kept.find("x\ud800") == ["mathml", [["x", 1.5]]] and kept.find("no picture") is None
     with kept_drawings(tmp_path / "new", "2") as kept:
-        assert kept.find("x\ud800") is None
+        assert kept.find("x\ud800") is NOT_KEPT
 
 
 def test_a_file_that_is_none_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / FILE).write_bytes(b"no database" * 1000)
     with kept_drawings(tmp_path, "1") as kept:
-        kept.add("x", on_lines("x"))
+        kept.add("x", [])
     with sqlite3.connect(tmp_path / FILE) as file:
         assert file.execute("SELECT count(*) FROM drawings").fetchone() == (1,)
         file.execute("UPDATE drawings SET drawing = '[1'")
     file.close()
     with kept_drawings(tmp_path, "1") as kept:
-        assert kept.find("x") is None and caplog.records == []
+        assert kept.find("x") is NOT_KEPT and caplog.records == []
 
 
 def test_without_a_place_on_the_disk_nothing_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / FILE).mkdir()
     with caplog.at_level(logging.WARNING, "rtprune"), kept_drawings(tmp_path, "1") as kept:
-        kept.add("x", on_lines("x"))
-        assert kept.find("x") is None
+        kept.add("x", [])
+        assert kept.find("x") is NOT_KEPT
     assert "drawn formulas are not kept" in caplog.text
 
 
@@ -388,8 +389,8 @@ def test_nothing_is_left_running_when_a_run_is_interrupted(
     with pytest.raises(KeyboardInterrupt):
         completed.throw(KeyboardInterrupt)
     assert not running() - before
-    with kept_drawings(tmp_path, f"KaTeX {KATEX}, Chromium {drawing.chromium}") as kept:
-        assert kept.find("0") is not None  # the next run has it
+    with kept_drawings(tmp_path, f"{FORM}, KaTeX {KATEX}, Chromium {drawing.chromium}") as kept:
+        assert kept.find("0") is not NOT_KEPT  # the next run has it
 
 
 @pytest.mark.slow

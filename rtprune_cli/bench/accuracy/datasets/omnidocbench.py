@@ -9,7 +9,7 @@ from typing import Any
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset, Release, Sample
 from rtprune_cli.bench.accuracy.datasets.files import checksum, existing_folder, read_json, wrong_schema
-from rtprune_cli.bench.accuracy.formulas.render import render_formulas
+from rtprune_cli.bench.accuracy.formulas.render import render_formulas, rendered
 from rtprune_cli.bench.accuracy.formulas.tools import tex_tools
 from rtprune_cli.bench.scoring.omnidocbench import RULES, readable
 from rtprune_cli.bench.scoring.omnidocbench.rules import Rules
@@ -94,6 +94,7 @@ def open_omnidocbench(data: Path, images: bool = True, rules: str | None = None)
         slow=True,
         release=Release(annotations=checksum(path)),
         render=render_formulas if drawn else None,
+        rendered=rendered if drawn else dict,
     )
 
 

@@ -6,47 +6,50 @@ import hashlib
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from rtprune_cli.bench.scoring.olmocr.drawn import DrawnFormula, DrawnText
 from rtprune_cli.storage import make_folder, remove
 
 log = logging.getLogger("rtprune")
 
 FILE = "drawn.sqlite"
-FORM = 1  # raise it when drawings come to hold something else
-FEW = 200  # drawings that a kill may cost
+MOST_LOST = 2.0  # seconds of drawing that a kill may cost
+NOT_KEPT: Any = object()
 
 
 class KeptDrawings:
-    """A file of drawings, made by :func:`kept_drawings`. Where it cannot be read or written, nothing is kept."""
+    """A file of drawings as JSON values, made by :func:`kept_drawings`. Where it cannot be read or written, nothing is
+    kept."""
 
     def __init__(self, file: sqlite3.Connection | None, drawn_by: str) -> None:
         self._file, self._drawn_by = file, drawn_by
-        self._new = 0
+        self._written = time.monotonic()
 
-    def find(self, latex: str) -> DrawnFormula | None:
-        """The drawing of a formula, if there is one."""
+    def find(self, source: str) -> Any:
+        """What was made of a source, else :data:`NOT_KEPT`."""
         if self._file is None:
-            return None
+            return NOT_KEPT
         try:
-            found = self._file.execute("SELECT drawing FROM drawings WHERE key = ?", (self._key(latex),)).fetchone()
-            return None if found is None else _from_json(found[0])
-        except (sqlite3.Error, ValueError, TypeError):
-            return None
+            found = self._file.execute("SELECT drawing FROM drawings WHERE key = ?", (self._key(source),)).fetchone()
+            return NOT_KEPT if found is None else json.loads(found[0])
+        except (sqlite3.Error, ValueError):
+            return NOT_KEPT
 
-    def add(self, latex: str, drawing: DrawnFormula) -> None:
-        """Keep a drawing."""
+    def add(self, source: str, drawing: Any) -> None:
+        """Keep what was made of a source."""
         if self._file is None:
             return
         try:
-            row = self._key(latex), json.dumps([drawing.mathml, drawing.texts])
-            self._file.execute("INSERT OR REPLACE INTO drawings VALUES (?, ?)", row)
-            self._new += 1
-            if self._new % FEW == 0:
+            self._file.execute(
+                "INSERT OR REPLACE INTO drawings VALUES (?, ?)", (self._key(source), json.dumps(drawing))
+            )
+            if time.monotonic() - self._written > MOST_LOST:
                 self._file.commit()
+                self._written = time.monotonic()
         except sqlite3.Error as error:
             _tell(error)
             self.close()
@@ -59,9 +62,8 @@ class KeptDrawings:
             self._file.close()
             self._file = None
 
-    def _key(self, latex: str) -> bytes:
-        text = f"{FORM}\n{self._drawn_by}\n{latex}"
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    def _key(self, source: str) -> bytes:
+        return hashlib.sha256(f"{self._drawn_by}\n{source}".encode("utf-8", "surrogatepass")).digest()
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def kept_drawings(folder: Path, drawn_by: str) -> Iterator[KeptDrawings]:
 
     Args:
         folder: made where it is not there.
-        drawn_by: what a drawing depends on beside its formula: versions of KaTeX and of the browser.
+        drawn_by: what a drawing depends on beside its source: its form and the versions of what draws.
 
     Raises:
         OutputError: the folder cannot be made.
@@ -105,8 +107,3 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _tell(error: sqlite3.Error) -> None:
     log.warning("drawn formulas are not kept for the next run: %s", error)
-
-
-def _from_json(text: str) -> DrawnFormula:
-    mathml, texts = json.loads(text)
-    return DrawnFormula(mathml, tuple(DrawnText(*each) for each in texts))

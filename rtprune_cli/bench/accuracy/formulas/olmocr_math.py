@@ -10,13 +10,14 @@ from pathlib import Path
 
 from rtprune_cli.bench.accuracy.formulas.browser import NoBrowser
 from rtprune_cli.bench.accuracy.formulas.katex import KATEX, Katex
-from rtprune_cli.bench.accuracy.formulas.kept import kept_drawings
-from rtprune_cli.bench.scoring.olmocr.drawn import DrawnAnswer, DrawnFormula, found_in
+from rtprune_cli.bench.accuracy.formulas.kept import NOT_KEPT, KeptDrawings, kept_drawings
+from rtprune_cli.bench.scoring.olmocr.drawn import DrawnAnswer, DrawnFormula, DrawnText, found_in
 from rtprune_cli.bench.scoring.olmocr.score import UndrawnTest, with_drawn
 from rtprune_cli.bench.scoring.records import Marks
 
 log = logging.getLogger("rtprune")
 
+FORM = 1  # of what is kept; raised when that changes
 IN_MEMORY = 2_000  # drawings, with what was made of them
 
 Draw = Callable[[str], DrawnFormula | None]
@@ -58,16 +59,24 @@ class DrawnMath:
                 yield from marks
                 return
             self._how = {"formulas": "drawn", "katex": KATEX, "chromium": katex.chromium}
-            kept = stack.enter_context(kept_drawings(folder, f"KaTeX {KATEX}, Chromium {katex.chromium}"))
+            kept = stack.enter_context(kept_drawings(folder, f"{FORM}, KaTeX {KATEX}, Chromium {katex.chromium}"))
 
             @lru_cache(IN_MEMORY)
             def draw(latex: str) -> DrawnFormula | None:
-                if (drawing := kept.find(latex)) is None and (drawing := katex.draw(latex)) is not None:
-                    kept.add(latex, drawing)
-                return drawing
+                return _drawn(latex, kept, katex)
 
             for each in marks:
                 yield with_drawn(each, [verdict(test, draw) for test in each.details]) if each.details else each
+
+
+def _drawn(latex: str, kept: KeptDrawings, katex: Katex) -> DrawnFormula | None:
+    """A formula's drawing, kept or made; one that KaTeX gave up is tried again in the next run."""
+    if (found := kept.find(latex)) is not NOT_KEPT:
+        mathml, texts = found
+        return DrawnFormula(mathml, tuple(DrawnText(*each) for each in texts))
+    if (drawing := katex.draw(latex)) is not None:
+        kept.add(latex, [drawing.mathml, drawing.texts])
+    return drawing
 
 
 def verdict(test: UndrawnTest, draw: Draw) -> DrawnAnswer:
