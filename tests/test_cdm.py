@@ -425,8 +425,8 @@ def test_tokens_of_every_official_pair_are_the_official_ones() -> None:
 def test_official_scores_are_reproduced_and_formulas_drawn_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of them: RTPRUNE_CDM_ORACLE=all pytest tests/test_cdm.py -k official."""
-    every = os.environ.get("RTPRUNE_CDM_ORACLE") == "all"
+    """All of them: CDM_ORACLE=all pytest tests/test_cdm.py -k official_scores."""
+    every = os.environ.get("CDM_ORACLE") == "all"
     pairs = [pair for pair in oracle() if every or pair["id"] in DRAWN]
     details = replace(drawn_details(0, 0, 0), moved=[])
     sample = details.formulas[0]
