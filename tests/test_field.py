@@ -328,7 +328,7 @@ def test_the_structure_tree_of_the_field_is_not_followed() -> None:
 
 def test_a_page_without_an_end_is_given_up(tmp_path: Path) -> None:
     path = faults.make_endless(tmp_path / "a.pdf")
-    (page,) = read_guarded(document(path), InputOptions(page_timeout=1))
+    (page,) = read_guarded(document(path), InputOptions(page_timeout=3))
     assert isinstance(page, PageFault) and isinstance(page.error, PageTimeoutError)
 
 
