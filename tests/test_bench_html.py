@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
@@ -20,6 +21,7 @@ from rtprune_cli.bench.accuracy.plots import pictures
 from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.timing import PageTimes
 from rtprune_cli.bench.accuracy.worst import SHOWN, differences, largest_losses, words
+from rtprune_cli.bench.scoring.records import Marks
 
 HOSTILE = "<script>alert('&\"')</script><img src=http://example.org/x onerror=alert(1)>"
 RANDOM = Configuration("random 0.5", "random", "0.5")
@@ -87,6 +89,13 @@ def test_pictures_are_the_same_each_time_and_share_no_names(rows: list[Row]) -> 
     names = [set(re.findall(r'id="([^"]+)"', picture.svg)) for picture in (first, second)]
     assert names[0] and not names[0] & names[1]
     assert set(re.findall(r'(?:href="|url\()#([\w-]+)', first.svg)) <= names[0]
+
+
+def test_a_headline_metric_that_no_page_has_has_no_picture(rows: list[Row]) -> None:
+    rows = [replace(each, marks=Marks({"cer": each.marks.scores["cer"]})) for each in rows]
+    summary = summary_of(rows)
+    summary["metrics"][1]["headline"] = True
+    assert [picture.title.split()[0] for picture in pictures(summary)] == ["Accuracy", "CER", "Accuracy"]
 
 
 def test_predictions_without_retention_have_no_pictures(rows: list[Row]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,12 @@ def make(
     gates: Sequence[Gate] = (),
     official: Mapping[str, Any] | None = None,
     timings: Timings | None = None,
+    **of_dataset: Any,
 ) -> dict[str, Any]:
     samples = [Sample(name, Path(name), None, "") for name in dict.fromkeys(row.sample for row in rows)]
     about = ("CER: edits over characters",)
     dataset = Dataset("folder", "1", samples, METRICS, ("cer",), lambda truth, text: Marks({}), by_id, about=about)
+    dataset = replace(dataset, **of_dataset)
     more = {"gates": gates, "facts": FACTS, "official": official, "timings": timings}
     return summarise(dataset, configurations, rows, seed=0, resamples=200, **more)  # type: ignore[arg-type]
 
@@ -111,6 +114,15 @@ def test_speed_and_retention_are_those_of_the_pages_that_were_read(rows: list[Ro
     assert found["output_tokens"] == 14 and found["finish_reasons"]["eos"] == 2
     assert found["milliseconds"] == {} and found["timed_pages"] == 0
     assert found["notes"] == {"unmatched": 6.0}
+
+
+@pytest.mark.parametrize(("teds", "name"), [(0.9, "Overall"), (None, None)])
+def test_a_mean_without_one_of_its_metrics_has_another_name(teds: float | None, name: str | None) -> None:
+    found = make([row(NONE, "a", 1, teds=teds)], [NONE], headline=("cer", "teds"), accuracy_name="Overall")
+    assert found["accuracy_name"] == name
+    assert found["accuracy_is"] == (
+        "the mean of 1 - CER and TEDS" if name else "1 - CER; not Overall, as no page here has TEDS"
+    )
 
 
 def test_times_are_those_of_pages_that_were_read_in_turns(rows: list[Row]) -> None:

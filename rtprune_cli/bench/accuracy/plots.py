@@ -82,7 +82,9 @@ def pictures(summary: Json) -> list[Picture]:
             speeds = [_Axis("measured prefill speed-up", _measured_speedup)]
     headline = [metric for metric in summary["metrics"] if metric["headline"]]
     pairs = [(tokens, accuracy), *((tokens, _metric(each)) for each in headline if len(headline) > 1)]
-    return [_picture(x, y, rows, modes) for x, y in [*pairs, *((speed, accuracy) for speed in speeds)]]
+    pairs += [(speed, accuracy) for speed in speeds]
+    found = ((x, y, _points(x, y, rows, modes)) for x, y in pairs)
+    return [_picture(x, y, points, modes) for x, y, points in found if points]
 
 
 def modes_of(rows: Sequence[Json]) -> list[str]:
@@ -99,12 +101,16 @@ def _metric(metric: Json) -> _Axis:
     return _Axis(f"{metric['title']}, % ({better} is better)", lambda row: row["metrics"][metric["name"]])
 
 
-def _picture(x: _Axis, y: _Axis, rows: Sequence[Json], modes: Sequence[str]) -> Picture:
-    points = [
+def _points(x: _Axis, y: _Axis, rows: Sequence[Json], modes: Sequence[str]) -> list[_Point]:
+    """None where no page has a value, such as of formulas where no page has one."""
+    return [
         _Point(row, *_series(row, modes), x.find(row), y.find(row))
         for row in rows
         if x.find(row) is not None and y.find(row)["value"] is not None
     ]
+
+
+def _picture(x: _Axis, y: _Axis, points: Sequence[_Point], modes: Sequence[str]) -> Picture:
     title = f"{y.label.partition(',')[0]} over {x.label.partition(',')[0]}"
     words = "; ".join(f"{point.row['name']} at {point.x:.4g}: {interval(point.y)}" for point in points)
     drawn = _draw(x.label, y.label, points, modes)

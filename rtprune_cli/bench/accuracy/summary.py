@@ -19,6 +19,7 @@ from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.sentences import conclusions
 from rtprune_cli.bench.accuracy.statistics import ComparisonResult, MetricResult
 from rtprune_cli.bench.accuracy.timing import PageTimes, Timings
+from rtprune_cli.bench.scoring.records import Metric
 from rtprune_cli.report import summarise as summarise_pages
 
 SCHEMA_VERSION = 1
@@ -98,8 +99,7 @@ def summarise(
             "rendered": dict(dataset.rendered()),
         },
         **facts,
-        "accuracy_name": dataset.accuracy_name,
-        "accuracy_is": dataset.accuracy_is or _mean_of(dataset),
+        **_accuracy_words(dataset, results),
         "metrics": [{**asdict(metric), "headline": metric.name in dataset.headline} for metric in dataset.metrics],
         "bootstrap": {"resamples": resamples, "seed": seed, "level": LEVEL, "unit": "page"},
         "configurations": list(records.values()),
@@ -137,11 +137,20 @@ def _best(line: LineComparison) -> list[dict[str, Any]]:
     ]
 
 
-def _mean_of(dataset: Dataset) -> str:
-    """What the accuracy of a configuration is, in words."""
-    found = [
-        f"1 - {each.title}" if each.lower else each.title for each in dataset.metrics if each.name in dataset.headline
-    ]
+def _accuracy_words(dataset: Dataset, results: Mapping[str, ComparisonResult]) -> dict[str, str | None]:
+    """What the accuracy of a configuration is called and is. A mean that lacks one of its metrics, since no page has
+    such a thing, does not go by the name of the whole."""
+    headline = [metric for metric in dataset.metrics if metric.name in dataset.headline]
+    known = [m for m in headline if any(each.metrics[m.name].value.value is not None for each in results.values())]
+    if not dataset.accuracy_name or known == headline or not known:
+        return {"accuracy_name": dataset.accuracy_name, "accuracy_is": dataset.accuracy_is or _mean_of(headline)}
+    lacking = ", ".join(metric.title for metric in headline if metric not in known)
+    name = dataset.accuracy_name
+    return {"accuracy_name": None, "accuracy_is": f"{_mean_of(known)}; not {name}, as no page here has {lacking}"}
+
+
+def _mean_of(metrics: Sequence[Metric]) -> str:
+    found = [f"1 - {each.title}" if each.lower else each.title for each in metrics]
     return f"{'the mean of ' * (len(found) > 1)}{' and '.join(filter(None, (', '.join(found[:-1]), found[-1])))}"
 
 

@@ -137,8 +137,8 @@ def print_summary(summary: Json, console: Console) -> None:
         note = f"[{100 * level:.0f} % intervals, paired by page, {resamples:,} resamples]; "
         note += f"differences to {compared_with(rows)}"
         console.print(note, style="dim", markup=False, highlight=False)
-    if summary.get("accuracy_name"):
-        note = str(summary["accuracy_is"])
+    if sum(metric["headline"] for metric in summary["metrics"]) > 1:
+        note = f"{summary['accuracy_name'] or 'accuracy'}: {summary['accuracy_is']}"
         console.print(note, style="dim", markup=False, highlight=False)
     if how := dataset["rendered"]:
         console.print(f"[{described(how)}]", style="dim", markup=False, highlight=False)
