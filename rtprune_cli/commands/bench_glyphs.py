@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rtprune_cli.commands.bench import SYNTHETIC_PAGES, Layouts, Resamples, SheetName
+from rtprune_cli.commands.bench_shared import SYNTHETIC_PAGES, Layouts, Resamples, SheetName
 from rtprune_cli.commands.flags import Config, Given, flag, with_settings, words
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import EnvironmentFault, ExitCode

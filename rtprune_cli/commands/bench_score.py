@@ -10,7 +10,7 @@ import typer
 
 from rtprune_cli.bench.accuracy.datasets import SYNTHETIC
 from rtprune_cli.bench.accuracy.plan import BASELINE, AccuracyPlan, Configuration
-from rtprune_cli.commands.bench import (
+from rtprune_cli.commands.bench_shared import (
     PAGES,
     Above,
     Below,
