@@ -50,6 +50,7 @@ class SampleReader:
         self._checkpoint = checkpoint
         self._options = replace(options, measure_baseline=False)  # times are taken apart: timing.py
         self._readings = readings
+        self._model: OcrModel | None = None
         self._configurations = configurations
         # In file order, so that a document with many samples is opened once.
         sources = {path: number for number, path in enumerate(dict.fromkeys(sample.source for sample in samples))}
@@ -77,7 +78,6 @@ class SampleReader:
             OutputError: a prediction cannot be written; what was read before stays.
             EnvironmentFault: the model cannot be loaded, or the GPU failed.
         """
-        model: OcrModel | None = None
         for configuration in self._configurations:
             todo: list[Sample] = []
             for sample in self._samples:
@@ -87,11 +87,20 @@ class SampleReader:
                 else:
                     yield SampleOutcome(configuration, sample, before)
             if todo:
-                if model is None:
-                    tell(f"loading {self._checkpoint.name}", 0)
-                    model = self._checkpoint.load()
+                model = self.load(tell)
                 tell(configuration.name, 0)
                 yield from self._read(configuration, todo, model, tell)
+
+    def load(self, tell: Tell) -> OcrModel:
+        """The model, loaded when it is first asked for: a GPU has no room for two.
+
+        Raises:
+            EnvironmentFault: it cannot be loaded.
+        """
+        if self._model is None:
+            tell(f"loading {self._checkpoint.name}", 0)
+            self._model = self._checkpoint.load()
+        return self._model
 
     def _read(
         self, configuration: Configuration, samples: Sequence[Sample], model: OcrModel, tell: Tell

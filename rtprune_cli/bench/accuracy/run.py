@@ -105,7 +105,7 @@ def read_and_compare(
     if options.measure_baseline:
         timed = choose_samples(samples, None, comparison.plan.timed_pages, comparison.plan.seed)
         with showing(len(timed), log_options) as tell:
-            timings = take_times(checkpoint, timed, configurations, reader.options, tell)
+            timings = take_times(reader.load(tell), timed, configurations, reader.options, tell)
     predictions = [found[configuration.name, sample.id] for configuration in configurations for sample in samples]
     run = run_settings(checkpoint, options)
     run.pop("output")

@@ -14,7 +14,7 @@ from rtprune_cli.bench.accuracy.plan import BASELINE, Configuration
 from rtprune_cli.bench.accuracy.progress import Tell
 from rtprune_cli.bench.accuracy.reader import page_image
 from rtprune_cli.engine.reader import PageReader
-from rtprune_cli.model import Checkpoint
+from rtprune_cli.model import OcrModel
 from rtprune_cli.options import OcrOptions
 from rtprune_cli.records import PageRecord, PreparedPage
 from rtprune_cli.views import make_views
@@ -37,7 +37,7 @@ Timings = Mapping[str, Mapping[str, PageTimes]]  # configuration -> sample -> it
 
 
 def take_times(
-    checkpoint: Checkpoint,
+    model: OcrModel,
     samples: Sequence[Sample],
     configurations: Sequence[Configuration],
     options: Callable[[Configuration], OcrOptions],
@@ -46,9 +46,8 @@ def take_times(
     """The times of each sample; one that cannot be read under all configurations is left out.
 
     Raises:
-        EnvironmentFault: the model cannot be loaded, or the GPU failed.
+        EnvironmentFault: the GPU failed.
     """
-    model = checkpoint.load()
     readers = {}
     for each in configurations:
         alone = options(each)
