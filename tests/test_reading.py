@@ -51,6 +51,12 @@ def batch(size: int, max_new_tokens: int = 3) -> dict[str, DecodeOptions]:
     return {"decode": DecodeOptions(max_new_tokens=max_new_tokens, batch_size=size)}
 
 
+def test_a_page_can_be_pruned_otherwise_than_the_run_says(tiny: OcrModel) -> None:
+    reader = make_reader(tiny, lambda _: Act(endless=True), prune=PruneOptions(ratio=0.9), **batch(3))
+    pages = [make_page(1), replace(make_page(2), prune=PruneOptions(ratio=0.5)), make_page(3)]
+    assert [result.record.ratio for result in reader.read(pages)] == [0.9, 0.5, 0.9]
+
+
 # --- Batches that fail
 
 

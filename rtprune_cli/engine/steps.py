@@ -165,7 +165,8 @@ class PageSteps:
     def of(self, prepared: PreparedPage) -> Steps:
         """A page from its views, step 1, to its result."""
         model, page = self._model, prepared.page
-        attempts = [(yield Request(prepared.views, self._options.prune, prepared.preprocess_ms))]  # steps 2 to 5
+        options = prepared.prune or self._options.prune
+        attempts = [(yield Request(prepared.views, options, prepared.preprocess_ms))]  # steps 2 to 5
         if attempts[0].loops and self._options.on_loop == "retry":
             yield from self._retries(page, attempts)
         # Of readings that all loop, the one that got furthest before it did.

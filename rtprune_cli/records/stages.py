@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rtprune_cli.errors import RtpruneError
-from rtprune_cli.options import Mode
+from rtprune_cli.options import Mode, PruneOptions
 from rtprune_cli.records.block import Block, PixelBox
 from rtprune_cli.records.page_record import (
     FinishReason,
@@ -148,11 +148,12 @@ class Views:
 
 @dataclass(frozen=True)
 class PreparedPage:
-    """A rasterised page and its views, ready for the model."""
+    """A rasterised page and its views, ready for the model. ``prune``: how it is pruned, None: as the run says."""
 
     page: PageImage
     views: Views
     preprocess_ms: float
+    prune: PruneOptions | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rtprune_cli.bench.accuracy.progress import Tell
 from rtprune_cli.bench.accuracy.reader import page_image
 from rtprune_cli.engine.reader import PageReader
 from rtprune_cli.model import OcrModel
-from rtprune_cli.options import OcrOptions
+from rtprune_cli.options import Mode, OcrOptions
 from rtprune_cli.records import PageRecord, PreparedPage
 from rtprune_cli.views import make_views
 
@@ -48,10 +48,12 @@ def take_times(
     Raises:
         EnvironmentFault: the GPU failed.
     """
-    readers = {}
+    modes = {each.name: model.resolve(options(each)).mode for each in configurations}
+    readers: dict[Mode, PageReader] = {}  # one engine a mode, as each has a cache of its own
     for each in configurations:
         alone = options(each)
-        readers[each.name] = PageReader(model, replace(alone, decode=replace(alone.decode, batch_size=1)))
+        alone = replace(alone, decode=replace(alone.decode, batch_size=1))
+        readers.setdefault(modes[each.name], PageReader(model, alone))
     found: dict[str, dict[str, PageTimes]] = {each.name: {} for each in configurations}
     for sample in samples:
         image = page_image(sample, options(configurations[0]).input)
@@ -59,8 +61,9 @@ def take_times(
         for number in range(ROUNDS if image is not None else 0):
             assert image is not None
             for each in reversed(configurations) if number % 2 else configurations:
-                views = make_views(image.image, model.resolve(options(each)).mode)
-                (result,) = readers[each.name].read([PreparedPage(image, views, 0.0)])
+                mode = modes[each.name]
+                page = PreparedPage(image, make_views(image.image, mode), 0.0, each.prune)
+                (result,) = readers[mode].read([page])
                 if result.error is None:
                     times[each.name].append(_times(result.record, charged=each.method != BASELINE))
         if all(len(each) == ROUNDS for each in times.values()):
