@@ -347,7 +347,7 @@ def test_without_the_programs_a_line_says_what_to_install(
         assert tools.tex_tools() is None
     tools.tex_tools.cache_clear()
     assert len(caplog.records) == 1
-    assert "ghostscript texlive-xetex" in caplog.text
+    assert all(package in caplog.text for package in ("ghostscript", "texlive-xetex", "texlive-latex-extra"))
 
 
 def test_a_font_that_is_missing_leaves_the_pair_out(

@@ -33,9 +33,7 @@ class TexTools:
 def tex_tools() -> TexTools | None:
     """The programs, or None, with a warning that says what to install, where one is missing."""
     found = {name: shutil.which(name) for name in PROGRAMS}
-    missing = {PROGRAMS[name] for name, path in found.items() if path is None}
-    if not missing:
-        missing = _missing_styles(STYLES)
+    missing = {PROGRAMS[name] for name, path in found.items() if path is None} | _missing_styles(STYLES)
     xelatex, ghostscript = found["xelatex"], found["gs"]
     if missing or xelatex is None or ghostscript is None:
         log.warning(
