@@ -138,7 +138,7 @@ def print_summary(summary: Json, console: Console) -> None:
         note += f"differences to {compared_with(rows)}"
         console.print(note, style="dim", markup=False, highlight=False)
     if sum(metric["headline"] for metric in summary["metrics"]) > 1:
-        note = f"{summary['accuracy_name'] or 'accuracy'}: {summary['accuracy_is']}"
+        note = f"accuracy: {summary['accuracy_is']}"
         console.print(note, style="dim", markup=False, highlight=False)
     if how := dataset["rendered"]:
         console.print(f"[{described(how)}]", style="dim", markup=False, highlight=False)
