@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rtprune_cli.analysis.depth import measure_depth
 from rtprune_cli.analysis.report import SCHEMA_VERSION, Analysed, analysed_record, summarise, unread_record
 from rtprune_cli.analysis.trajectory import draws, measure
 from rtprune_cli.analysis.webpage import analysis_page
+from rtprune_cli.bench.accuracy.datasets import choose_samples
 from rtprune_cli.bench.accuracy.progress import Tell, showing
 from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
@@ -82,11 +82,8 @@ class Analysis:
         for number, document in enumerate(documents):
             with self._failing(document, None, self._groups[number]):
                 found += [(number, page) for page in select_pages(document, self.options.input)]
-        if self.plan.sample is not None and self.plan.sample < len(found):
-            found = sorted(random.Random(self.plan.seed).sample(found, self.plan.sample))
-        found = found[: self.plan.limit]
         chosen: dict[int, set[int]] = {}
-        for number, page in found:
+        for number, page in choose_samples(found, self.plan.limit, self.plan.sample, self.plan.seed):
             chosen.setdefault(number, set()).add(page)
         return chosen
 

@@ -56,19 +56,19 @@ def take_times(
         readers.setdefault(modes[each.name], PageReader(model, alone))
     found: dict[str, dict[str, PageTimes]] = {each.name: {} for each in configurations}
     for sample in samples:
-        image = page_image(sample, options(configurations[0]).input)
-        times: dict[str, list[PageTimes]] = {each.name: [] for each in configurations}
-        for number in range(ROUNDS if image is not None else 0):
-            assert image is not None
-            for each in reversed(configurations) if number % 2 else configurations:
-                mode = modes[each.name]
-                page = PreparedPage(image, make_views(image.image, mode), 0.0, each.prune)
-                (result,) = readers[mode].read([page])
-                if result.error is None:
-                    times[each.name].append(_times(result.record, charged=each.method != BASELINE))
-        if all(len(each) == ROUNDS for each in times.values()):
-            for name, rounds in times.items():
-                found[name][sample.id] = min(rounds, key=lambda one: one.page)
+        page = page_image(sample, options(configurations[0]).input)
+        if page is not None:
+            views = {mode: make_views(page.image, mode) for mode in readers}
+            times: dict[str, list[PageTimes]] = {each.name: [] for each in configurations}
+            for number in range(ROUNDS):
+                for each in reversed(configurations) if number % 2 else configurations:
+                    mode = modes[each.name]
+                    (result,) = readers[mode].read([PreparedPage(page, views[mode], 0.0, each.prune)])
+                    if result.error is None:
+                        times[each.name].append(_times(result.record, charged=each.method != BASELINE))
+            if all(len(rounds) == ROUNDS for rounds in times.values()):
+                for name, rounds in times.items():
+                    found[name][sample.id] = min(rounds, key=lambda one: one.page)
         tell("timing", 1)
     return found
 

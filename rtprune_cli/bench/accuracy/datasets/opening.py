@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
-from rtprune_cli.bench.accuracy.datasets.base import Dataset, Sample
+from rtprune_cli.bench.accuracy.datasets.base import Dataset
 from rtprune_cli.bench.accuracy.datasets.published import PUBLISHED, REVISION_FLAG, published
 from rtprune_cli.errors import EnvironmentFault, UsageError
+
+T = TypeVar("T")
 
 FOLDER, SYNTHETIC = "folder", "synthetic"
 DATASETS = ("omnidocbench", "ocean-ocr", "olmocr-bench", FOLDER, SYNTHETIC)
@@ -80,7 +83,7 @@ def _opener(name: str, rules: str | None) -> Callable[[Path, bool], Dataset]:
     return open_folder
 
 
-def choose_samples(samples: Sequence[Sample], limit: int | None, by_chance: int | None, seed: int) -> list[Sample]:
+def choose_samples(samples: Sequence[T], limit: int | None, by_chance: int | None, seed: int) -> list[T]:
     """The first ``limit`` samples, or that many of them ``by_chance``, in their order; all where both are None."""
     if by_chance is None or by_chance >= len(samples):
         return list(samples[:limit])
