@@ -7,7 +7,7 @@ rtprune.toml the flag's name: settings.py and commands/flags.py make all three f
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, get_args
 
@@ -38,7 +38,7 @@ MODES: tuple[Mode, ...] = tuple(SIDES)
 CELL = 64  # pixels of a view behind one visual token, each way
 MAX_SIDE = 2048  # 1,024 prunable tokens, about as many as mode gundam has
 MODE_FORM = rf"^({'|'.join(MODES)}|side-[1-9][0-9]*)$"
-# The tasks that the models were trained on, by name; what each is asked with is in model/adapters.py.
+# The tasks that models were trained on, by name; what each is asked with is in model/adapters/.
 TASKS = ("markdown", "ocr", "free", "figure", "describe", "locate")
 LOCATE = "locate "  # and then what to look for
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -46,11 +46,9 @@ MIN_RATIO = 0.05
 MIN_OT_REG = 0.05  # below, the transport may need thousands of iterations
 AUTO: Auto = "auto"
 DYNAMIC: Dynamic = "dynamic"
+CHOSEN_BY_MODEL = ("max_new_tokens", "no_repeat_ngram", "no_repeat_window")  # settings of the decoder
 DEFAULT_MODEL = "deepseek-ai/DeepSeek-OCR"
 BUNDLED_MODEL = "tiny"
-# config.json's first architecture of every family that model/adapters.py knows
-DEEPSEEK_OCR = "DeepseekOCRForCausalLM"
-ARCHITECTURES = (DEEPSEEK_OCR,)
 # Methods that look at more of a page than its projected tokens and its pixels: at the encoder's attention, at the
 # prompt's text; and those that RTPrune's authors ran in another form than ours.
 WITH_ATTENTION: tuple[Method, ...] = ("visionzip", "scope", "vispruner")
@@ -60,20 +58,36 @@ WITH_VARIANTS: tuple[Method, ...] = ("visionzip", "divprune", "cdpruner")
 T = TypeVar("T")
 
 
-def parse_ratio(text: str) -> float | None:
-    """``dynamic`` -> None, a number -> float.
+def parse_ratio(text: str) -> float | Dynamic:
+    """``dynamic`` as it is, a number -> float.
 
     Raises:
         UsageError: neither; the range itself is checked by :class:`PruneOptions`.
     """
     if text == DYNAMIC:
-        return None
+        return DYNAMIC
     try:
         return float(text)
     except ValueError:
         raise UsageError(
             f"ratio {text!r} is neither 'dynamic' nor a number", f"Give dynamic or a number from {MIN_RATIO} to 1"
         ) from None
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What a model's authors recommend, for what was not chosen; the defaults are DeepSeek-OCR's.
+
+    Names are those of the settings. Greedy decoding: 30 within 90 is the official vLLM recipe.
+    """
+
+    mode: Mode = "gundam"
+    prompt: str = "markdown"
+    ratio: float | Dynamic = DYNAMIC
+    dpi: int = 200
+    max_new_tokens: int = 8192
+    no_repeat_ngram: int = 30
+    no_repeat_window: int = 90
 
 
 def check_mode(mode: Mode) -> Mode:
@@ -107,29 +121,33 @@ def parse_auto(text: str) -> int | None:
     return None if text == AUTO else int(text)
 
 
+def _parse_ratio_or_auto(text: str) -> float | Dynamic | None:
+    return None if text == AUTO else parse_ratio(text)
+
+
 def setting(default: T, help: str, *, same_text: bool = False, **metadata: Any) -> T:
     """A field with what its flag needs.
 
     ``same_text`` says that the setting cannot change what is written for a page, so that a rerun which differs only
     there goes on where the last one ended. ``metadata``: ``short``, a one-letter flag; ``off``, the flag that
     switches a boolean off again, --no-NAME unless told ("" for none); ``choices``, the words it takes, for completion
-    (the check is the class's own); ``parse`` and ``shown``, for a value whose text is not its Python form; ``count``,
-    for a flag that is repeated; ``secret``, for what is never shown.
+    (the check is the class's own); ``parse`` and ``shown``, for a value whose text is not its Python form, and
+    ``words``, others that it may be; ``count``, for a flag that is repeated; ``secret``, for what is never shown.
     """
     return field(default=default, metadata={"help": help, "same_text": same_text, **metadata})  # type: ignore[no-any-return]
 
 
-def _take_word(options: Any, name: str, word: str, wanted: str) -> None:
-    """Replace the word of a number that need not be given by None, which stands for it from then on.
+def _take_auto(options: Any, name: str, wanted: str, link: str = " or") -> None:
+    """Replace ``auto`` by None, which stands for it from then on.
 
     Raises:
         UsageError: it is another text.
     """
     value = getattr(options, name)
     if isinstance(value, str):
-        if value != word:
+        if value != AUTO:
             message = f"{name.replace('_', '-')} is the text {value!r}, where a number is wanted"
-            raise UsageError(message, f"Give {word!r} or {wanted} without quotes")
+            raise UsageError(message, f"Give {AUTO!r}{link} {wanted} without quotes")
         object.__setattr__(options, name, None)
 
 
@@ -190,8 +208,8 @@ class ModelOptions:
 class PruneOptions:
     """RTPrune's settings; the defaults are the paper's (arXiv 2605.00392, section 4).
 
-    ``ratio`` is the share of prunable visual tokens to keep, or ``"dynamic"`` for the dynamic ratio, which is None from
-    then on.
+    ``ratio`` is the share of prunable visual tokens to keep, or ``"dynamic"`` for the dynamic ratio; None, or
+    ``"auto"``, is what the model is run with best, and the dynamic ratio where no model was asked.
 
     What follows ``solver`` has no flag: it is for comparisons. ``method`` chooses and merges the tokens; every method
     keeps as many as RTPrune. Of RTPrune alone: ``importance`` is what the tokens that stay have most of, ``merge`` what
@@ -200,11 +218,13 @@ class PruneOptions:
     method random. ``variant`` is the form of the methods in ``WITH_VARIANTS``: ours, or that of RTPrune's authors.
     """
 
-    ratio: float | Dynamic | None = setting(
+    ratio: float | Dynamic | Auto | None = setting(
         None,
-        f"Share of visual tokens to keep: dynamic, or {MIN_RATIO} to 1 (no pruning).",
-        parse=parse_ratio,
-        shown=DYNAMIC,
+        f"Share of visual tokens to keep: dynamic, or {MIN_RATIO} to 1 (no pruning); auto: dynamic, 1 for "
+        "DeepSeek-OCR-2.",
+        parse=_parse_ratio_or_auto,
+        shown=AUTO,
+        words=(DYNAMIC,),
     )
     alpha: float = 0.1
     dustbin_score: float = 0.2
@@ -242,7 +262,8 @@ class PruneOptions:
         return self.method in WITH_INSTRUCTION
 
     def __post_init__(self) -> None:
-        _take_word(self, "ratio", DYNAMIC, f"a number from {MIN_RATIO} to 1")
+        if self.ratio != DYNAMIC:
+            _take_auto(self, "ratio", f"{DYNAMIC!r} or a number from {MIN_RATIO} to 1", ",")
         ratio = self.fixed_ratio
         if ratio is not None and not MIN_RATIO <= ratio <= 1.0:
             raise UsageError(
@@ -265,12 +286,19 @@ class PruneOptions:
 @dataclass(frozen=True)
 class DecodeOptions:
     """Greedy decoding. ``no_repeat_window`` 0 bans an n-gram's repetition in the whole text (the official
-    evaluation used that with n 35); 30 within 90 is the official vLLM recipe. ``loop_window`` is how many repeated
-    tokens at the end of a text are a loop; 0 never stops early. ``batch_size`` ``"auto"`` is None from then on."""
+    evaluation of DeepSeek-OCR used that with n 35). ``loop_window`` is how many repeated tokens at the end of a text
+    are a loop; 0 never stops early. ``"auto"`` is None from then on: what the model's authors recommend, which
+    :meth:`resolved` fills in, and for ``batch_size`` what memory allows."""
 
-    max_new_tokens: int = setting(8192, "Longest text of a page, in tokens.")
-    no_repeat_ngram: int = setting(30, "Never write an n-gram of this length twice; 0 turns it off.")
-    no_repeat_window: int = setting(90, "...within this many tokens; 0 for the whole text.")
+    max_new_tokens: int | Auto | None = setting(
+        None, "Longest text of a page, in tokens; auto: as the model's authors recommend.", parse=parse_auto, shown=AUTO
+    )
+    no_repeat_ngram: int | Auto | None = setting(
+        None, "Never write an n-gram of this length twice; 0 turns it off.", parse=parse_auto, shown=AUTO
+    )
+    no_repeat_window: int | Auto | None = setting(
+        None, "...within this many tokens; 0 for the whole text.", parse=parse_auto, shown=AUTO
+    )
     batch_size: int | Auto | None = setting(
         None, "Pages decoded together, at most; auto: as memory allows.", parse=parse_auto, shown=AUTO, same_text=True
     )
@@ -285,10 +313,17 @@ class DecodeOptions:
         """``batch_size`` as a number; None: as memory allows."""
         return None if isinstance(self.batch_size, str) else self.batch_size
 
+    def resolved(self, best: Recommended | None = None) -> ResolvedDecodeOptions:
+        """The options with what is best where nothing was chosen (None: for DeepSeek-OCR)."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        chosen = {name: getattr(best or Recommended(), name) for name, value in given.items()
+                  if value is None and name in CHOSEN_BY_MODEL}  # fmt: skip
+        return ResolvedDecodeOptions(**{**given, **chosen})
+
     def __post_init__(self) -> None:
-        _take_word(self, "batch_size", AUTO, "a whole number of at least 1")
         least = {"max_new_tokens": 1, "no_repeat_ngram": 0, "no_repeat_window": 0, "batch_size": 1, "loop_window": 0}
         for name, smallest in least.items():
+            _take_auto(self, name, f"a whole number of at least {smallest}")
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise UsageError(f"{name.replace('_', '-')} is {value}", f"Give a whole number of at least {smallest}")
@@ -298,10 +333,20 @@ class DecodeOptions:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResolvedDecodeOptions(DecodeOptions):
+    """Options of which none is left to the model; :meth:`DecodeOptions.resolved` makes them."""
+
+    max_new_tokens: int
+    no_repeat_ngram: int
+    no_repeat_window: int
+
+
 @dataclass(frozen=True)
 class InputOptions:
     """What is read. ``pages`` is 1-based, like ``1,3,5-10,20-end``, and ``max_pages`` the first of these; ``dpi``
-    applies to PDF pages; ``max_pixels`` guards against decompression bombs (pixels of one image).
+    applies to PDF pages, and ``"auto"`` is None from then on; ``max_pixels`` guards against decompression bombs (pixels
+    of one image).
 
     ``page_timeout`` (seconds) and ``page_memory`` (GiB) bound what opening a document and drawing one of its pages may
     take, in a process of its own; 0 does not. ``pdf_reader`` auto: MuPDF, and PDFium for the pages that MuPDF cannot
@@ -312,7 +357,10 @@ class InputOptions:
 
     pages: str | None = setting(None, "Pages of each document, from 1: 1,3,5-10,20-end.")
     max_pages: int | None = setting(None, "Read the first so many pages of each document, at most.")
-    dpi: int = setting(200, "Resolution at which PDF pages are rasterised.")
+    dpi: int | Auto | None = setting(
+        None, "Resolution at which PDF pages are rasterised; auto: 200, 300 for Unlimited-OCR.", parse=parse_auto,
+        shown=AUTO,
+    )  # fmt: skip
     password: str | None = setting(None, "Password of encrypted PDFs.", same_text=True, secret=True)
     recursive: bool = setting(False, "Take folders with their subfolders.", same_text=True, short="-r")
     exclude: str = setting(
@@ -341,6 +389,11 @@ class InputOptions:
     )
 
     @property
+    def resolution(self) -> int:
+        """``dpi`` as a number; where no model said what is best, DeepSeek-OCR's."""
+        return self.dpi if isinstance(self.dpi, int) else Recommended.dpi
+
+    @property
     def processes(self) -> int | None:
         """``workers`` as a number; None: as suits the machine."""
         return None if isinstance(self.workers, str) else self.workers
@@ -351,7 +404,8 @@ class InputOptions:
         return tuple(filter(None, (pattern.strip() for pattern in self.exclude.split(","))))
 
     def __post_init__(self) -> None:
-        if not 20 <= self.dpi <= 1200:
+        _take_auto(self, "dpi", "a whole number from 20 to 1200")
+        if not 20 <= self.resolution <= 1200:
             raise UsageError(f"dpi {self.dpi} is out of range", "Give --dpi from 20 to 1200; 200 suits most scans")
         if self.max_pixels < 1:
             raise UsageError("max-pixels must be positive", "Leave it out for the default")
@@ -365,7 +419,7 @@ class InputOptions:
         _choose("PDF reader", self.pdf_reader, get_args(PdfReader))
         _choose("text layer", self.text_layer, get_args(TextLayer))
         _choose("rotation", self.rotate, get_args(Rotate))
-        _take_word(self, "workers", AUTO, "a whole number of at least 0")
+        _take_auto(self, "workers", "a whole number of at least 0")
         if self.processes is not None and self.processes < 0:
             raise UsageError(f"workers is {self.workers}", f"Give {AUTO} or a whole number of at least 0")
 
@@ -432,6 +486,9 @@ class RunOptions:
 class OcrOptions:
     """One run of ``rtprune ocr``. ``mode`` and ``prompt`` of None mean what the model is best at.
 
+    ``pages_per_context`` is how many pages of a document are read as one text, where the model can; ``"auto"``, which
+    is None from then on: as many as it has room for.
+
     ``on_loop`` says what becomes of a page whose text runs into a loop: read it again unpruned, then in another mode
     (``retry``); keep it without the repeated tail (``mark``); or count it as failed (``fail``).
     """
@@ -457,6 +514,10 @@ class OcrOptions:
         "retry", "A page that repeats itself: retry it unpruned and in another mode, mark it, or fail it.",
         choices=get_args(OnLoop),
     )  # fmt: skip
+    pages_per_context: int | Auto | None = setting(
+        1, "Pages of a document that are read together, for Unlimited-OCR; auto: as many as it has room for.",
+        parse=parse_auto, shown=AUTO,
+    )  # fmt: skip
     measure_baseline: bool = setting(False, "Prefill pages unpruned too and report the speed-up, prune step included.")
     compare: bool = setting(False, "Read each page unpruned too and report the edit distance.")
 
@@ -466,14 +527,34 @@ class OcrOptions:
         if self.prompt is not None:
             _check_prompt(self.prompt)
         _choose("on-loop", self.on_loop, get_args(OnLoop))
+        _take_auto(self, "pages_per_context", "a whole number of at least 1")
+        if isinstance(self.pages_per_context, int) and self.pages_per_context < 1:
+            raise UsageError(f"pages-per-context is {self.pages_per_context}", "Give a whole number of at least 1")
+
+    def resolved(self, best: Recommended, most_pages: int) -> ResolvedOptions:
+        """The options with what is best where nothing was chosen; ``most_pages``: what a context has room for."""
+        given = {each.name: getattr(self, each.name) for each in fields(OcrOptions)}
+        ratio = best.ratio if self.prune.ratio is None else self.prune.ratio
+        dpi = best.dpi if self.input.dpi is None else self.input.dpi
+        chosen = {
+            "mode": self.mode or best.mode,
+            "prompt": self.prompt or best.prompt,
+            "prune": replace(self.prune, ratio=ratio),
+            "decode": self.decode.resolved(best),
+            "input": replace(self.input, dpi=dpi),
+            "pages_per_context": most_pages if self.pages_per_context is None else self.pages_per_context,
+        }
+        return ResolvedOptions(**{**given, **chosen})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedOptions(OcrOptions):
-    """Options whose mode and prompt are chosen; ``Checkpoint.resolve`` makes them."""
+    """Options of which none is left to the model; ``Checkpoint.resolve`` makes them."""
 
+    decode: ResolvedDecodeOptions
     mode: Mode
     prompt: str
+    pages_per_context: int
 
 
 def affecting(options: Any) -> dict[str, Any]:

@@ -260,7 +260,7 @@ def _make_preparer(checkpoint: Checkpoint, options: ResolvedOptions) -> Preparer
 
     return Preparer(
         options.input,
-        options.mode,
+        checkpoint.view_spec(options.mode),
         workers=workers,
         batch_size=options.decode.rows,
         on_start=leave_cores_to_workers,

@@ -29,6 +29,7 @@ WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
 }
+QUOTE = '"'
 WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     parse: Callable[[str], Any] | None = None
     shown: str = ""
+    words: tuple[str, ...] = ()
     count: bool = False
     secret: bool = False
 
@@ -74,7 +76,9 @@ class Setting:
     @property
     def default_text(self) -> str:
         """The default as help shows it; empty where it goes without saying."""
-        return self.shown or ("" if self.default in (None, False) or self.count else str(self.default))
+        if self.default in (None, False) or self.count:
+            return self.shown
+        return str(self.default)
 
     def from_text(self, text: str) -> Any:
         """The value of a flag or variable.
@@ -87,8 +91,7 @@ class Setting:
                 return self.parse(text)
             return WORDS[text.strip().lower()] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
-            wanted = f"{self.shown} or {WANTED[self.kind]}" if self.shown else WANTED[self.kind]
-            raise UsageError(f"{self.key} is {text!r}", f"Give {wanted}") from None
+            raise UsageError(f"{self.key} is {text!r}", f"Give {self._wanted('')}") from None
 
     def from_toml(self, value: Any) -> Any:
         """The value of a key.
@@ -101,9 +104,15 @@ class Setting:
         if self.kind is float and type(value) is int:
             return float(value)
         if type(value) is not self.kind:  # True is an int to isinstance
-            wanted = f'"{self.shown}" or {WANTED[self.kind]}' if self.shown else WANTED[self.kind]
-            raise UsageError(f"{self.key} is {'***' if self.secret else _toml(value)}", f"Give {wanted}")
+            shown = "***" if self.secret else _toml(value)
+            raise UsageError(f"{self.key} is {shown}", f"Give {self._wanted(QUOTE)}")
         return value
+
+    def _wanted(self, quote: str) -> str:
+        """What a value may be."""
+        words = [self.shown, *self.words] if self.shown else []
+        *first, last = [*(f"{quote}{word}{quote}" for word in words), WANTED[self.kind]]
+        return f"{', '.join(first)} or {last}" if first else last
 
     def from_python(self, value: Any) -> Any:
         """The value of an argument: numbers of other libraries, and a number for a word that is one, are taken.

@@ -30,13 +30,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
+from rtprune_cli import views as seeing
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel, load
+from rtprune_cli.model.adapters import deepseek_ocr
 from rtprune_cli.options import DecodeOptions, ModelOptions
 from rtprune_cli.prepare import available_cores
-from rtprune_cli.records import Decoded, DecoderInput, VisualTokens
-from rtprune_cli.views import make_views
+from rtprune_cli.records import Decoded, DecoderInput, Views, ViewSpec, VisualTokens
 
 # A shell starts what runs in the background with SIGINT ignored, which is inherited, and stays so.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -79,6 +80,16 @@ def for_every(name: str, values: Iterable[Any]) -> Callable[[Callable[..., None]
         return run
 
     return decorate
+
+
+def spec_of(mode: str) -> ViewSpec:
+    """A mode as DeepSeek-OCR has it."""
+    return ViewSpec(mode, deepseek_ocr.ADAPTER.layout)
+
+
+def make_views(image: Image.Image, mode: str) -> Views:
+    """The views of DeepSeek-OCR."""
+    return seeing.make_views(image, spec_of(mode))
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,11 @@ class ScriptedNetwork:
     ) -> None:
         self.network, self.script, self.on_encode = network, script, on_encode
         self.most_rows = most_rows
-        self.model = SimpleNamespace(language_model=self._scheduler)
+        decoder = network.model.language_model
+        layers = [self._first_layer, *decoder.layers[1:]]
+        self.model = SimpleNamespace(
+            language_model=SimpleNamespace(rotary_emb=decoder.rotary_emb, layers=layers, norm=decoder.norm)
+        )
         self.prompts: list[Prompt] = []
         self.batches: list[int] = []
         self._images: list[tuple[View, Tensor]] = []  # with the visual tokens (N, D)
@@ -106,22 +110,22 @@ class ScriptedNetwork:
         self._images += zip(views, output.pooler_output, strict=True)
         return output
 
-    def _scheduler(self, *, inputs_embeds: Tensor, position_ids: Tensor, past_key_values: Any, **kwargs: Any) -> Any:
+    def _first_layer(self, hidden: Tensor, *, position_ids: Tensor, past_key_values: Any, **kwargs: Any) -> Any:
         if isinstance(past_key_values, _Prompts):
             places = past_key_values._rows.tolist()
-            self._rows |= dict(zip(places, self._start(inputs_embeds, position_ids), strict=True))
+            self._rows |= dict(zip(places, self._start(hidden, position_ids), strict=True))
         else:
             # None: a prompt pass that is only timed. Rows that are not in use have no act.
-            places = range(len(inputs_embeds)) if isinstance(past_key_values, _Steps) else []
+            places = range(len(hidden)) if isinstance(past_key_values, _Steps) else []
         self._called = [self._rows.get(place, _Row(Act())) for place in places]
-        self.batches.append(len(inputs_embeds))
-        if self.most_rows is not None and len(inputs_embeds) > self.most_rows:
+        self.batches.append(len(hidden))
+        if self.most_rows is not None and len(hidden) > self.most_rows:
             raise torch.OutOfMemoryError("secret details")
         for row in self._called:
             if row.act.fault is not None and row.written == row.act.after:
                 raise row.act.fault
-        return self.network.model.language_model(
-            inputs_embeds=inputs_embeds, position_ids=position_ids, past_key_values=past_key_values, **kwargs
+        return self.network.model.language_model.layers[0](
+            hidden, position_ids=position_ids, past_key_values=past_key_values, **kwargs
         )
 
     def lm_head(self, hidden: Tensor) -> Tensor:

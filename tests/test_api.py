@@ -216,7 +216,7 @@ def test_settings_reach_their_options() -> None:
     found = options_from(given)
     assert (found.prune.ratio, found.input.dpi, found.output.tables) == (0.5, 150, "markdown")
     assert (found.input.rotate, found.decode.batch_size) == ("90", None)
-    assert options_from({"dpi": None, "ratio": "dynamic"}) == OcrOptions()
+    assert options_from({"dpi": None, "ratio": "auto"}) == OcrOptions()
 
 
 @pytest.mark.parametrize(
@@ -228,13 +228,13 @@ def test_a_wrong_value_is_refused_before_anything_is_loaded(name: str, value: An
 
 
 def test_the_words_of_the_flags_are_values_of_the_options() -> None:
-    assert PruneOptions(ratio="dynamic") == PruneOptions()
+    assert PruneOptions(ratio="auto") == PruneOptions()
     assert DecodeOptions(batch_size="auto") == DecodeOptions()
     assert InputOptions(workers="auto") == InputOptions()
 
 
 def test_a_number_in_quotes_is_no_ratio() -> None:
-    with pytest.raises(UsageError, match=r"Give 'dynamic' or a number from 0.05 to 1 without quotes"):
+    with pytest.raises(UsageError, match=r"Give 'auto', 'dynamic' or a number from 0.05 to 1 without quotes"):
         PruneOptions(ratio="0.5")  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, for_every, golden_cases
+from conftest import GOLDEN, for_every, golden_cases, make_views
 
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import WITH_VARIANTS, Importance, Merge, Method, PruneOptions, Variant
@@ -21,7 +21,6 @@ from rtprune_cli.pruning.duplicates import dart, vispruner
 from rtprune_cli.pruning.merging import merge
 from rtprune_cli.pruning.methods import Batch, Merged, prune_batch
 from rtprune_cli.pruning.rtprune import budget, importance
-from rtprune_cli.views import make_views
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 ROWS, COLUMNS, WIDTH = 6, 9, 16

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from conftest import GOLDEN, for_every, golden_cases
+from conftest import GOLDEN, for_every, golden_cases, make_views
 from PIL import Image
 
 from rtprune_cli.errors import UsageError
@@ -28,7 +28,6 @@ from rtprune_cli.pruning.transport import pot_plan, sinkhorn
 from rtprune_cli.records import Document, PrunedTokens, Views, VisualTokens
 from rtprune_cli.tiny.drawing import render
 from rtprune_cli.tiny.evaluate import held_out
-from rtprune_cli.views import make_views
 
 RATIOS = (None, 0.75, 0.3, 0.05)
 METHOD_NAMES = get_args(Method)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DOCS, GOLDEN, golden_cases
+from conftest import DOCS, GOLDEN, golden_cases, make_views
 
 from rtprune_cli.bench.speed import arch, authors, floors, machine
 from rtprune_cli.bench.speed.clock import spread, take_turns
@@ -21,10 +21,9 @@ from rtprune_cli.bench.speed.plan import SpeedPlan
 from rtprune_cli.bench.speed.run import run
 from rtprune_cli.bench.speed.stages import Stages
 from rtprune_cli.model import OcrModel
-from rtprune_cli.model.adapters import build_config
+from rtprune_cli.model.adapters import network_config
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning import prune_pages
-from rtprune_cli.views import make_views
 
 CPU = torch.device("cpu")
 SMALL = {"modes": ("tiny",), "batch_sizes": (1, 2), "output_tokens": 6, "repeats": 2, "whole_repeats": 1}
@@ -85,7 +84,7 @@ def test_buffers_are_those_of_a_network_that_was_made_with_memory(filled: Any) -
     from transformers import UnlimitedOcrForConditionalGeneration
 
     raw = json.loads((GOLDEN / "checkpoint" / "config.json").read_text())
-    made = dict(UnlimitedOcrForConditionalGeneration(build_config(raw)).named_buffers())
+    made = dict(UnlimitedOcrForConditionalGeneration(network_config(raw)).named_buffers())
     buffers = dict(filled.named_buffers())
     assert buffers.keys() == made.keys() and len(made) >= 3
     assert all(torch.equal(buffers[name], made[name]) for name in made)
@@ -120,7 +119,7 @@ def test_the_authors_formulation_gives_our_tokens(ratio: float | None, golden_mo
 @pytest.fixture(scope="module")
 def config() -> Any:
     """The real one."""
-    return build_config(arch.read_arch("deepseek-ocr"))
+    return network_config(arch.read_arch("deepseek-ocr"))
 
 
 def test_the_slower_of_bytes_and_flops_is_the_floor() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import GOLDEN, decode_rows, golden_cases
+from conftest import GOLDEN, decode_rows, golden_cases, make_views
 from stubs import Act, ScriptedNetwork
 from torch import Tensor
 
@@ -20,7 +20,6 @@ from rtprune_cli.pruning import prune_pages
 from rtprune_cli.records import Decoded, DecoderInput
 from rtprune_cli.tiny.evaluate import views_of
 from rtprune_cli.tiny.synth import make_page
-from rtprune_cli.views import make_views
 
 FREE = DecodeOptions(max_new_tokens=24, no_repeat_ngram=0)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import for_every
+from conftest import for_every, spec_of
 from PIL import Image
 
 from rtprune_cli.bench.accuracy.synthetic.drawing import Drawing, to_png
@@ -58,12 +58,13 @@ def test_a_glyph_lies_on_the_token_whose_cell_it_was_drawn_in(
     mode: str, tiles: tuple[int, int] | None, size: tuple[int, int], middle: tuple[float, float], tokens: list[int]
 ) -> None:
     boxes = glyph_boxes(glyph_at(*middle, size), dpi=72)
-    found = centre_cells(boxes, TokenGrid(mode, tiles).boxes(size))
+    found = centre_cells(boxes, TokenGrid(spec_of(mode), tiles).boxes(size))
     assert np.flatnonzero(found[0]).tolist() == tokens
 
 
 def test_a_glyph_on_an_edge_touches_both_cells_and_its_middle_lies_on_one() -> None:
-    boxes, cells = glyph_boxes(glyph_at(4 * 64 + 1, 2.5 * 64, (512, 512)), dpi=72), TokenGrid("tiny").boxes((512, 512))
+    boxes = glyph_boxes(glyph_at(4 * 64 + 1, 2.5 * 64, (512, 512)), dpi=72)
+    cells = TokenGrid(spec_of("tiny")).boxes((512, 512))
     assert np.flatnonzero(touched_cells(boxes, cells)[0]).tolist() == [2 * 9 + 3, 2 * 9 + 4]
     assert np.flatnonzero(centre_cells(boxes, cells)[0]).tolist() == [2 * 9 + 4]
 

@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases
+from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases, make_views
 
 from rtprune_cli.decoding import decode, prefill
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble, normalise
 from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune_pages
-from rtprune_cli.views import make_views
 
 OWN = golden_cases(GOLDEN)
 # The remaining cases lie beside the maintainers' checkout.

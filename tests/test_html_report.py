@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import spec_of
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -42,7 +43,7 @@ DATA = re.compile(r'<tr id="([^"]*)".*?<script type="application/json">(.*?)</sc
 
 def tokens(mode: str = "tiny", grid: tuple[int, int] | None = None, size: tuple[int, int] = (600, 800)) -> TokenMap:
     """Random norms; the upper half stays, and the newlines of two rows are dropped."""
-    kind, boxes = TokenGrid(mode, grid).kinds(), TokenGrid(mode, grid).boxes(size)
+    kind, boxes = TokenGrid(spec_of(mode), grid).kinds(), TokenGrid(spec_of(mode), grid).boxes(size)
     norms = np.random.default_rng(0).gamma(9, 1, len(kind)).astype(np.float32)
     stays = (kind >= NEWLINE) | (norms > np.median(norms))
     stays[np.flatnonzero(kind == NEWLINE)[:2]] = False

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_views, spec_of
 from PIL import Image
 
 from rtprune_cli.inspection.canvas import DROPPED, HEAT, LARGEST, MARGIN, PAGE_SIDE, VIRIDIS, Sheet
@@ -21,7 +22,6 @@ from rtprune_cli.pruning import prune_pages
 from rtprune_cli.pruning.merging import merge
 from rtprune_cli.pruning.rtprune import cosines
 from rtprune_cli.storage import to_json
-from rtprune_cli.views import make_views
 from rtprune_cli.views.grid import GLOBAL_CELL, NEWLINE, TokenGrid
 from rtprune_cli.views.tokenmap import TokenMap
 
@@ -40,7 +40,7 @@ def by_hand(
     kept: set[int], size: tuple[int, int] = (512, 512), dropped: tuple[int, ...] = (), norms: Any = None
 ) -> Inspection:
     """A page in mode tiny of which the ``kept`` prunable tokens stay, all mass to the first of them."""
-    kind, boxes = TokenGrid("tiny").kinds(), TokenGrid("tiny").boxes(size)
+    kind, boxes = TokenGrid(spec_of("tiny")).kinds(), TokenGrid(spec_of("tiny")).boxes(size)
     stays = np.array([index in kept or (kind[index] >= NEWLINE and index not in dropped) for index in range(len(kind))])
     merged = np.flatnonzero(~stays & (kind == GLOBAL_CELL))
     rows = np.array(sorted(kept))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pymupdf
 import pytest
-from conftest import decode_rows
+from conftest import decode_rows, make_views, spec_of
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
@@ -30,7 +30,6 @@ from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions, ResolvedOptions
 from rtprune_cli.pruning import untouched
 from rtprune_cli.records import Decoded, VisualTokens
-from rtprune_cli.views import make_views
 from rtprune_cli.views.grid import TokenGrid
 from rtprune_cli.views.tokenmap import TokenMap
 
@@ -154,10 +153,10 @@ def test_all_tokens_or_some_by_chance() -> None:
 
 
 def test_the_sums_are_by_kind_and_by_what_pruning_made_of_a_token() -> None:
-    kind = TokenGrid("tiny").kinds()
+    kind = TokenGrid(spec_of("tiny")).kinds()
     stays = np.ones(73, dtype=bool)
     stays[[1, NEWLINE]] = False
-    tokens = TokenMap(kind, TokenGrid("tiny").boxes((512, 512)), np.ones(73, np.float32), stays)
+    tokens = TokenMap(kind, TokenGrid(spec_of("tiny")).boxes((512, 512)), np.ones(73, np.float32), stays)
     found = LeaveOneOut("text", 73, np.array([0, 1, NEWLINE, SEPARATOR]), np.array([3, 0, 0, 0])).record(tokens)
     assert (found["tried"], found["unchanged"], found["most_edits"]) == (4, 3, 3)
     assert found["by_kind"] == {

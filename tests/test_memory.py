@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import spec_of
 
 from rtprune_cli.bench.speed.arch import read_arch
 from rtprune_cli.decoding.cache import bytes_per_token
 from rtprune_cli.engine import memory
-from rtprune_cli.engine.memory import CONTEXT_BYTES, FIXED_SLOT, LONGEST_PAGE, MemoryPlan, fit, needed_bytes
-from rtprune_cli.model.adapters import build_config
+from rtprune_cli.engine.memory import CONTEXT_BYTES, FIXED_SLOT, MemoryPlan, Workload, fit, needed_bytes
+from rtprune_cli.model.adapters import network_config
 from rtprune_cli.options import MODES, DecodeOptions, Mode
 
-CONFIG = build_config(read_arch("deepseek-ocr"))
+CONFIG = network_config(read_arch("deepseek-ocr"))
+BASE = Workload(CONFIG, spec_of("base"))
 BF16 = torch.bfloat16
 TOKEN = bytes_per_token(CONFIG.text_config, BF16)
 WEIGHTS = 3_335_504_128 * 2
@@ -25,20 +27,20 @@ def usable_of(card: float, fraction: float = 0.9) -> int:
 
 
 def on_card(card: float, mode: Mode = "base", **options: int) -> MemoryPlan:
-    return fit(CONFIG, mode, DecodeOptions(**options), "cuda", BF16, usable_of(card))
+    return fit(Workload(CONFIG, spec_of(mode)), DecodeOptions(**options), "cuda", BF16, usable_of(card))
 
 
 def total(found: MemoryPlan, mode: Mode) -> int:
     """All that a plan takes."""
-    page = memory.page_bytes(CONFIG.vision_config, mode, BF16)
-    recorded = found.recorded_pixels // memory.page_pixels(mode)
+    page = memory.page_bytes(CONFIG.vision_config, spec_of(mode), BF16)
+    recorded = found.recorded_pixels // memory.page_pixels(spec_of(mode))
     return (
         found.pool_tokens * TOKEN
         + found.rows * memory.row_bytes(CONFIG.text_config, BF16)
         + (found.encoded_pages + recorded) * page
         + found.prompt_tokens * memory.prompt_bytes(CONFIG.text_config, BF16)
         + found.graphs * memory.GRAPH_BYTES
-        + memory.prune_bytes(mode, found.encoded_pages)
+        + memory.prune_bytes(spec_of(mode), found.encoded_pages)
         + memory.OVERHEAD_BYTES
     )
 
@@ -77,7 +79,7 @@ def test_all_parts_together_fit(card: int, mode: Mode) -> None:
 def test_a_fixed_slot_is_as_large_as_the_cache_allows() -> None:
     found = on_card(141)
     assert found.capacity is not None
-    assert FIXED_SLOT <= found.capacity <= LONGEST_PAGE
+    assert FIXED_SLOT <= found.capacity <= BASE.longest
     assert found.pool_tokens - found.rows * found.capacity < found.rows * 64
 
 
@@ -88,23 +90,23 @@ def test_gundam_pages_are_encoded_in_batches_where_memory_allows() -> None:
 
 def test_eight_gigabytes_are_not_enough_and_say_so() -> None:
     found = on_card(8)
-    assert found.lacking == pytest.approx(needed_bytes(CONFIG, "base", BF16) - usable_of(8), rel=0.01)
-    assert (found.rows, found.encoded_pages, found.pool_tokens) == (1, 1, LONGEST_PAGE)  # one page is still tried
+    assert found.lacking == pytest.approx(needed_bytes(BASE, BF16) - usable_of(8), rel=0.01)
+    assert (found.rows, found.encoded_pages, found.pool_tokens) == (1, 1, BASE.longest)  # one page is still tried
 
 
 def test_what_is_needed_is_enough_for_one_row() -> None:
-    needed = needed_bytes(CONFIG, "base", BF16)
-    assert fit(CONFIG, "base", DecodeOptions(), "cuda", BF16, needed).lacking == 0
-    assert fit(CONFIG, "base", DecodeOptions(), "cuda", BF16, needed - 10**8).lacking > 0
+    needed = needed_bytes(BASE, BF16)
+    assert fit(BASE, DecodeOptions(), "cuda", BF16, needed).lacking == 0
+    assert fit(BASE, DecodeOptions(), "cuda", BF16, needed - 10**8).lacking > 0
 
 
 def test_a_batch_size_that_was_given_is_kept_and_takes_no_more() -> None:
     found = on_card(141, batch_size=4)
-    assert (found.rows, found.pool_tokens, found.capacity) == (4, 4 * LONGEST_PAGE, LONGEST_PAGE)
+    assert (found.rows, found.pool_tokens, found.capacity) == (4, 4 * BASE.longest, BASE.longest)
 
 
 def test_a_cpu_encodes_page_by_page() -> None:
-    found = fit(CONFIG, "base", DecodeOptions(), "cpu", BF16, 20 * GB)
+    found = fit(BASE, DecodeOptions(), "cpu", BF16, 20 * GB)
     assert (found.encoded_pages, found.encoded_pixels, found.rows) == (1, 1024**2, 32)
 
 

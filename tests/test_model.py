@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN
+from conftest import GOLDEN, make_views
 from safetensors.torch import load_file, save_file
 from transformers import UnlimitedOcrForConditionalGeneration
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -20,10 +20,9 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.hub import cached_models, checkpoint_folder, pull, remove
 from rtprune_cli.model import OcrModel, load
-from rtprune_cli.model.adapters import build_config
+from rtprune_cli.model.adapters import network_config
 from rtprune_cli.model.sam import RelativeAttention
 from rtprune_cli.options import ModelOptions
-from rtprune_cli.views import make_views
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -33,7 +32,7 @@ def full_size() -> UnlimitedOcrForConditionalGeneration:
     """The real architecture without memory for its weights."""
     raw = json.loads((GOLDEN / "deepseek_ocr_config.json").read_text())
     with torch.device("meta"):
-        return UnlimitedOcrForConditionalGeneration(build_config(raw))
+        return UnlimitedOcrForConditionalGeneration(network_config(raw))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 
 import pymupdf
 import pytest
+from conftest import spec_of
 from PIL import Image
 
 from rtprune_cli.options import InputOptions
@@ -55,7 +56,7 @@ def job(path: Path, pages: Any = range(1, PAGES + 1), data: bytes | None = None)
 
 
 def prepare(items: list[Any], mode: str = "tiny", options: InputOptions = OPTIONS) -> list[Any]:
-    with Preparer(options, mode, workers=options.workers or 0, batch_size=2) as preparer:
+    with Preparer(options, spec_of(mode), workers=options.workers or 0, batch_size=2) as preparer:
         return list(preparer.prepare(items))
 
 
@@ -136,7 +137,7 @@ def test_looking_ahead_is_bounded(tiff: Path) -> None:
         for taken in range(1, 2000):
             yield job(tiff, [taken % PAGES + 1]) if taken < 50 else "a document that is done"
 
-    with Preparer(OPTIONS, "tiny", workers=OPTIONS.workers or 0, batch_size=2) as preparer:
+    with Preparer(OPTIONS, spec_of("tiny"), workers=OPTIONS.workers or 0, batch_size=2) as preparer:
         made = preparer.prepare(items())
         for count in range(1, 70):
             next(made)
@@ -218,7 +219,7 @@ def test_workers_write_to_the_log_of_this_process(tmp_path: Path, caplog: pytest
 
 @pytest.mark.slow
 def test_an_exception_of_the_caller_ends_the_workers(pdf: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), Preparer(OPTIONS, "tiny", workers=OPTIONS.workers or 0) as preparer:
+    with pytest.raises(KeyboardInterrupt), Preparer(OPTIONS, spec_of("tiny"), workers=OPTIONS.workers or 0) as preparer:
         next(iter(preparer.prepare([job(pdf)])))
         assert workers_of(os.getpid())
         raise KeyboardInterrupt
@@ -243,12 +244,13 @@ import sys, time
 from pathlib import Path, PurePosixPath
 from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare import Job, Preparer
-from rtprune_cli.records import Document
+from rtprune_cli.records import Document, ViewLayout, ViewSpec
 
 class Sub(Document): pass  # of a script without a main guard
 
 found = Sub(Path(sys.argv[1]), "doc.pdf", PurePosixPath("doc"))
-with Preparer(InputOptions(dpi=40, password="open sesame"), "tiny", workers=2) as preparer:
+options, spec = InputOptions(dpi=40, password="open sesame"), ViewSpec("tiny", ViewLayout(640, 9))
+with Preparer(options, spec, workers=2) as preparer:
     for page in preparer.prepare([Job(found, [*range(1, 21)] * 500)]):
         print(page.page.page, flush=True)
         time.sleep(0.01)
@@ -331,7 +333,7 @@ def test_a_document_from_memory_is_a_file_only_while_it_is_read(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     data, count = tiff.read_bytes(), []
-    with Preparer(OPTIONS, "tiny", workers=2, batch_size=2) as preparer:
+    with Preparer(OPTIONS, spec_of("tiny"), workers=2, batch_size=2) as preparer:
         for _ in preparer.prepare(job(tiff, [1], data) for _ in range(60)):
             count.append(len(list(tmp_path.glob("rtprune-*"))))
         assert 0 < max(count) <= preparer.ahead

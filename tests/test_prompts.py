@@ -11,7 +11,7 @@ import pytest
 from rtprune_cli.errors import UsageError
 from rtprune_cli.markdown import to_markdown
 from rtprune_cli.model import OcrModel
-from rtprune_cli.model.adapters import prompt_texts
+from rtprune_cli.model.adapters.deepseek_ocr import ADAPTER
 from rtprune_cli.options import TASKS, OcrOptions
 
 
@@ -31,7 +31,7 @@ from rtprune_cli.options import TASKS, OcrOptions
 )
 def test_a_prompt_is_a_task_or_a_text_of_ones_own(prompt: str, texts: tuple[str, str]) -> None:
     assert OcrOptions(prompt=prompt).prompt == prompt
-    assert prompt_texts(prompt) == texts
+    assert ADAPTER.prompt_texts(prompt) == texts
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_is_no_english_word_is_a_text_of_ones_own(prompt: str) -> None:
 
 
 def test_every_task_has_its_words() -> None:
-    assert all(prompt_texts(task)[1] for task in TASKS if task != "locate")
+    assert all(ADAPTER.prompt_texts(task)[1] for task in TASKS if task != "locate")
 
 
 def test_the_report_has_the_prompt_and_warns_of_one_that_was_not_learnt(

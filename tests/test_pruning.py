@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, golden_cases
+from conftest import GOLDEN, golden_cases, make_views
 
 from rtprune_cli.errors import UsageError
 from rtprune_cli.model import OcrModel
@@ -25,7 +25,6 @@ from rtprune_cli.pruning.rtprune import (
 )
 from rtprune_cli.pruning.transport import pot_plan, sinkhorn
 from rtprune_cli.records import VisualTokens
-from rtprune_cli.views import make_views
 
 
 def grid(side: int, width: int = 16) -> VisualTokens:

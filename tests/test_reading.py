@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import make_views
 from PIL import Image, ImageDraw
 from stubs import Act, Prompt, ScriptedNetwork, View
 
@@ -23,7 +24,6 @@ from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, OcrOptions, PruneOptions
 from rtprune_cli.pruning import PendingPrune
 from rtprune_cli.records import Document, PageImage, PageResult, PreparedPage, PrunedTokens
-from rtprune_cli.views import make_views
 
 DOCUMENT = Document(Path("scan.tif"), "scan.tif", PurePosixPath("scan"))
 LOOP = Act(cycle=tuple(range(20, 30)))

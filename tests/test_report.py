@@ -16,7 +16,7 @@ from rich.console import Console
 
 import rtprune_cli
 from rtprune_cli.errors import EncryptedError
-from rtprune_cli.model.adapters import build_config
+from rtprune_cli.model.adapters import network_config
 from rtprune_cli.records import TIMES, AttemptRecord, Document, ErrorRecord, PageRecord, failed, from_json
 from rtprune_cli.report import Totals, prefill_flops, print_table, summarise
 from rtprune_cli.storage import to_json
@@ -131,7 +131,7 @@ def test_summary_of_nothing_has_no_means() -> None:
 
 
 def test_flops_count_the_real_decoder() -> None:
-    config = build_config(json.loads((GOLDEN / "deepseek_ocr_config.json").read_text())).text_config
+    config = network_config(json.loads((GOLDEN / "deepseek_ocr_config.json").read_text())).text_config
     # 2 x active parameters of the decoder layers (570 M) a token, and causal attention; worked out by hand for 1 token
     attention, dense = 4 * 1280**2, 3 * 1280 * 6848
     sparse = 3 * 1280 * 896 * (6 + 2) + 1280 * 64
@@ -144,7 +144,7 @@ def test_flops_count_the_real_decoder() -> None:
     ("tokens", "gflops"), [(283, 235.7), (219, 181.5), (240, 199.2), (431, 363.0), (331, 276.6), (367, 307.5)]
 )
 def test_flops_are_the_papers_but_for_what_the_docs_say(tokens: int, gflops: float) -> None:
-    config = build_config(json.loads((GOLDEN / "deepseek_ocr_config.json").read_text())).text_config
+    config = network_config(json.loads((GOLDEN / "deepseek_ocr_config.json").read_text())).text_config
     causal, full = 2 * tokens * (tokens + 1) * 1280 * 12, 4 * tokens**2 * 1280 * 12
     router, output = 2 * tokens * 1280 * 64 * 11, 2 * 1280 * 129280
     ours = prefill_flops(config, tokens)

@@ -75,10 +75,13 @@ def test_a_boolean_variable_can_be_off(tmp_path: Path, word: str) -> None:
     assert not settled(tmp_path, "raw = true", {"RTPRUNE_RAW": word}).ocr.output.raw
 
 
-@pytest.mark.parametrize(("toml", "ratio"), [("ratio = 'dynamic'", None), ("ratio = 1", 1.0), ("ratio = 0.5", 0.5)])
-def test_the_ratio_is_a_word_or_a_number(tmp_path: Path, toml: str, ratio: float | None) -> None:
+@pytest.mark.parametrize(
+    ("toml", "ratio"),
+    [("ratio = 'dynamic'", "dynamic"), ("ratio = 'auto'", None), ("ratio = 1", 1.0), ("ratio = 0.5", 0.5)],
+)
+def test_the_ratio_is_a_word_or_a_number(tmp_path: Path, toml: str, ratio: float | str | None) -> None:
     assert settled(tmp_path, toml, {}).ocr.prune.ratio == ratio
-    assert settled(tmp_path, toml, {"RTPRUNE_RATIO": "0.75"}, ratio="dynamic").ocr.prune.ratio is None
+    assert settled(tmp_path, toml, {"RTPRUNE_RATIO": "0.75"}, ratio="dynamic").ocr.prune.ratio == "dynamic"
 
 
 @pytest.mark.parametrize(("toml", "size"), [("batch-size = 'auto'", None), ("batch-size = 8", 8), ("", None)])
@@ -124,11 +127,11 @@ def test_the_users_file_is_in_the_xdg_folder(monkeypatch: pytest.MonkeyPatch, rt
         ("alpha = 0.2", "unknown key 'alpha' in {file}. See: rtprune ocr --help"),
         ("[ocr]\ndpi = 200", "{file} has a table [ocr]. Write key = value lines without tables"),
         ("batch-size = 1\nbatch_size = 2", "batch-size stands twice in {file}. Leave one of them out"),
-        ("dpi = 'high'", 'dpi is "high" (dpi in {file}). Give a whole number'),
-        ("dpi = 200.0", "dpi is 200.0 (dpi in {file}). Give a whole number"),
-        ("dpi = true", "dpi is true (dpi in {file}). Give a whole number"),
+        ("dpi = 'high'", "dpi is 'high' (dpi in {file}). Give auto or a whole number"),
+        ("dpi = 200.0", 'dpi is 200.0 (dpi in {file}). Give "auto" or a whole number'),
+        ("dpi = true", 'dpi is true (dpi in {file}). Give "auto" or a whole number'),
         ("raw = 'yes'", 'raw is "yes" (raw in {file}). Give true or false'),
-        ("ratio = true", 'ratio is true (ratio in {file}). Give "dynamic" or a number'),
+        ("ratio = true", 'ratio is true (ratio in {file}). Give "auto", "dynamic" or a number'),
         ("pages = [1, 2]", "pages is [1, 2] (pages in {file}). Give a text in quotes"),
         ("password = 123", "password is *** (password in {file}). Give a text in quotes"),
         ("mode = 'huge'", "unknown mode 'huge' (mode in {file}). Use one of tiny"),
@@ -156,7 +159,7 @@ def test_a_file_that_is_no_toml_is_named_with_the_line(tmp_path: Path, toml: str
     ("name", "text", "message"),
     [
         ("RTPRUNE_MODE", "huge", "unknown mode 'huge' (RTPRUNE_MODE). Use one of tiny"),
-        ("RTPRUNE_DPI", "high", "dpi is 'high' (RTPRUNE_DPI). Give a whole number"),
+        ("RTPRUNE_DPI", "high", "dpi is 'high' (RTPRUNE_DPI). Give auto or a whole number"),
         ("RTPRUNE_RAW", "maybe", "raw is 'maybe' (RTPRUNE_RAW). Give true or false"),
         ("RTPRUNE_BATCH_SIZE", "8.5", "batch-size is '8.5' (RTPRUNE_BATCH_SIZE). Give auto or a whole number"),
         ("RTPRUNE_RATIO", "half", "ratio 'half' is neither 'dynamic' nor a number (RTPRUNE_RATIO). Give"),
@@ -291,8 +294,8 @@ def test_help_shows_sections_and_defaults(rtprune: Any, monkeypatch: pytest.Monk
     text = " ".join(rtprune("ocr", "--help").stdout.split())
     for words in (
         "Input: --files-from FILE",
-        "[default: 8192]",
-        "[default: dynamic]",
+        "[default: 512]",
+        "[default: auto]",
         "-r, --[no-]recursive",
         "RTPRUNE_",
     ):

@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pymupdf
 import pytest
-from conftest import for_every
+from conftest import for_every, make_views
 
 from rtprune_cli.hub import BUNDLED_CHECKPOINT
 from rtprune_cli.markdown import MarkdownStyle, to_markdown
 from rtprune_cli.tiny import charset, labels, pages, synth
 from rtprune_cli.tiny.drawing import document, on_page, on_view, quick_view, render
 from rtprune_cli.tiny.script import box_999, glyphs, script
-from rtprune_cli.views import make_views
 
 SEEDS = range(20)
 MIX = pages.Mix(layouts=dict.fromkeys(pages.LAYOUTS, 1.0))

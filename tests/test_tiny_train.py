@@ -12,7 +12,7 @@ from transformers import UnlimitedOcrForConditionalGeneration as OcrNetwork
 
 from rtprune_cli.hub import BUNDLED_CHECKPOINT
 from rtprune_cli.model import load
-from rtprune_cli.model.adapters import build_config
+from rtprune_cli.model.adapters import network_config
 from rtprune_cli.options import ModelOptions
 from rtprune_cli.tiny import evaluate, train
 from rtprune_cli.tiny.network import raw_config
@@ -83,7 +83,7 @@ def test_every_phase_makes_batches(config: Path) -> None:
 def test_the_weights_fit_the_package(config: Path) -> None:
     sizes = json.loads(config.read_text())["model"]
     with torch.device("meta"):
-        network = OcrNetwork(build_config(raw_config(sizes)))
+        network = OcrNetwork(network_config(raw_config(sizes)))
     assert 2 * sum(weight.numel() for weight in network.parameters()) <= LIMIT
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import make_views, spec_of
 from PIL import Image
 
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning import prune_pages
-from rtprune_cli.views import make_views
 from rtprune_cli.views.grid import GLOBAL_CELL, KINDS, NEWLINE, TILE_CELL, TokenGrid, token_grid
 from rtprune_cli.views.preprocess import tile_grid
 from rtprune_cli.views.tokenmap import token_map
@@ -41,7 +41,7 @@ def test_there_is_a_box_for_every_token(golden_model: OcrModel, mode: str, size:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(900, 1300), (1303, 877)])
 def test_cells_cover_the_page_and_do_not_overlap(mode: str, size: tuple[int, int]) -> None:
-    grid = TokenGrid(mode, tile_grid(*size) if mode == "gundam" else None)
+    grid = TokenGrid(spec_of(mode), tile_grid(*size, spec_of(mode).layout) if mode == "gundam" else None)
     kind, boxes = grid.kinds(), grid.boxes(size)
     for view in {GLOBAL_CELL, TILE_CELL} & set(kind.tolist()):
         own = boxes[kind == view]
@@ -67,7 +67,7 @@ def test_a_spot_is_seen_in_the_cells_whose_boxes_hold_it(
 
 
 def test_tiles_are_read_across_the_grid() -> None:
-    grid = TokenGrid("gundam", (2, 3))
+    grid = TokenGrid(spec_of("gundam"), (2, 3))
     tiles = grid.boxes((1280, 1920))[grid.kinds() == TILE_CELL]
     assert len(tiles) == 20 * 30
     assert tiles[0].tolist() == [0, 0, 64, 64] and tiles[19].tolist() == [1216, 0, 1280, 64]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import make_views, spec_of
 from PIL import Image
 
 from rtprune_cli.engine.memory import page_pixels
@@ -17,7 +18,6 @@ from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import normalise
 from rtprune_cli.options import SIDES, OcrOptions, check_mode
 from rtprune_cli.report.schema import schema
-from rtprune_cli.views import make_views
 from rtprune_cli.views.grid import TokenGrid, token_grid
 from rtprune_cli.views.preprocess import tile_grid
 
@@ -49,13 +49,13 @@ def test_gundam_leaves_a_small_page_whole() -> None:
     ("size", "grid"), [((1240, 1754), (2, 3)), ((1000, 1000), (2, 2)), ((4000, 500), (8, 1)), ((641, 9000), (1, 9))]
 )
 def test_the_grid_has_the_closest_aspect_ratio(size: tuple[int, int], grid: tuple[int, int]) -> None:
-    assert tile_grid(*size) == grid
+    assert tile_grid(*size, spec_of("gundam").layout) == grid
 
 
 def test_of_equally_close_grids_a_roomy_page_takes_the_larger() -> None:
     # 1:1 fits 2 x 2 and 3 x 3 alike
-    assert tile_grid(700, 700) == (2, 2)
-    assert tile_grid(1500, 1500) == (3, 3)
+    assert tile_grid(700, 700, spec_of("gundam").layout) == (2, 2)
+    assert tile_grid(1500, 1500, spec_of("gundam").layout) == (3, 3)
 
 
 def test_padding_is_mid_gray_and_paper_is_one() -> None:
@@ -92,14 +92,14 @@ def test_a_free_view_of_a_mode_s_side_is_that_mode(mode: str) -> None:
     name, page = f"side-{SIDES[mode]}", Image.effect_noise((90, 120), 60).convert("RGB")
     assert check_mode(name) == OcrOptions(mode=name).mode == make_views(page, name).mode == mode
     assert np.array_equal(make_views(page, name).global_view, make_views(page, mode).global_view)
-    free, known = TokenGrid(name), TokenGrid(mode)  # by its own name still the same
+    free, known = TokenGrid(spec_of(name)), TokenGrid(spec_of(mode))  # by its own name still the same
     assert np.array_equal(free.boxes(page.size), known.boxes(page.size), equal_nan=True)
     assert np.array_equal(free.patch_order(), known.patch_order())
 
 
 def test_a_free_view_is_encoded_as_the_mode_of_its_side(golden_model: OcrModel) -> None:
     views = make_views(PAGE, "tiny")
-    ours, theirs = (golden_model.encode([replace(views, mode=mode)])[0] for mode in ("side-512", "tiny"))
+    ours, theirs = (golden_model.encode([replace(views, spec=spec_of(mode))])[0] for mode in ("side-512", "tiny"))
     assert torch.equal(ours.tokens, theirs.tokens) and torch.equal(ours.prunable, theirs.prunable)
     assert len(golden_model.encode([make_views(PAGE, "side-576")])[0].tokens) == 91  # 9 rows of 9 and a newline
 
@@ -122,13 +122,15 @@ def test_a_view_that_cannot_be_is_refused(mode: str, message: str) -> None:
 
 
 def test_a_page_that_loops_is_seen_otherwise_the_next_time() -> None:
-    assert [other_mode(mode) for mode in ("tiny", "side-448", "side-704", "large", "side-2048", "gundam")] == [
-        "small", "tiny", "base", "gundam", "gundam", "large",
-    ]  # fmt: skip
+    again = {"tiny": "small", "side-448": "tiny", "side-704": "base", "large": "gundam", "side-2048": "gundam",
+             "gundam": "large"}  # fmt: skip
+    assert {mode: other_mode(mode, spec_of(mode).layout) for mode in again} == again
 
 
 def test_reports_and_the_memory_plan_know_free_views() -> None:
     pattern = schema()["properties"]["mode"]["pattern"]
     assert all(re.search(pattern, mode) for mode in ("tiny", "side-448"))
     assert not any(re.search(pattern, mode) for mode in ("huge", "side-0", "side-448x", "a side-448"))
-    assert page_pixels("side-448") == 448**2 and page_pixels("side-512") == page_pixels("tiny")
+    assert page_pixels(spec_of("side-448")) == 448**2 and page_pixels(spec_of("side-512")) == page_pixels(
+        spec_of("tiny")
+    )

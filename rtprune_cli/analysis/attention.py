@@ -74,7 +74,7 @@ def watch(
         decoded: Decoded = result
         return decoded
 
-    longest = len(prompt.embeds) + options.max_new_tokens
+    longest = len(prompt.embeds) + options.resolved().max_new_tokens
     layers = int(network.config.text_config.num_hidden_layers)
     recorder = Recorder(prompt, before, groups, layers)
     result = decode(recorder, options)

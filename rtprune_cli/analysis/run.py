@@ -160,7 +160,7 @@ def analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, op
 
 
 def _analyse(page: PageImage, group: str, model: OcrModel, plan: AnalysisPlan, options: ResolvedOptions) -> Analysed:
-    views = make_views(page.image, options.mode)
+    views = make_views(page.image, model.view_spec(options.mode))
     batch = encode_and_prune(model, [views], Pruner(PruneOptions(ratio=plan.high)))
     (tokens,), (pruned,) = batch.tokens, batch.pruning.result()
     # A page's own draws, the same wherever its file lies: chance on one page is none of another's.

@@ -14,7 +14,7 @@ from rtprune_cli.api.page import ReadPage
 from rtprune_cli.api.sources import Found, Readable, Sources
 from rtprune_cli.errors import RtpruneError, UsageError
 from rtprune_cli.failures import free_memory
-from rtprune_cli.options import DYNAMIC, Dynamic, InputOptions, Mode
+from rtprune_cli.options import Dynamic, InputOptions, Mode
 from rtprune_cli.prepare import select_pages
 from rtprune_cli.settings import all_settings
 
@@ -28,7 +28,7 @@ def read(
     source: Readable,
     *,
     model: str | os.PathLike[str] | Checkpoint | None = None,
-    ratio: float | Dynamic = DYNAMIC,
+    ratio: float | Dynamic | None = None,
     pages: Pages | None = None,
     mode: Mode | None = None,
     prompt: str | None = None,
@@ -48,7 +48,8 @@ def read(
             or several of these. An iterator is gone through as pages are read.
         model: a name as for ``--model`` (a hub id, a folder, ``tiny``), or what :func:`rtprune_cli.load` returned.
             None: deepseek-ai/DeepSeek-OCR.
-        ratio: share of visual tokens to keep, 0.05 to 1 (no pruning), or ``"dynamic"``.
+        ratio: share of visual tokens to keep, 0.05 to 1 (no pruning), or ``"dynamic"``. None: the model's best, which
+            is 1 for DeepSeek-OCR-2 and else ``"dynamic"``.
         pages: of each document, from 1: ``"1,3,5-10,20-end"``, ``3``, ``[1, 3]``. None: all.
         mode: ``tiny``, ``small``, ``base``, ``large`` or ``gundam``. None: the model's best.
         prompt: ``markdown``, ``free``, ``ocr``, ``figure``, ``describe``, ``locate WORDS``, or a text of your own.
@@ -91,7 +92,7 @@ class Reader:
     def __init__(
         self,
         model: str | os.PathLike[str] | Checkpoint | None = None,
-        ratio: float | Dynamic = DYNAMIC,
+        ratio: float | Dynamic | None = None,
         *,
         mode: Mode | None = None,
         prompt: str | None = None,

@@ -14,7 +14,7 @@ from rtprune_cli.commands.flags import Config, Given, flag, with_settings
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import EnvironmentFault, ExitCode, UsageError
 from rtprune_cli.logs import NOTICE
-from rtprune_cli.options import MIN_RATIO, LogOptions, OcrOptions, parse_ratio
+from rtprune_cli.options import DYNAMIC, MIN_RATIO, LogOptions, OcrOptions, parse_ratio
 
 log = logging.getLogger("rtprune")
 
@@ -85,7 +85,8 @@ def analyze(
 
 
 def _share(text: str) -> float | None:
-    share = parse_ratio(text)
+    ratio = parse_ratio(text)
+    share = None if ratio == DYNAMIC else float(ratio)
     if share is not None and not MIN_RATIO <= share < 1:
         raise UsageError(f"high {share:g} is out of range", f"Give dynamic or a share from {MIN_RATIO} to below 1")
     return share

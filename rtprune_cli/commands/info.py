@@ -85,16 +85,19 @@ def good_for(memory: int, dtype: torch.dtype) -> tuple[dict[Mode, int], str]:
     An estimate: it counts what rtprune plans, on a card that nothing else uses.
     """
     from rtprune_cli.bench.speed.arch import read_arch
-    from rtprune_cli.engine.memory import CONTEXT_BYTES, fit, needed_bytes
-    from rtprune_cli.model.adapters import build_config
+    from rtprune_cli.engine.memory import CONTEXT_BYTES, Workload, fit, needed_bytes
+    from rtprune_cli.model.adapters import adapter_of, network_config
     from rtprune_cli.options import MODES, DecodeOptions
+    from rtprune_cli.records import ViewSpec
 
-    options, config = DecodeOptions(), build_config(read_arch("deepseek-ocr"))
+    options, raw = DecodeOptions(), read_arch("deepseek-ocr")
+    config, layout = network_config(raw), adapter_of(raw).layout
+    work = {mode: Workload(config, ViewSpec(mode, layout)) for mode in MODES}
     weights = PARAMETERS * dtype.itemsize
     usable = int(options.memory_fraction * memory) - CONTEXT_BYTES - weights
-    plans = {mode: fit(config, mode, options, "cuda", dtype, usable) for mode in MODES}
+    plans = {mode: fit(work[mode], options, "cuda", dtype, usable) for mode in MODES}
     pages = {mode: plan.rows for mode, plan in plans.items() if not plan.lacking}
-    least = (weights + CONTEXT_BYTES + needed_bytes(config, "base", dtype)) / options.memory_fraction
+    least = (weights + CONTEXT_BYTES + needed_bytes(work["base"], dtype)) / options.memory_fraction
     name = DEFAULT_MODEL.partition("/")[2]
     if not pages:
         return (

@@ -162,7 +162,7 @@ class Inspector:
             raise page.error
         name = page_name(page.document, page.page)
         with at_page(page.document, page.page):
-            views = make_views(page.image, self._options.mode)
+            views = make_views(page.image, self._model.view_spec(self._options.mode))
             found = inspect(self._model, views, page.image.size, self._options.prune)
             left_out = self._left_out(views)
         write_page(self._folder / page.document.folder, page, found, self._run, left_out)

@@ -45,12 +45,12 @@ class KvCache:
         """Where a prompt's keys and values go; ``rows`` (B,) are the prompts' slots."""
         return _Prompts(self._slots, rows)
 
-    def steps(self, count: int, reach: int, lengths: Tensor) -> _Steps:
-        """Where those of one new token of each of the first ``count`` rows go, at ``lengths`` (count,).
+    def steps(self, count: int, reach: int, places: Tensor) -> _Steps:
+        """Where those of one new token of each of the first ``count`` rows go, at ``places`` (count,).
 
         Attention sees the first ``reach`` tokens of each row.
         """
-        return _Steps(self._slots, count, reach, lengths)
+        return _Steps(self._slots, count, reach, places)
 
     def move(self, source: int, target: int, used: int) -> None:
         """Copy the first ``used`` tokens of a row to another slot."""
@@ -73,9 +73,9 @@ class _Prompts:
 
 
 class _Steps:
-    def __init__(self, slots: Tensor, count: int, reach: int, lengths: Tensor) -> None:
+    def __init__(self, slots: Tensor, count: int, reach: int, places: Tensor) -> None:
         self._slots = slots[:, :, :count, :, :reach]
-        self._at = lengths[:, None, None, None].expand(-1, slots.shape[3], 1, slots.shape[5])
+        self._at = places[:, None, None, None].expand(-1, slots.shape[3], 1, slots.shape[5])
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         own_keys, own_values = self._slots[layer]
@@ -95,6 +95,13 @@ def cache_shape(text_config: Any) -> tuple[int, int, int]:
     """Layers, key-value heads, and the size of a head."""
     head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // text_config.num_attention_heads
     return text_config.num_hidden_layers, text_config.num_key_value_heads, head_dim
+
+
+def window_of(text_config: Any) -> int | None:
+    """How many of the tokens that the decoder wrote a new one sees, itself included; None: all. The prompt it always
+    sees whole (reference sliding window attention, of Unlimited-OCR)."""
+    kinds = set(getattr(text_config, "layer_types", None) or ())
+    return int(text_config.sliding_window) if kinds == {"reference_sliding_attention"} else None
 
 
 def bytes_per_token(text_config: Any, dtype: torch.dtype) -> int:

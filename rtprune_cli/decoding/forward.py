@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,18 +11,13 @@ from torch import Tensor
 from rtprune_cli.device.graphs import send
 from rtprune_cli.records import DecoderInput
 
-if TYPE_CHECKING:
-    from transformers import UnlimitedOcrForConditionalGeneration
-
 # On a GPU prompts are padded to a multiple of so many tokens, so that lengths come again: what libraries choose or load
 # for a shape is found in their caches. Half of it is added on the average, to the longest prompt of a batch.
 PADDING = 32
 
 
 @torch.inference_mode()
-def prefill(
-    network: UnlimitedOcrForConditionalGeneration, prompts: Sequence[DecoderInput], cache: Any = None
-) -> Tensor:
+def prefill(network: Any, prompts: Sequence[DecoderInput], cache: Any = None) -> Tensor:
     """Run the prompts of B pages; logits of the first new token of each, (B, V) in float32.
 
     Prompts are padded on the right: a causal decoder never looks there, so no mask is needed and the fastest attention
@@ -53,19 +48,24 @@ def _padded(rows: Sequence[Tensor], length: int) -> Tensor:
     return whole
 
 
-def run_decoder(
-    network: UnlimitedOcrForConditionalGeneration, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any
-) -> Tensor:
+def run_decoder(network: Any, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
     """The last hidden states (B, L, D) of embeddings (B, L, D) at positions (B, L).
 
     ``mask`` (B, 1, L, K) is added to the attention scores over K cached tokens; None is causal over the L alone.
     """
-    output = network.model.language_model(
-        inputs_embeds=embeds,
-        attention_mask={"full_attention": mask},
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=cache is not None,
-    )
-    hidden: Tensor = output.last_hidden_state
-    return hidden
+    # Layer by layer, as transformers' own forward goes: that of DeepSeek-OCR-2 would make a mask where none is wanted,
+    # and take the gaps that pruned tokens leave in the positions for ends of texts.
+    decoder = network.model.language_model
+    rotary = decoder.rotary_emb(embeds, position_ids=positions)
+    hidden: Tensor = embeds
+    for layer in decoder.layers:
+        hidden = layer(
+            hidden,
+            attention_mask=mask,
+            position_embeddings=rotary,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+    last: Tensor = decoder.norm(hidden)
+    return last

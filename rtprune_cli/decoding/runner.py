@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,14 +14,16 @@ from rtprune_cli.decoding.repeats import RepeatRule
 from rtprune_cli.device.graphs import Graphs, send
 from rtprune_cli.records import DecoderInput
 
-if TYPE_CHECKING:
-    from transformers import UnlimitedOcrForConditionalGeneration
-
 NOT_A_TOKEN = -1  # written for a row whose logits are not numbers
 
 
 class ModelRunner:
-    """The rows' state: the token to feed next, its position, and how many tokens the cache holds, each (rows,).
+    """The rows' state: the token to feed next, its position, how many tokens were put into the cache, and how many of
+    these are the prompt's, each (rows,).
+
+    With a ``window`` of W tokens the cache is a ring behind the prompt of P tokens: the t-th token that was written
+    lies at P + t mod W, so that the last W are there and no others. Their order does not matter, since keys are stored
+    with their position in them.
 
     Rows that are not in use stand still at position 0, so that a step may run over them: whatever they write lies in
     their own slot. All state stays where it is in memory, as recorded graphs ask.
@@ -29,30 +31,31 @@ class ModelRunner:
 
     def __init__(
         self,
-        network: UnlimitedOcrForConditionalGeneration,
+        network: Any,
         cache: KvCache,
         rule: RepeatRule,
         *,
         rows: int,
         device: torch.device,
         graphs: Graphs,
+        window: int | None = None,
     ) -> None:
         self._network, self._cache, self._rule, self._graphs = network, cache, rule, graphs
-        self._device = device
-        # token, position, length, and 1 for rows in use
-        self._state = torch.zeros(4, rows, dtype=torch.long, device=device)
-        self._token, self._position, self._length, self._used = self._state
+        self._device, self._window = device, window
+        # token, position, length, 1 for rows in use, and the prompt's length
+        self._state = torch.zeros(5, rows, dtype=torch.long, device=device)
+        self._token, self._position, self._length, self._used, self._prompt = self._state
 
     @torch.inference_mode()
     def start(self, slots: Sequence[int], prompts: Sequence[DecoderInput]) -> Tensor:
         """Run prompts into free rows; what was chosen for each, (2, B): see :meth:`_choose`."""
         rows = send(torch.tensor(slots), self._device)
-        facts = torch.tensor([[prompt.next_position for prompt in prompts], [len(prompt.embeds) for prompt in prompts]])
+        lengths = [len(prompt.embeds) for prompt in prompts]
+        facts = torch.tensor([[prompt.next_position for prompt in prompts], lengths, [1] * len(prompts), lengths])
         logits = prefill(self._network, prompts, self._cache.prompts(rows))
         self._rule.reset(rows)
         chosen = self._choose(rows, logits)
-        state = torch.cat([send(facts, self._device), torch.ones_like(rows)[None]])
-        self._state[:, rows] = torch.cat([_fed(chosen)[None], state])
+        self._state[:, rows] = torch.cat([_fed(chosen)[None], send(facts, self._device)])
         return chosen
 
     @torch.inference_mode()
@@ -65,11 +68,15 @@ class ModelRunner:
         return chosen.clone()
 
     def _step(self, count: int, reach: int) -> Tensor:
-        length = self._length[:count]
+        place = last = self._length[:count]
+        if self._window is not None:
+            prompt = self._prompt[:count]
+            place = prompt + (last - prompt) % self._window
+            last = torch.minimum(last, prompt + self._window - 1)
         embeds = self._network.get_input_embeddings()(self._token[:count, None])
-        seen = torch.arange(reach, device=self._device) <= length[:, None]
+        seen = torch.arange(reach, device=self._device) <= last[:, None]
         mask = torch.zeros_like(seen, dtype=embeds.dtype).masked_fill(~seen, float("-inf"))[:, None, None]
-        cache = self._cache.steps(count, reach, length)
+        cache = self._cache.steps(count, reach, place)
         hidden = run_decoder(self._network, embeds, self._position[:count, None], mask, cache)
         chosen = self._choose(slice(count), self._network.lm_head(hidden[:, -1]).float())
         self._state[1:3, :count] += self._used[:count]

@@ -11,11 +11,11 @@ import logging
 from collections import abc, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
-from rtprune_cli.decoding.cache import KvCache
+from rtprune_cli.decoding.cache import KvCache, window_of
 from rtprune_cli.decoding.forward import padded_length
 from rtprune_cli.decoding.loops import LoopGuard, TokenKinds
 from rtprune_cli.decoding.repeats import RepeatRule
@@ -26,9 +26,6 @@ from rtprune_cli.device.timing import Span
 from rtprune_cli.failures import OVERFLOW, Failure, failure_of, free_memory
 from rtprune_cli.options import DecodeOptions
 from rtprune_cli.records import Decoded, DecoderInput, FinishReason
-
-if TYPE_CHECKING:
-    from transformers import UnlimitedOcrForConditionalGeneration
 
 log = logging.getLogger("rtprune")
 
@@ -63,7 +60,7 @@ class Scheduler:
 
     def __init__(
         self,
-        network: UnlimitedOcrForConditionalGeneration,
+        network: Any,
         options: DecodeOptions,
         *,
         eos_token_id: int,
@@ -79,7 +76,8 @@ class Scheduler:
         graphs: Graphs | None = None,
     ) -> None:
         """``token_kinds``: what the loop guard knows of the vocabulary; None: it sees exact repetition alone.
-        ``longest``: no page has more tokens, prompt and output; None: as many as the decoder has positions.
+        ``longest``: no page has more tokens in the cache, prompt and output; None: as many as the decoder has
+        positions.
         ``pool_tokens``: tokens of all rows for which there is memory, no less than ``longest``; None: enough for
         ``rows`` of the longest pages. ``capacity``: tokens of a sequence's slot from the start, None: slots grow with
         their pages where memory is short. ``prompt_tokens`` of one prefill. ``steps`` of a block, which is
@@ -93,15 +91,16 @@ class Scheduler:
         self._steps = steps or (STEPS_AHEAD if self._on_gpu else 1)
         self._blocks_ahead = 0 if self._steps == 1 else 1
         self._buckets = self._on_gpu if buckets is None else buckets
-        self._options, self._eos, self._token_kinds = options, eos_token_id, token_kinds
+        self._options, self._eos, self._token_kinds = options.resolved(), eos_token_id, token_kinds
         self._last_position = int(text_config.max_position_embeddings)
+        self._window = window_of(text_config)
         slack = self._steps * (1 + self._blocks_ahead)  # steps that a page may run on after its end
         largest = _rounded(min(longest or self._last_position, self._last_position) + slack, 64)
         pool_tokens = max(pool_tokens or rows * largest, largest)
         self._cache = KvCache(text_config, pool_tokens, self._device, weight.dtype)
         rule = RepeatRule(
-            options.no_repeat_ngram,
-            options.no_repeat_window or min(options.max_new_tokens, self._last_position),
+            self._options.no_repeat_ngram,
+            self._options.no_repeat_window or min(self._options.max_new_tokens, self._last_position),
             ngram_exempt,
             rows=rows,
             vocabulary=text_config.vocab_size,
@@ -111,7 +110,9 @@ class Scheduler:
         if self._on_gpu and rows * largest <= pool_tokens:
             capacity = largest  # nothing ever has to move (on a CPU, what is not touched is not there yet)
         self.graphs = graphs or Graphs(options.cuda_graphs)
-        self._runner = ModelRunner(network, self._cache, rule, rows=rows, device=self._device, graphs=self.graphs)
+        self._runner = ModelRunner(
+            network, self._cache, rule, rows=rows, device=self._device, graphs=self.graphs, window=self._window
+        )
         self._slots = Slots(self._cache, self._runner, rows=rows, largest=largest, fixed=capacity)
         self._waiting: deque[Sequence] = deque()
         self._blocks: deque[_Block] = deque()
@@ -154,7 +155,8 @@ class Scheduler:
     def _new_sequence(self, key: Hashable, prompt: DecoderInput) -> Sequence:
         budget = min(self._options.max_new_tokens, self._last_position - prompt.next_position)
         guard = LoopGuard(self._options.loop_window, self._token_kinds)
-        return Sequence(key, prompt, budget, guard, len(prompt.embeds))
+        length = len(prompt.embeds)
+        return Sequence(key, prompt, budget, guard, length, None if self._window is None else length + self._window)
 
     def step(self, *, more: bool = False) -> list[tuple[Hashable, Decoded | Failure]]:
         """Go on by one block of steps; the pages that ended, in the order in which they did.
@@ -224,7 +226,7 @@ class Scheduler:
 
     def _launch(self) -> None:
         """Queue a block of steps of all rows."""
-        for sequence in self._slots.grow(self._slots.longest + self._steps):
+        for sequence in self._slots.grow(self._slots.longest_after(self._steps)):
             self.add(sequence.key, sequence.prompt, first=True)
         rows = self._slots.running
         if not rows:
@@ -236,7 +238,7 @@ class Scheduler:
         chosen = []
         for _ in range(self._steps):
             for sequence in rows:
-                sequence.length += 1
+                sequence.length = sequence.length_after(1)
             reach = reach_bucket(self._slots.longest) if self._buckets else _rounded(self._slots.longest, 16)
             chosen.append(self._runner.step(count, min(reach, self._cache.capacity)))
         self._blocks.append(_Block(rows, Fetch(torch.stack(chosen)), span.end(), prefill=False))
@@ -331,7 +333,7 @@ def _rounded(number: int, step: int) -> int:
 
 
 def decode(
-    network: UnlimitedOcrForConditionalGeneration,
+    network: Any,
     prompts: abc.Sequence[DecoderInput],
     options: DecodeOptions,
     *,
@@ -350,7 +352,7 @@ def decode(
         eos_token_id=eos_token_id,
         ngram_exempt=ngram_exempt,
         rows=min(rows or len(prompts), len(prompts)),
-        longest=max(len(prompt.embeds) for prompt in prompts) + options.max_new_tokens,
+        longest=max(len(prompt.embeds) for prompt in prompts) + options.resolved().max_new_tokens,
     )
     for number, prompt in enumerate(prompts):
         scheduler.add(number, prompt)

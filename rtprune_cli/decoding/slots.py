@@ -18,18 +18,23 @@ USUAL_OUTPUT = 1024  # tokens; the mean of the pages that are done, once there a
 @dataclass(eq=False)
 class Sequence:
     """A page that is being written, in a row of the batch. ``length`` counts the tokens in the cache, those of steps
-    that are under way included."""
+    that are under way included; ``most``, with a window, is how many it ever holds."""
 
     key: object
     prompt: DecoderInput
     budget: int
     loop: LoopGuard
     length: int
+    most: int | None = None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     done: bool = False
+
+    def length_after(self, steps: int) -> int:
+        """Tokens in the cache when so many more were written."""
+        return self.length + steps if self.most is None else min(self.length + steps, self.most)
 
 
 class Slots:
@@ -54,7 +59,11 @@ class Slots:
     @property
     def longest(self) -> int:
         """Tokens of the longest sequence."""
-        return max((sequence.length for sequence in self._active if sequence is not None), default=0)
+        return self.longest_after(0)
+
+    def longest_after(self, steps: int) -> int:
+        """The same when so many more were written of each."""
+        return max((sequence.length_after(steps) for sequence in self._active if sequence is not None), default=0)
 
     def room_for(self, group: list[Sequence]) -> int:
         """How many of these could start now without taking a slot from one that runs; lays the cache out for them."""

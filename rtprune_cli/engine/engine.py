@@ -14,7 +14,7 @@ from typing import Any
 from rtprune_cli import stopping
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.engine.memory import ENCODE_GRAPHS, PRUNE_GRAPHS, plan
-from rtprune_cli.engine.prompts import make_scheduler
+from rtprune_cli.engine.prompts import make_scheduler, workload
 from rtprune_cli.engine.steps import EncodedBatch, PageReading, PageSteps, Request, Steps, encode_and_prune
 from rtprune_cli.errors import PageFailedError
 from rtprune_cli.failures import Failure, PageFailure, at_page, failure_of, free_memory, gpu_watched, page_name
@@ -60,7 +60,7 @@ class Engine:
         self._steps = PageSteps(model, options)
         self._to_encode: deque[tuple[ActivePage, Request]] = deque()
         self._pruners: dict[PruneOptions, Pruner] = {}
-        size = plan(model.network.config, options.mode, options.decode, model.device, model.dtype)
+        size = plan(workload(model, options), options.decode, model.device, model.dtype)
         log.info("%d pages together, a cache for %d tokens", size.rows, size.pool_tokens)
         log.info("attention: %s; experts: %s", model.attention, model.experts)
         if size.lacking:

@@ -13,16 +13,18 @@ from typing import Any
 
 import torch
 
-from rtprune_cli.decoding.cache import bytes_per_token
+from rtprune_cli.decoding.cache import bytes_per_token, window_of
 from rtprune_cli.decoding.scheduler import PROMPT_TOKENS
-from rtprune_cli.options import DecodeOptions, Mode, view_side
-from rtprune_cli.views.grid import MAX_TILES, TILE
+from rtprune_cli.options import DecodeOptions, view_side
+from rtprune_cli.records import ViewSpec
+from rtprune_cli.views.grid import page_tokens
 
 # On a GPU the weights are read once for all rows: at 128 they are still half of the bytes of a step. On a CPU
 # arithmetic rules, and more gain little.
 MOST_ROWS = {"cuda": 256, "cpu": 32}
 USUAL_PAGE = 1536  # tokens of prompt and output; longer ones make others wait, see decoding/slots.py
-LONGEST_PAGE = 8192 + 64  # all positions of the scheduler, and the steps of a page that has ended but is not looked at
+SLACK = 64  # the steps of a page that has ended but is not looked at
+PROMPT_TEXT = 64  # tokens beside the image, where the prompt is not known: the models' own have up to 20
 # Rows get slots of one fixed size where so many of this size have room: slots that grow copy the cache and lose the
 # recorded steps each time.
 FIXED_SLOT, FIXED_ROWS = 4096, 128
@@ -30,7 +32,7 @@ FIXED_SLOT, FIXED_ROWS = 4096, 128
 # hold it.
 ENCODED_PAGES = {"cuda": 8, "cpu": 1}
 ENCODED_PIXELS = {"cuda": 8 * 1024**2, "cpu": 1}
-LEAST_PROMPT_TOKENS = 2048  # more than any single prompt has
+LEAST_PROMPT_TOKENS = 2048
 # Encodings of more pixels are not recorded: they keep a GPU busy for longer than their launches take.
 RECORDED_PIXELS = 5 * 1024**2
 MOST_GRAPHS, LEAST_GRAPHS = 64, 8  # recorded steps; a run of pages alike needs 10 to 30
@@ -46,7 +48,7 @@ FLOAT32 = 4  # bytes
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What is done at a time. Tokens are those of prompts and texts together.
+    """What is done at a time. Tokens are those of prompts and texts together; no page has more than ``longest``.
 
     ``rows`` of the decoder and ``pool_tokens`` of their cache, in slots of ``capacity`` tokens each, or None: slots
     grow with their pages. ``prompt_tokens`` of one prefill. ``encoded_pages`` of one encoding, with at most
@@ -56,6 +58,7 @@ class MemoryPlan:
 
     rows: int
     pool_tokens: int
+    longest: int
     capacity: int | None
     prompt_tokens: int
     encoded_pages: int
@@ -65,43 +68,77 @@ class MemoryPlan:
     lacking: int = 0
 
 
-def plan(config: Any, mode: Mode, options: DecodeOptions, device: torch.device, dtype: torch.dtype) -> MemoryPlan:
-    """What fits on this device now, with the weights there. ``config`` is the model's."""
-    return fit(config, mode, options, device.type, dtype, int(usable_bytes(device, options.memory_fraction)))
+@dataclass(frozen=True)
+class Workload:
+    """What is read with a model of this configuration: so many ``pages`` as one text, seen by ``spec``, with ``text``
+    tokens around their images."""
+
+    config: Any
+    spec: ViewSpec
+    pages: int = 1
+    text: int = PROMPT_TEXT
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens, where nothing is pruned."""
+        return min(self.pages * page_tokens(self.spec) + self.text, self._positions)
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a page may have in the cache: all positions, or with a window the prompt and a ring."""
+        window = window_of(self.config.text_config)
+        return SLACK + (self._positions if window is None else self.longest_prompt + window)
+
+    @property
+    def usual(self) -> int:
+        """Tokens that a page has in the cache as a rule."""
+        return USUAL_PAGE if window_of(self.config.text_config) is None else self.longest
+
+    @property
+    def _positions(self) -> int:
+        return int(self.config.text_config.max_position_embeddings)
 
 
-def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch.dtype, usable: int) -> MemoryPlan:
+def plan(work: Workload, options: DecodeOptions, device: torch.device, dtype: torch.dtype) -> MemoryPlan:
+    """What fits on this device now, with the weights there."""
+    return fit(work, options, device.type, dtype, int(usable_bytes(device, options.memory_fraction)))
+
+
+def fit(work: Workload, options: DecodeOptions, kind: str, dtype: torch.dtype, usable: int) -> MemoryPlan:
     """What fits into ``usable`` bytes beside the weights, on a device of this kind: ``cuda`` or ``cpu``."""
-    page, pixels = page_bytes(config.vision_config, mode, dtype), page_pixels(mode)
+    config, spec, longest = work.config, work.spec, work.longest
+    page, pixels = page_bytes(config.vision_config, spec, dtype), page_pixels(spec)
     most_pages = max(ENCODED_PAGES[kind], ENCODED_PIXELS[kind] // pixels)
     token = bytes_per_token(config.text_config, dtype)
     if kind == "cpu":
-        tokens = max((usable - page) // token, LONGEST_PAGE)
-        rows = options.rows or max(1, min(MOST_ROWS[kind], tokens // USUAL_PAGE))
-        return MemoryPlan(
-            rows, min(tokens, rows * LONGEST_PAGE), None, PROMPT_TOKENS[kind], most_pages, most_pages * pixels
-        )
+        tokens = max((usable - page) // token, longest)
+        rows = options.rows or max(1, min(MOST_ROWS[kind], tokens // work.usual))
+        pool = min(tokens, rows * longest)
+        return MemoryPlan(rows, pool, longest, None, PROMPT_TOKENS[kind], most_pages, most_pages * pixels)
     prompt, row = prompt_bytes(config.text_config, dtype), row_bytes(config.text_config, dtype)
-    needed = needed_bytes(config, mode, dtype)
+    needed = needed_bytes(work, dtype)
     spare = max(0, usable - needed)
-    pages = _more(1, most_pages, ENCODER_SHARE * spare, page + prune_bytes(mode, 1))
-    prompt_tokens = _more(LEAST_PROMPT_TOKENS, PROMPT_TOKENS[kind], PREFILL_SHARE * spare, prompt)
+    pages = _more(1, most_pages, ENCODER_SHARE * spare, page + prune_bytes(spec, 1))
+    least_prompt = max(LEAST_PROMPT_TOKENS, work.longest_prompt)
+    prompt_tokens = _more(least_prompt, max(least_prompt, PROMPT_TOKENS[kind]), PREFILL_SHARE * spare, prompt)
     graphs = _more(LEAST_GRAPHS, MOST_GRAPHS, GRAPHS_SHARE * spare, GRAPH_BYTES)
     recorded = _more(0, RECORDED_PIXELS // pixels, RECORDED_SHARE * spare, page)
-    left = usable - (pages + recorded) * page - prune_bytes(mode, pages) - OVERHEAD_BYTES
+    left = usable - (pages + recorded) * page - prune_bytes(spec, pages) - OVERHEAD_BYTES
     left -= prompt_tokens * prompt + graphs * GRAPH_BYTES
 
     def fitting(tokens: int) -> int:
-        enough_for_the_longest = (left - LONGEST_PAGE * token) // row
+        enough_for_the_longest = (left - longest * token) // row
         return max(1, min(MOST_ROWS[kind], left // (tokens * token + row), enough_for_the_longest))
 
-    rows = options.rows or (fitting(FIXED_SLOT) if fitting(FIXED_SLOT) >= FIXED_ROWS else fitting(USUAL_PAGE))
-    tokens = min(max((left - rows * row) // token, LONGEST_PAGE), rows * LONGEST_PAGE)
-    capacity = min(LONGEST_PAGE, tokens // rows // 64 * 64)
+    fixed = min(FIXED_SLOT, longest)
+    rows = options.rows or (fitting(fixed) if fitting(fixed) >= FIXED_ROWS else fitting(work.usual))
+    tokens = min(max((left - rows * row) // token, longest), rows * longest)
+    capacity = min(longest, tokens // rows // 64 * 64)
     return MemoryPlan(
         rows,
         tokens,
-        capacity if capacity >= FIXED_SLOT else None,
+        longest,
+        capacity if capacity >= fixed else None,
         prompt_tokens,
         pages,
         pages * pixels,
@@ -111,16 +148,16 @@ def fit(config: Any, mode: Mode, options: DecodeOptions, kind: str, dtype: torch
     )
 
 
-def needed_bytes(config: Any, mode: Mode, dtype: torch.dtype) -> int:
-    """The least that a GPU must have free beside the weights to read one page at a time."""
-    text = config.text_config
+def needed_bytes(work: Workload, dtype: torch.dtype) -> int:
+    """The least that a GPU must have free beside the weights to read one page, or one context, at a time."""
+    text = work.config.text_config
     return (
-        page_bytes(config.vision_config, mode, dtype)
-        + prune_bytes(mode, 1)
-        + LEAST_PROMPT_TOKENS * prompt_bytes(text, dtype)
+        page_bytes(work.config.vision_config, work.spec, dtype)
+        + prune_bytes(work.spec, 1)
+        + max(LEAST_PROMPT_TOKENS, work.longest_prompt) * prompt_bytes(text, dtype)
         + LEAST_GRAPHS * GRAPH_BYTES
         + row_bytes(text, dtype)
-        + LONGEST_PAGE * bytes_per_token(text, dtype)
+        + work.longest * bytes_per_token(text, dtype)
         + OVERHEAD_BYTES
     )
 
@@ -130,15 +167,18 @@ def _more(least: int, most: int, share: float, each: int) -> int:
     return min(most, least + int(share) // each)
 
 
-def page_pixels(mode: Mode) -> int:
+def page_pixels(spec: ViewSpec) -> int:
     """Pixels of a page's views, at most."""
-    return int(view_side(mode) ** 2 + (MAX_TILES * TILE**2 if mode == "gundam" else 0))
+    tiles = spec.layout.most_tiles * spec.layout.tile**2 if spec.mode == "gundam" else 0
+    return int(view_side(spec.mode) ** 2 + tiles)
 
 
-def page_bytes(vision_config: Any, mode: Mode, dtype: torch.dtype) -> int:
+def page_bytes(vision_config: Any, spec: ViewSpec, dtype: torch.dtype) -> int:
     """What one page takes in the encoder, which sees the global views first and then the tiles."""
-    view = encoder_bytes(vision_config, view_side(mode), dtype)
-    return max(view, MAX_TILES * encoder_bytes(vision_config, TILE, dtype)) if mode == "gundam" else view
+    view = encoder_bytes(vision_config, view_side(spec.mode), dtype)
+    if spec.mode != "gundam":
+        return view
+    return max(view, spec.layout.most_tiles * encoder_bytes(vision_config, spec.layout.tile, dtype))
 
 
 def encoder_bytes(vision_config: Any, side: int, dtype: torch.dtype) -> int:
@@ -166,9 +206,9 @@ def row_bytes(text_config: Any, dtype: torch.dtype) -> int:
     return int(2 * (logits + text_config.n_routed_experts * widths * dtype.itemsize))
 
 
-def prune_bytes(mode: Mode, pages: int) -> int:
+def prune_bytes(spec: ViewSpec, pages: int) -> int:
     """What pruning takes: the pixels that each recorded shape keeps, and twice as many numbers in between."""
-    return (PRUNE_GRAPHS * 3 + 6) * FLOAT32 * pages * view_side(mode) ** 2
+    return (PRUNE_GRAPHS * 3 + 6) * FLOAT32 * pages * view_side(spec.mode) ** 2
 
 
 def usable_bytes(device: torch.device, fraction: float) -> float:

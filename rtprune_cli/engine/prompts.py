@@ -13,7 +13,7 @@ from typing import TypeVar
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device import hardware
 from rtprune_cli.device.graphs import Graphs
-from rtprune_cli.engine.memory import MemoryPlan, plan
+from rtprune_cli.engine.memory import MemoryPlan, Workload, plan
 from rtprune_cli.failures import Failure
 from rtprune_cli.model import OcrModel, experts
 from rtprune_cli.options import ResolvedOptions
@@ -22,6 +22,12 @@ from rtprune_cli.records import Decoded, DecoderInput
 log = logging.getLogger("rtprune")
 
 PromptKey = TypeVar("PromptKey", bound=Hashable)
+
+
+def workload(model: OcrModel, options: ResolvedOptions) -> Workload:
+    """What a run with these options reads at a time."""
+    text = sum(map(len, model.prompt_embeds(options.prompt)))
+    return Workload(model.network.config, model.view_spec(options.mode), options.pages_per_context, text)
 
 
 def make_scheduler(model: OcrModel, options: ResolvedOptions, size: MemoryPlan) -> Scheduler:
@@ -35,6 +41,7 @@ def make_scheduler(model: OcrModel, options: ResolvedOptions, size: MemoryPlan) 
         token_kinds=model.token_kinds,
         rows=size.rows,
         pool_tokens=size.pool_tokens,
+        longest=size.longest,
         capacity=size.capacity,
         prompt_tokens=size.prompt_tokens,
         graphs=Graphs(recorded, most=size.graphs),
@@ -45,7 +52,7 @@ class PromptDecoder:
     """Decodes prompts with one model, as many at a time as memory allows; its cache is made once."""
 
     def __init__(self, model: OcrModel, options: ResolvedOptions) -> None:
-        size = plan(model.network.config, options.mode, options.decode, model.device, model.dtype)
+        size = plan(workload(model, options), options.decode, model.device, model.dtype)
         self._scheduler = make_scheduler(model, options, size)
 
     def decode(

@@ -41,6 +41,7 @@ from rtprune_cli.records import (
     PageResult,
     PreparedPage,
     PrunedTokens,
+    ViewLayout,
     Views,
     VisualTokens,
     WarningRecord,
@@ -55,13 +56,14 @@ log = logging.getLogger("rtprune")
 BASELINE_REPEATS = 3  # of prefills in turns, without and with the prune step, whose medians are compared
 
 
-def other_mode(mode: Mode) -> Mode:
-    """Where a looping page is read again: the nearest mode by name that sees the page otherwise.
+def other_mode(mode: Mode, layout: ViewLayout) -> Mode:
+    """Where a looping page is read again: the nearest mode by name that sees the page otherwise, and that the encoder
+    can see.
 
     Tiles break what belongs together, so gundam goes to the finest single view; a single view goes to the next finer
     one, and the finest to tiles.
     """
-    single = [name for name in SIDES if name != "gundam"]
+    single = [name for name, side in SIDES.items() if name != "gundam" and (not layout.sides or side in layout.sides)]
     if mode == "gundam":
         return max(single, key=view_side)
     return min((name for name in single if view_side(name) > view_side(mode)), key=view_side, default="gundam")
@@ -243,11 +245,11 @@ class PageSteps:
         """The page read again, unpruned and then in another mode, as long as its text runs into a loop."""
         unpruned = replace(self._options.prune, ratio=1.0)
         ladder = [] if attempts[0].pruned.merged == 0 else [self._options.mode]
-        for mode in [*ladder, other_mode(self._options.mode)]:
+        for mode in [*ladder, other_mode(self._options.mode, self._model.adapter.layout)]:
             log.info("%s runs into a loop: again unpruned in mode %s", page_name(page.document, page.page), mode)
             try:
                 watch = Stopwatch(torch.device("cpu"))
-                views = make_views(page.image, mode)
+                views = make_views(page.image, self._model.view_spec(mode))
                 attempts.append((yield Request(views, unpruned, watch.stop())))
             except Exception:  # a retry must not cost the text that is there
                 log.debug("the retry failed", exc_info=True)

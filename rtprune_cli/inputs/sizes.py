@@ -17,7 +17,7 @@ def pixels_of(document: Document, page: int, width: float, height: float, option
     Raises:
         InputError: it has no area, or more pixels than ``options.max_pixels`` all the same.
     """
-    dpi = options.dpi
+    dpi = options.resolution
     longest = max(width, height) * dpi / 72
     if longest > LONGEST_SIDE:
         dpi = max(1, int(dpi * LONGEST_SIDE / longest))

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rtprune_cli.device import hardware
+from rtprune_cli.errors import UsageError
 from rtprune_cli.hub import checkpoint_folder
 from rtprune_cli.model import experts
-from rtprune_cli.model.adapters import read_config
+from rtprune_cli.model.adapters import Adapter, adapter_of, read_config
 from rtprune_cli.model.loading import ATTENTION, load_network, weights_size
-from rtprune_cli.options import MODES, Mode, ModelOptions, OcrOptions, ResolvedOptions
+from rtprune_cli.options import (
+    Mode,
+    ModelOptions,
+    OcrOptions,
+    PruneOptions,
+    Recommended,
+    ResolvedOptions,
+    check_mode,
+    view_side,
+)
+from rtprune_cli.records import ViewSpec
+from rtprune_cli.views.grid import page_tokens
 
 if TYPE_CHECKING:
     from rtprune_cli.model.network import OcrModel
@@ -36,16 +48,21 @@ class Checkpoint:
     config: dict[str, Any] = field(repr=False)
 
     @property
+    def adapter(self) -> Adapter:
+        """What its family of checkpoints is."""
+        return adapter_of(self.config)
+
+    @property
     def trained_modes(self) -> tuple[Mode, ...]:
-        """The modes in which it learnt to read; the official checkpoints know all."""
+        """The modes in which it learnt to read."""
         own = self.config.get("rtprune", {})
-        return tuple(own.get("modes", [own["mode"]] if "mode" in own else MODES))
+        return tuple(own.get("modes", [own["mode"]] if "mode" in own else self.adapter.modes))
 
     @property
     def trained_prompts(self) -> tuple[str, ...] | None:
         """The prompts that it learnt to answer; None: whatever it is asked."""
         own = self.config.get("rtprune", {})
-        return tuple(own["prompts"]) if "prompts" in own else None
+        return tuple(own["prompts"]) if "prompts" in own else self.adapter.tasks
 
     @property
     def attention(self) -> str:
@@ -62,10 +79,64 @@ class Checkpoint:
         return weights_size(self.folder) < SMALL_MODEL
 
     def resolve(self, options: OcrOptions) -> ResolvedOptions:
-        """The options with what this checkpoint is best at where no mode or prompt was chosen."""
-        given = {each.name: getattr(options, each.name) for each in fields(OcrOptions)}
-        chosen = {"mode": options.mode or self.mode, "prompt": options.prompt or self.prompt}
-        return ResolvedOptions(**{**given, **chosen})
+        """The options with what this checkpoint is best at where nothing was chosen.
+
+        Raises:
+            UsageError: it cannot do what was chosen.
+        """
+        best = replace(self.adapter.recommended, mode=self.mode, prompt=self.prompt)
+        resolved = options.resolved(*self._context(options, best))
+        self.view_spec(resolved.mode)
+        self.check_method(resolved.prune)
+        return resolved
+
+    def _context(self, options: OcrOptions, best: Recommended) -> tuple[Recommended, int]:
+        """What is best for as many pages together as the options say, and how many there is room for."""
+        if options.pages_per_context == 1:
+            return best, 1
+        rules = self.adapter.contexts
+        if rules is None:
+            raise UsageError(f"{self.name} reads one page at a time", "Leave --pages-per-context out")
+        if (options.mode or rules.mode) != rules.mode or (options.prompt or best.prompt) != best.prompt:
+            raise UsageError(
+                f"many pages together are read in mode {rules.mode} with the prompt {best.prompt} alone",
+                "Leave --mode and --prompt out, or --pages-per-context",
+            )
+        most = self.positions // (page_tokens(self.view_spec(rules.mode)) + rules.usual_text)
+        return replace(best, mode=rules.mode, no_repeat_window=rules.no_repeat_window), most
+
+    @property
+    def positions(self) -> int:
+        """Tokens that its decoder can tell apart by their place: those of prompt and text together."""
+        text = self.config.get("language_config") or self.config["text_config"]
+        return int(text["max_position_embeddings"])
+
+    def view_spec(self, mode: Mode) -> ViewSpec:
+        """How it sees pages in a mode.
+
+        Raises:
+            UsageError: its encoder cannot see views of that side.
+        """
+        layout, mode = self.adapter.layout, check_mode(mode)
+        if layout.sides and view_side(mode) not in layout.sides:
+            known = " or ".join(str(side) for side in layout.sides)
+            raise UsageError(
+                f"{self.adapter.name} cannot see views of {view_side(mode)} pixels (mode {mode})",
+                f"Use mode {self.adapter.recommended.mode}, or a single view of {known} pixels: side-N",
+            )
+        return ViewSpec(mode, layout)
+
+    def check_method(self, options: PruneOptions) -> None:
+        """Refuse a pruning method that looks at what this encoder does not have.
+
+        Raises:
+            UsageError: it does.
+        """
+        if self.adapter.tower != "clip" and (options.reads_attention or options.reads_features):
+            raise UsageError(
+                f"the method {options.method} looks at CLIP, which {self.adapter.name} does not have",
+                "Choose another, such as rtprune, norm-only, divprune or dart",
+            )
 
     def load(self) -> OcrModel:
         """The model with its weights.
@@ -90,8 +161,9 @@ def locate(options: ModelOptions) -> Checkpoint:
     """
     device = hardware.pick_device(options.device)
     origin = checkpoint_folder(options.model, options.revision, offline=options.offline)
-    config, adapter = read_config(origin.folder)
-    best = {"mode": adapter.mode, "prompt": adapter.prompt, **config.get("rtprune", {})}
+    config = read_config(origin.folder)
+    recommended = adapter_of(config).recommended
+    best = {"mode": recommended.mode, "prompt": recommended.prompt, **config.get("rtprune", {})}
     return Checkpoint(
         name=options.model,
         revision=origin.revision,

@@ -12,11 +12,11 @@ from rtprune_cli import stopping
 from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.failures import free_memory, is_out_of_memory
 from rtprune_cli.model import experts
-from rtprune_cli.model.adapters import ADAPTERS
+from rtprune_cli.model.adapters import network_config
 from rtprune_cli.model.sam import RelativeAttention
 
 if TYPE_CHECKING:
-    from transformers import UnlimitedOcrForConditionalGeneration
+    from transformers import PreTrainedModel
 
     from rtprune_cli.model.checkpoint import Checkpoint
 
@@ -30,24 +30,24 @@ def weights_size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def load_network(checkpoint: Checkpoint) -> UnlimitedOcrForConditionalGeneration:
+def load_network(checkpoint: Checkpoint) -> PreTrainedModel:
     """The network of a checkpoint with its weights, on its device.
 
     Raises:
         ModelError: weights that cannot be read, tensors that do not fit their places.
         EnvironmentFault: the device has not enough memory for the weights.
     """
+    import transformers
     from safetensors import SafetensorError
-    from transformers import UnlimitedOcrForConditionalGeneration
     from transformers.utils import logging
 
-    config = ADAPTERS[checkpoint.config["architectures"][0]].build_config(checkpoint.config)
+    config, adapter = network_config(checkpoint.config), checkpoint.adapter
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the loader logs a table for what is checked below
     try:
         with _without_threads():
-            network, info = UnlimitedOcrForConditionalGeneration.from_pretrained(
+            network, info = getattr(transformers, adapter.network).from_pretrained(
                 checkpoint.folder,
                 config=config,
                 dtype=checkpoint.dtype,
@@ -70,7 +70,7 @@ def load_network(checkpoint: Checkpoint) -> UnlimitedOcrForConditionalGeneration
     if wrong:
         raise ModelError(
             f"{len(wrong)} tensors of {checkpoint.name} do not fit its config.json, {wrong[0]} for one",
-            "Pull the checkpoint again, or use one in the official DeepSeek-OCR layout",
+            f"Pull the checkpoint again, or use one in the official layout of {adapter.name}",
         )
     try:
         return finish(network.to(checkpoint.device))
@@ -109,7 +109,7 @@ def _no_room(checkpoint: Checkpoint) -> EnvironmentFault:
     )
 
 
-def finish(network: UnlimitedOcrForConditionalGeneration) -> UnlimitedOcrForConditionalGeneration:
+def finish(network: PreTrainedModel) -> PreTrainedModel:
     """A network that is on its device, made ready to read."""
     from transformers.modeling_layers import GradientCheckpointingLayer
 

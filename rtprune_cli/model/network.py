@@ -19,7 +19,7 @@ from rtprune_cli.decoding.loops import TokenKinds
 from rtprune_cli.device.graphs import Graphs, send
 from rtprune_cli.errors import ModelError
 from rtprune_cli.markdown import DET, END_DET, END_REF, REF, TAGS, opening_tag
-from rtprune_cli.model.adapters import IMAGE, NGRAM_EXEMPT, prompt_texts
+from rtprune_cli.model.adapters import IMAGE
 from rtprune_cli.model.attention import watched, with_sights
 from rtprune_cli.model.checkpoint import SMALL_MODEL, Checkpoint
 from rtprune_cli.records import DecoderInput, PrunedTokens, Views, VisualTokens
@@ -28,7 +28,7 @@ from rtprune_cli.views.grid import token_grid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
-    from transformers import UnlimitedOcrForConditionalGeneration
+    from transformers import PreTrainedModel
 
 
 # A special token, or what a reader of the text could take for one
@@ -39,7 +39,7 @@ _LIKE_A_TOKEN = re.compile(r"<(?:\|/?\w{1,40}(?:\|>)?|｜[\w▁]{0,40}(?:｜>)?)
 class OcrModel(Checkpoint):
     """A loaded checkpoint."""
 
-    network: UnlimitedOcrForConditionalGeneration = field(repr=False)
+    network: PreTrainedModel = field(repr=False)
 
     def load(self) -> OcrModel:
         """It is loaded."""
@@ -77,7 +77,7 @@ class OcrModel(Checkpoint):
     @cached_property
     def ngram_exempt(self) -> frozenset[int]:
         """Ids of the tokens that the no-repeat rule never bans."""
-        ids = (self.tokenizer.token_to_id(token) for token in NGRAM_EXEMPT)
+        ids = (self.tokenizer.token_to_id(token) for token in self.adapter.ngram_exempt)
         return frozenset(i for i in ids if i is not None)
 
     @cached_property
@@ -87,7 +87,9 @@ class OcrModel(Checkpoint):
 
     def prompt_ids(self, prompt: str) -> tuple[list[int], list[int]]:
         """Token ids before the image (bos first) and after it."""
-        before, after = (self.tokenizer.encode(text, add_special_tokens=False).ids for text in prompt_texts(prompt))
+        before, after = (
+            self.tokenizer.encode(text, add_special_tokens=False).ids for text in self.adapter.prompt_texts(prompt)
+        )
         return [int(self.network.config.bos_token_id), *before], after
 
     def prompt_embeds(self, prompt: str) -> tuple[Tensor, Tensor]:
@@ -195,13 +197,7 @@ class OcrModel(Checkpoint):
         counts, grids = [0 if v.tiles is None else len(v.tiles) for v in views], [v.grid for v in views]
 
         def see(own: Tensor, own_tiles: Tensor | None = None) -> list[Tensor]:
-            features: list[Tensor] = self.network.get_image_features(
-                pixel_values=own,
-                pixel_values_local=own_tiles,
-                num_local_patches=counts,
-                patches_grid=[list(grid) for grid in grids],
-            ).pooler_output
-            return features
+            return self.adapter.image_features(self.network, own, own_tiles, counts, grids)
 
         watching = watched(self.network, attention=attention, features=features)
         with watching if attention or features else nullcontext() as seen:

@@ -21,11 +21,11 @@ from rtprune_cli.failures import page_name, tell_warnings
 from rtprune_cli.inputs.formats import EXTENSIONS, PDF, printable
 from rtprune_cli.inputs.pages import open_document
 from rtprune_cli.inputs.pages import select_pages as select_pages_here
-from rtprune_cli.options import InputOptions, Mode
+from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare import worker
 from rtprune_cli.prepare.loader import Outcome, PageLoader
 from rtprune_cli.prepare.pool import Call, Job, Overdue, Pool, handle
-from rtprune_cli.records import Document, PageFault, PageImage
+from rtprune_cli.records import Document, PageFault, PageImage, ViewSpec
 
 log = logging.getLogger("rtprune")
 
@@ -67,14 +67,14 @@ class Guard:
                 return opened.attachments()
         return list(self._ask(document, options, worker.attachments, options))
 
-    def load(self, document: Document, page: int, options: InputOptions, mode: Mode | None) -> Outcome:
-        """A page, ready for the model in ``mode``, or without one as an image. What can be wrong with it is in the
+    def load(self, document: Document, page: int, options: InputOptions, spec: ViewSpec | None) -> Outcome:
+        """A page, with its views by ``spec``, or without one as an image. What can be wrong with it is in the
         answer."""
         if not self._works():
             assert self._here is not None
-            return self._here.load(document, page, options, mode)
+            return self._here.load(document, page, options, spec)
         with sendable(document) as source:
-            call = Call(Job(document, [page]), page, source, options, mode)
+            call = Call(Job(document, [page]), page, source, options, spec)
             try:
                 made: Outcome = self._asked(call, lambda: self._pool.load(call))
                 return made

@@ -9,8 +9,8 @@ from dataclasses import replace
 from rtprune_cli.errors import PageFailedError, RtpruneError
 from rtprune_cli.failures import at_page
 from rtprune_cli.inputs.pages import OpenDocument, open_document
-from rtprune_cli.options import InputOptions, Mode
-from rtprune_cli.records import Document, PackedImage, PageFault, PageImage, PreparedPage
+from rtprune_cli.options import InputOptions
+from rtprune_cli.records import Document, PackedImage, PageFault, PageImage, PreparedPage, ViewSpec
 from rtprune_cli.views import make_views
 
 # A page with its views; one that needs none, as it was not asked for them or its text is known; or what went wrong
@@ -29,8 +29,8 @@ class PageLoader:
         self._key: tuple[Document, InputOptions] | None = None
         self._opened: OpenDocument | None = None
 
-    def load(self, document: Document, page: int, options: InputOptions, mode: Mode | None) -> Outcome:
-        """Rasterise a 1-based page, and with a mode resize it. What can be wrong with it or its document is in the
+    def load(self, document: Document, page: int, options: InputOptions, spec: ViewSpec | None) -> Outcome:
+        """Rasterise a 1-based page, and with a ``spec`` resize it. What can be wrong with it or its document is in the
         answer."""
         try:
             if self._opened is None or self._key != (document, options):
@@ -40,20 +40,20 @@ class PageLoader:
         except RtpruneError as error:
             return PageFault(document, None, error)
         image = self._opened.read(page)
-        return image if isinstance(image, PageFault) else self._prepared(image, mode)
+        return image if isinstance(image, PageFault) else self._prepared(image, spec)
 
     def close(self) -> None:
         """Close the document that is open."""
         self._opened = self._key = None
         self._stack.close()
 
-    def _prepared(self, page: PageImage, mode: Mode | None) -> Outcome:
-        if mode is None:
+    def _prepared(self, page: PageImage, spec: ViewSpec | None) -> Outcome:
+        if spec is None:
             return page
         start = time.perf_counter()
         try:
             with at_page(page.document, page.page):
-                views = None if page.text is not None else make_views(page.image, mode)
+                views = None if page.text is not None else make_views(page.image, spec)
                 if page.size[0] * page.size[1] > PACKED_PIXELS:
                     page = replace(page, pixels=PackedImage.of(page.image))
         except PageFailedError as error:

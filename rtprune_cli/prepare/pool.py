@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rtprune_cli import stopping
-from rtprune_cli.options import InputOptions, Mode
+from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare import worker
 from rtprune_cli.prepare.loader import Outcome
-from rtprune_cli.records import Document
+from rtprune_cli.records import Document, ViewSpec
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -63,7 +63,7 @@ class Call:
     page: int
     source: Document
     options: InputOptions
-    mode: Mode | None
+    spec: ViewSpec | None
     future: Future[Any] | None = None
     place: int = -1
     overdue: bool = False
@@ -94,7 +94,7 @@ class Pool:
             log.debug("a page cannot be sent to a worker process", exc_info=True)
 
     def _send_page(self, call: Call, workers: int) -> None:
-        self._send(call, workers, worker.work, call.source, call.page, self._free[-1], call.options, call.mode)
+        self._send(call, workers, worker.work, call.source, call.page, self._free[-1], call.options, call.spec)
 
     def _send(self, call: Call, workers: int, work: Callable[..., Any], *arguments: Any) -> None:
         executor = self._start(workers)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from rtprune_cli import stopping
-from rtprune_cli.options import InputOptions, Mode
+from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare.guarded import guard, sendable, timed_out
 from rtprune_cli.prepare.loader import Outcome
 from rtprune_cli.prepare.pool import Call, Job, Overdue, Pool
-from rtprune_cli.records import Document, PageFault, PreparedPage
+from rtprune_cli.records import Document, PageFault, PreparedPage, ViewSpec
 
 log = logging.getLogger("rtprune")
 
@@ -62,14 +62,14 @@ class Preparer:
     def __init__(
         self,
         options: InputOptions,
-        mode: Mode,
+        spec: ViewSpec,
         *,
         workers: int = 0,
         batch_size: int | None = None,
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         """``batch_size`` is how many pages the reader takes at once; ``on_start`` is called before workers start."""
-        self._options, self._mode = options, mode
+        self._options, self._spec = options, spec
         self._workers = workers
         self._on_start = on_start
         self.ahead = 2 * self._workers + (batch_size or BATCH)
@@ -112,7 +112,7 @@ class Preparer:
         with sendable(job.document) as source:
             for page in job.pages:
                 if job is not self._lost:
-                    made = guard().load(source, page, self._options, self._mode)
+                    made = guard().load(source, page, self._options, self._spec)
                     yield self._said(job, _of(job.document, made))
 
     def _ahead(self, items: Iterable[Job | T]) -> Iterator[Outcome | T]:
@@ -147,7 +147,7 @@ class Preparer:
                 self._files[item] = file
             for page in item.pages:
                 if item is not self._lost:
-                    yield Call(item, page, found, self._options, self._mode)
+                    yield Call(item, page, found, self._options, self._spec)
             if item.document.data is not None:
                 yield _Sent(item)
 
@@ -185,7 +185,7 @@ class Preparer:
         """A page that was in flight when a worker was lost, with no other: if one is lost again, it is this page's."""
         if call.overdue:
             return timed_out(call)
-        return _of(call.job.document, guard().load(call.source, call.page, self._options, self._mode))
+        return _of(call.job.document, guard().load(call.source, call.page, self._options, self._spec))
 
     def _said(self, job: Job, outcome: Outcome) -> Outcome:
         """Say what is wrong with the document, once, and note it with that page; remember when it is lost."""

@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from rtprune_cli.inputs import select_pages
-from rtprune_cli.options import InputOptions, Mode
+from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare.loader import Outcome, PageLoader
-from rtprune_cli.records import Document
+from rtprune_cli.records import Document, ViewSpec
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -92,11 +92,11 @@ def ready() -> None:
     """What a worker can do when it can do anything."""
 
 
-def work(document: Document, page: int, place: int, options: InputOptions, mode: Mode | None) -> Answer:
+def work(document: Document, page: int, place: int, options: InputOptions, spec: ViewSpec | None) -> Answer:
     """Make a page and put its pixels into that place in the shared memory. The options come with each call, through a
     pipe, so that a password is in no list of processes."""
     _begin_call(place, options)
-    made = _worker.loader.load(document, page, options, mode)
+    made = _worker.loader.load(document, page, options, spec)
     buffers: list[pickle.PickleBuffer] = []
     body = io.BytesIO()
     _Pickler(body, protocol=5, buffer_callback=buffers.append).dump(made)

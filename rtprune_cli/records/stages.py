@@ -123,17 +123,47 @@ class PageFault:
 
 
 @dataclass(frozen=True)
+class ViewLayout:
+    """How a family of models sees a page, and how its visual tokens lie.
+
+    Pages with a side longer than ``tile`` pixels have tiles of so many each way in mode gundam, up to ``most_tiles``.
+    ``newlines``: each row of cells ends with a token of its own, and tiles are read row by row over the page; without,
+    they come one after the other. ``placed``: a token stands for a cell of its view, and not for what a query found
+    wherever it is. ``sides``: of the views that the encoder can see; None: any.
+    """
+
+    tile: int
+    most_tiles: int
+    newlines: bool = True
+    placed: bool = True
+    sides: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """How pages are seen: in this mode, by the layout of a family of models."""
+
+    mode: Mode
+    layout: ViewLayout
+
+
+@dataclass(frozen=True)
 class Views:
     """What the vision encoder sees of a page, as bytes; model/network.py normalises them.
 
-    ``global_view`` (S, S, 3); ``tiles`` (T, 640, 640, 3) row by row, or None; ``grid`` is (columns, rows) of tiles,
+    ``global_view`` (S, S, 3); ``tiles`` (T, tile, tile, 3) row by row, or None; ``grid`` is (columns, rows) of tiles,
     (1, 1) without tiles.
     """
 
-    mode: Mode
+    spec: ViewSpec
     global_view: NDArray[np.uint8]
     tiles: NDArray[np.uint8] | None
     grid: tuple[int, int]
+
+    @property
+    def mode(self) -> Mode:
+        """Of the page."""
+        return self.spec.mode
 
     @property
     def side(self) -> int:
@@ -160,10 +190,10 @@ class PreparedPage:
 class VisualTokens:
     """The projected visual tokens of one page in decoder order, (N, D).
 
-    ``newline`` (N,) marks row ends; the last token is the separator; all others are prunable. Where the encoder was
-    asked for it, ``cls_attention`` (N,) float32 is what the class token of a token's view gives its patch, and
-    ``keys`` (N, K) float32 the patch's keys, both of the penultimate CLIP layer, means over its heads; and
-    ``features`` (N, C) float32 what the last CLIP layer makes of the patch, before the projector. 0 elsewhere.
+    ``newline`` (N,) marks row ends, where rows have one; the last token is the separator; all others are prunable.
+    Where the encoder was asked for it, ``cls_attention`` (N,) float32 is what the class token of a token's view gives
+    its patch, and ``keys`` (N, K) float32 the patch's keys, both of the penultimate CLIP layer, means over its heads;
+    and ``features`` (N, C) float32 what the last CLIP layer makes of the patch, before the projector. 0 elsewhere.
     """
 
     tokens: Tensor

@@ -25,9 +25,10 @@ from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.hub import BUNDLED_CHECKPOINT
 from rtprune_cli.markdown import MarkdownStyle, to_markdown
 from rtprune_cli.model import OcrModel, load
+from rtprune_cli.model.adapters.deepseek_ocr import ADAPTER
 from rtprune_cli.options import DecodeOptions, Mode, ModelOptions, PruneOptions, parse_ratio
 from rtprune_cli.pruning import Pruner
-from rtprune_cli.records import Box, PrunedTokens, Views
+from rtprune_cli.records import Box, PrunedTokens, Views, ViewSpec
 from rtprune_cli.tiny.drawing import render
 from rtprune_cli.tiny.pages import FONTS, RANGES, Mix, SyntheticPage
 from rtprune_cli.tiny.script import glyphs, script
@@ -51,7 +52,7 @@ def held_out(seed: int, count: int, mix: Mix = HELD_OUT_MIX, mode: Mode = "tiny"
 
 def views_of(pages: Iterable[SyntheticPage]) -> list[Views]:
     """The pages' views as the tool makes them."""
-    return [make_views(render(page), page.mode) for page in pages]
+    return [make_views(render(page), ViewSpec(page.mode, ADAPTER.layout)) for page in pages]
 
 
 @torch.inference_mode()

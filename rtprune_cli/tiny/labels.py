@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rtprune_cli.model.adapters import PROMPTS
+from rtprune_cli.model.adapters.deepseek_ocr import PROMPTS
 from rtprune_cli.options import Mode
 from rtprune_cli.tiny.charset import EOS, NEWLINE, PAD, encode, encode_tagged
 from rtprune_cli.tiny.drawing import Point, on_view, quick_view

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rtprune_cli.model.adapters import build_config
+from rtprune_cli.model.adapters import network_config
 from rtprune_cli.tiny.attention import register
 from rtprune_cli.tiny.charset import BOS, EOS, IMAGE, VOCAB_SIZE, write_tokenizer
 from rtprune_cli.tiny.pages import RANGES
@@ -83,7 +83,7 @@ def build(raw: dict[str, Any]) -> Any:
     """A model with fresh weights for training; the losses read from its decoder's attention."""
     from transformers import UnlimitedOcrForConditionalGeneration
 
-    config = build_config(raw)
+    config = network_config(raw)
     network = UnlimitedOcrForConditionalGeneration(config)
     network.set_attn_implementation("sdpa")
     network.model.language_model.set_attn_implementation(register())

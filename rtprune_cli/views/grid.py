@@ -1,9 +1,12 @@
 """The one token geometry: how large views are, which cell of which view each visual token stands for, in what order.
 
-A token stands for a cell of 64 x 64 pixels of its view (16 of SAM's patches, joined by two convolutions of stride 2).
-In the decoder's order come the tiles' cells, set side by side as the tiles lie on the page and read row by row, then
-those of the global view, with a newline token after each row of cells; the separator is last. Source: DeepSeek-OCR's
-``modeling_deepseekocr.py`` (``forward``). Letters: N visual tokens of a page, P of them prunable.
+A view of S pixels has S / 64 tokens each way, since 16 of SAM's patches are joined by two convolutions of stride 2. In
+DeepSeek-OCR and Unlimited-OCR each stands for a cell of 64 x 64 pixels: in the decoder's order come the tiles' cells,
+set side by side as the tiles lie on the page and read row by row, then those of the global view, with a newline token
+after each row of cells; the separator is last. DeepSeek-OCR-2 has as many learned queries in the place of a view's
+cells, which stand for no place: tile by tile, then the global view's and the separator. Sources: ``forward`` in the
+official ``modeling_deepseekocr.py``, ``modeling_unlimitedocr.py`` and ``modeling_deepseekocr2.py``. Letters: N visual
+tokens of a page, P of them prunable.
 """
 
 from __future__ import annotations
@@ -14,18 +17,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from rtprune_cli.options import CELL as CELL
-from rtprune_cli.options import Mode, view_side
+from rtprune_cli.options import view_side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rtprune_cli.records import Views
+    from rtprune_cli.records import Views, ViewSpec
 
 # Pages are stretched to views of up to this side, and fitted into larger ones with a gray margin: the official code's
 # rule, which it has for tiny and small, base and large, and which goes for free views too.
 MOST_STRETCHED = 640
-TILE = 640
-MIN_TILES, MAX_TILES = 2, 9
+MIN_TILES = 2
 
 Kind = Literal["tile", "global", "newline", "separator"]
 KINDS: tuple[Kind, ...] = ("tile", "global", "newline", "separator")
@@ -36,17 +38,17 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The visual tokens of a page in a mode; ``tiles`` is (columns, rows) of tiles, None without."""
+    """The visual tokens of a page; ``tiles`` is (columns, rows) of tiles, None without."""
 
-    mode: Mode
+    spec: ViewSpec
     tiles: tuple[int, int] | None = None
 
     def kinds(self) -> NDArray[np.uint8]:
         """(N,): indices of :data:`KINDS`."""
         parts = []
         for kind, columns, rows in self._blocks():
-            block = np.full((rows, columns + 1), kind, dtype=np.uint8)
-            block[:, -1] = NEWLINE
+            block = np.full((rows, columns + self._ends), kind, dtype=np.uint8)
+            block[:, columns:] = NEWLINE
             parts.append(block.reshape(-1))
         return np.concatenate([*parts, np.array([SEPARATOR], dtype=np.uint8)])
 
@@ -56,38 +58,45 @@ class TokenGrid:
 
     def boxes(self, size: tuple[int, int]) -> NDArray[np.float64]:
         """(N, 4): x1, y1, x2, y2 in pixels of a page of ``size`` (width, height) of the cell behind each token, cut at
-        the page's edge and empty where the cell is padding; NaN for newlines and the separator."""
+        the page's edge and empty where the cell is padding; NaN for newlines, the separator, and queries."""
+        if not self.spec.layout.placed:
+            return np.full((len(self.kinds()), 4), np.nan)
         limits = np.array([*size, *size], dtype=np.float64)
         parts = []
         for kind, columns, rows in self._blocks():
             scale, offset = self._stretched(columns, rows, size) if kind == TILE_CELL else self._fitted(size)
             x, y = np.meshgrid(np.arange(columns) * CELL, np.arange(rows) * CELL)
             corners = np.stack([x, y, x + CELL, y + CELL], axis=-1).astype(np.float64)
-            block = np.full((rows, columns + 1, 4), np.nan)
-            block[:, :-1] = ((corners - [*offset, *offset]) * [*scale, *scale]).clip(0.0, limits)
+            block = np.full((rows, columns + self._ends, 4), np.nan)
+            block[:, :columns] = ((corners - [*offset, *offset]) * [*scale, *scale]).clip(0.0, limits)
             parts.append(block.reshape(-1, 4))
         return np.concatenate([*parts, np.full((1, 4), np.nan)])
 
     def patch_order(self) -> NDArray[np.int64]:
         """(P,): for each cell in the decoder's order its place in the encoder's, which sees tile after tile, row by
-        row, each with its own cells row by row, and the global view last."""
-        count = (view_side(self.mode) // CELL) ** 2
+        row, each with its own cells row by row, and the global view last. Only of cells, not of queries."""
+        count = (view_side(self.spec.mode) // CELL) ** 2
         if self.tiles is None:
             return np.arange(count)
         columns, rows = self.tiles
-        cells = TILE // CELL
+        cells = self.spec.layout.tile // CELL
         tiles = np.arange(rows * columns * cells**2).reshape(rows, columns, cells, cells)
         return np.concatenate([tiles.transpose(0, 2, 1, 3).reshape(-1), tiles.size + np.arange(count)])
 
+    @property
+    def _ends(self) -> int:
+        """Newlines of a row of cells."""
+        return int(self.spec.layout.newlines)
+
     def _blocks(self) -> list[tuple[int, int, int]]:
         """What is read row by row: kind, columns and rows of cells."""
-        side, cells = view_side(self.mode) // CELL, TILE // CELL
+        side, cells = view_side(self.spec.mode) // CELL, self.spec.layout.tile // CELL
         tiles = [] if self.tiles is None else [(TILE_CELL, self.tiles[0] * cells, self.tiles[1] * cells)]
         return [*tiles, (GLOBAL_CELL, side, side)]
 
     def _fitted(self, size: tuple[int, int]) -> tuple[Pair, Pair]:
         """Page pixels a pixel of the global view, and its padding at the left and the top (PIL's ``ImageOps.pad``)."""
-        (width, height), side = size, view_side(self.mode)
+        (width, height), side = size, view_side(self.spec.mode)
         if side <= MOST_STRETCHED:
             return (width / side, height / side), (0.0, 0.0)
         inner = (side, round(height / width * side)) if width >= height else (round(width / height * side), side)
@@ -100,6 +109,13 @@ class TokenGrid:
         return (size[0] / (CELL * columns), size[1] / (CELL * rows)), (0.0, 0.0)
 
 
+def page_tokens(spec: ViewSpec) -> int:
+    """N of a page with as many tiles as there may be. Their grid has little to do with it: one of a single column has
+    most newlines."""
+    tiles = (1, spec.layout.most_tiles) if spec.mode == "gundam" else None
+    return len(TokenGrid(spec, tiles).kinds())
+
+
 def token_grid(views: Views) -> TokenGrid:
     """The geometry of a page's views."""
-    return TokenGrid(views.mode, None if views.tiles is None else views.grid)
+    return TokenGrid(views.spec, None if views.tiles is None else views.grid)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, Case, Encoded, decode_rows, golden_cases
+from conftest import GOLDEN, Case, Encoded, decode_rows, golden_cases, make_views
 from torch import Tensor
 
 from rtprune_cli.device.graphs import Graphs
@@ -17,7 +17,6 @@ from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
 from rtprune_cli.pruning import Pruner, prune_pages
 from rtprune_cli.records import DecoderInput
-from rtprune_cli.views import make_views
 
 pytestmark = [
     pytest.mark.cuda,

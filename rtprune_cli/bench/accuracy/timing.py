@@ -58,7 +58,7 @@ def take_times(
     for sample in samples:
         page = page_image(sample, options(configurations[0]).input)
         if page is not None:
-            views = {mode: make_views(page.image, mode) for mode in readers}
+            views = {mode: make_views(page.image, model.view_spec(mode)) for mode in readers}
             times: dict[str, list[PageTimes]] = {each.name: [] for each in configurations}
             for number in range(ROUNDS):
                 for each in reversed(configurations) if number % 2 else configurations:

@@ -157,7 +157,7 @@ class GlyphProbe:
     @torch.inference_mode()
     def _pruned(self, page: PageProbe, image: PageImage) -> list[tuple[GlyphConfig, DecoderInput]]:
         model, prompt = self._model, self._options.prompt
-        views = make_views(image.image, self._options.mode)
+        views = make_views(image.image, self._model.view_spec(self._options.mode))
         pixels = model.pixels([views])
         (tokens,) = model.encode([views], pixels)
         cells = token_grid(views).boxes(image.size)

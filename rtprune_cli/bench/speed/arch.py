@@ -12,11 +12,11 @@ import torch
 
 from rtprune_cli.device import hardware
 from rtprune_cli.model import OcrModel, experts
-from rtprune_cli.model.adapters import ADAPTERS
+from rtprune_cli.model.adapters import adapter_of, network_config
 from rtprune_cli.model.loading import ATTENTION, finish
 
 if TYPE_CHECKING:
-    from transformers import UnlimitedOcrForConditionalGeneration
+    from transformers import PreTrainedModel
 
 # The official config.json of each architecture, of its public checkpoint.
 CONFIGS = {"deepseek-ocr": "deepseek_ocr.json"}
@@ -41,23 +41,24 @@ def prompt_ids(page: int, vocabulary: int) -> tuple[list[int], list[int]]:
     return [BOS], [generator.randrange(FIRST_TEXT_ID, vocabulary) for _ in range(TEXT_AFTER)]
 
 
-def skeleton(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> UnlimitedOcrForConditionalGeneration:
+def skeleton(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     """The network of an official config.json on the meta device: shapes without memory.
 
     ``device`` is where it is to run, which decides how it computes the experts.
     """
-    from transformers import UnlimitedOcrForConditionalGeneration
+    import transformers
 
     with torch.device("meta"):
-        return UnlimitedOcrForConditionalGeneration._from_config(
-            ADAPTERS[config["architectures"][0]].build_config(config),
+        network: PreTrainedModel = getattr(transformers, adapter_of(config).network)._from_config(
+            network_config(config),
             dtype=dtype,
             attn_implementation=ATTENTION,
             experts_implementation=experts.implementation(device),
         )
+    return network
 
 
-def fill(network: UnlimitedOcrForConditionalGeneration, device: torch.device, seed: int) -> None:
+def fill(network: PreTrainedModel, device: torch.device, seed: int) -> None:
     """Give a skeleton memory on ``device`` and fill it in place, so that there is never a second copy.
 
     transformers' own initialisation does it: matrices from a normal distribution of deviation 0.02, norms 1, biases

@@ -39,13 +39,14 @@ class Material:
 
     def __init__(self, model: OcrModel, plan: SpeedPlan, mode: Mode, images: Sequence[Image.Image]) -> None:
         self.model, self.mode, self.images = model, mode, images
+        self.spec = model.view_spec(mode)
         self._plan = plan
         self._encoded: list[Encoded] = []
 
     def encoded(self, count: int) -> list[Encoded]:
         """The first pages, encoded one by one: a batch may need more memory than the stages that are timed."""
         for image in self.images[len(self._encoded) : count]:
-            views = [make_views(image, self.mode)]
+            views = [make_views(image, self.spec)]
             pixels = self.model.pixels(views)
             self._encoded.append(Encoded(views[0], pixels[0], self.model.encode(views, pixels)[0]))
         return self._encoded[:count]
@@ -92,4 +93,4 @@ class Material:
 
     def _prepare(self, numbered: tuple[int, Image.Image]) -> PreparedPage:
         number, image = numbered
-        return PreparedPage(PageImage(DOCUMENT, number, image, None, 0.0), make_views(image, self.mode), 0.0)
+        return PreparedPage(PageImage(DOCUMENT, number, image, None, 0.0), make_views(image, self.spec), 0.0)

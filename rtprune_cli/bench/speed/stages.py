@@ -36,7 +36,6 @@ from rtprune_cli.options import DecodeOptions, OcrOptions
 from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.records import DecoderInput
 from rtprune_cli.views import make_views
-from rtprune_cli.views.grid import TILE
 
 EOS = -1  # no token has this id: every page is as long as it was asked to be
 
@@ -85,7 +84,9 @@ class Stages:
 
     def preprocess(self) -> Iterator[SpeedRow]:
         """From a page image to the views, on one core."""
-        (times,) = take_turns([lambda: make_views(self.images[0], self.mode)], torch.device("cpu"), self.plan.repeats)
+        (times,) = take_turns(
+            [lambda: make_views(self.images[0], self.material.spec)], torch.device("cpu"), self.plan.repeats
+        )
         yield self._row("preprocess", None, 1, times)
 
     def encode(self, batch_size: int) -> Iterator[SpeedRow]:
@@ -95,7 +96,7 @@ class Stages:
         (times,) = self._time(lambda: self.model.encode(views, self.model.pixels(views), graphs=graphs))
         sides = []
         for view in views:
-            sides += [view.side] + [TILE] * (0 if view.tiles is None else len(view.tiles))
+            sides += [view.side] + [self.material.spec.layout.tile] * (0 if view.tiles is None else len(view.tiles))
         cost = floors.encode_cost(self.model.network.config, sides, self._item)
         yield self._row("encode", None, batch_size, times, cost)
 
@@ -217,7 +218,7 @@ class Stages:
 
         def read() -> None:
             for number, image in enumerate(images):
-                tokens = self.model.encode([make_views(image, self.mode)])[0]
+                tokens = self.model.encode([make_views(image, self.material.spec)])[0]
                 prompt = self.material.prompt(number, untouched(tokens))
                 self.model.network.generate(
                     inputs_embeds=prompt.embeds[None],

@@ -33,13 +33,13 @@ def plans(bench: Bench) -> None:
     """What a run would do at a time, here and on smaller cards that nothing else uses."""
     found, dtype = {}, bench.model.dtype
     for mode in MODES:
-        here = memory.plan(bench.config, mode, DecodeOptions(), DEVICE, dtype)
+        here = memory.plan(bench.work(mode), DecodeOptions(), DEVICE, dtype)
         found[f"{mode}/here"] = asdict(here)
         _tell_plan(f"plan {mode} here", here)
         for card in CARDS:
             beside = memory.CONTEXT_BYTES + bench.weight_bytes
             usable = int(DecodeOptions.memory_fraction * card * 2**30) - beside
-            fitting = memory.fit(bench.config, mode, DecodeOptions(), "cuda", dtype, usable)
+            fitting = memory.fit(bench.work(mode), DecodeOptions(), "cuda", dtype, usable)
             found[f"{mode}/{card}"] = asdict(fitting)
             _tell_plan(f"plan {mode} {card} GB", fitting)
     context = outside_bytes() if GPU else 0

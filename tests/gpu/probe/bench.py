@@ -12,7 +12,7 @@ from probe.common import DEVICE, GPU, keep, say
 from probe.material import full_size
 from rtprune_cli.bench.speed import floors
 from rtprune_cli.bench.speed.machine import measure_rates
-from rtprune_cli.engine.memory import plan
+from rtprune_cli.engine.memory import Workload, plan
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, Mode
 
@@ -41,9 +41,13 @@ class Bench:
     def floor_ms(self, cost: floors.Cost) -> float:
         return cost.seconds(self.rates) * 1e3
 
+    def work(self, mode: Mode) -> Workload:
+        """What a run in this mode reads at a time."""
+        return Workload(self.config, self.model.view_spec(mode))
+
     def rows(self, mode: Mode = "base") -> int:
         """Pages that a run would decode together now."""
-        return plan(self.config, mode, DecodeOptions(), DEVICE, self.model.dtype).rows
+        return plan(self.work(mode), DecodeOptions(), DEVICE, self.model.dtype).rows
 
 
 def make_bench() -> Bench:

@@ -12,14 +12,13 @@ from safetensors.torch import load_file
 
 from probe import recordings
 from probe.common import GOLDEN, GPU, Parts, keep, say
-from probe.material import AMPERE, WAYS, as_card, by_way, decode_all, golden, prompts, tf32, told
+from probe.material import AMPERE, WAYS, as_card, by_way, decode_all, golden, make_views, prompts, tf32, told
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning import Pruner, prune_pages
 from rtprune_cli.records import DecoderInput, Views, VisualTokens
-from rtprune_cli.views import make_views
 
 RATIOS = {"none": 1.0, "dynamic": None, "0.9": 0.9, "0.75": 0.75, "0.5": 0.5}
 AFTER = [5, 17, 33, 210, 9]  # ids of the text after the image in the golden runs

@@ -9,20 +9,33 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from PIL import Image
 
 from probe.common import DEVICE, GOLDEN, GPU
+from rtprune_cli import views as seeing
 from rtprune_cli.bench.speed.arch import build
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.hardware import Capability, set_up
 from rtprune_cli.failures import Failure
 from rtprune_cli.model import OcrModel, experts, load
-from rtprune_cli.options import DecodeOptions, ModelOptions
-from rtprune_cli.records import DecoderInput
+from rtprune_cli.model.adapters import deepseek_ocr
+from rtprune_cli.options import DecodeOptions, Mode, ModelOptions
+from rtprune_cli.records import DecoderInput, Views, ViewSpec
 
 NEVER = -1  # no token has this id: pages are as long as they were asked to be
 WAYS = ("grouped_mm", "batched_mm", "dense")  # to compute experts, see experts.py
 AMPERE: Capability = (8, 0)
+
+
+def spec_of(mode: Mode) -> ViewSpec:
+    """A mode as DeepSeek-OCR has it."""
+    return ViewSpec(mode, deepseek_ocr.ADAPTER.layout)
+
+
+def make_views(image: Image.Image, mode: Mode) -> Views:
+    """The views of DeepSeek-OCR."""
+    return seeing.make_views(image, spec_of(mode))
 
 
 def golden(dtype: str) -> OcrModel:

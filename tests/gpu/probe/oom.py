@@ -13,7 +13,7 @@ import torch
 
 from probe import recordings
 from probe.common import DEVICE, GPU, Parts, give_back, keep, say
-from probe.material import full_size, told
+from probe.material import full_size, make_views, told
 from rtprune_cli.bench.speed.material import DOCUMENT
 from rtprune_cli.bench.speed.pages import make_page
 from rtprune_cli.bench.speed.stages import TimedModel
@@ -22,7 +22,6 @@ from rtprune_cli.engine.engine import Engine
 from rtprune_cli.model import OcrModel
 from rtprune_cli.options import DecodeOptions, Mode, OcrOptions
 from rtprune_cli.records import PageImage, PageResult, PreparedPage
-from rtprune_cli.views import make_views
 
 MODE: Mode = "gundam" if GPU else "tiny"
 PAGES, NEW = (36, 48) if GPU else (4, 4)  # and tokens of each

@@ -10,7 +10,7 @@ from probe import kernels
 from probe.bench import Bench
 from probe.clock import graph_ms, seconds, syncs, timed
 from probe.common import DEVICE, GPU, keep, say
-from probe.material import cudnn_attention, prompts
+from probe.material import cudnn_attention, make_views, prompts, spec_of
 from rtprune_cli.bench.speed import floors
 from rtprune_cli.bench.speed.pages import make_page
 from rtprune_cli.decoding import prefill as run_prefill
@@ -20,8 +20,6 @@ from rtprune_cli.engine import memory
 from rtprune_cli.options import Mode, PruneOptions
 from rtprune_cli.pruning import Pruner
 from rtprune_cli.records import Views
-from rtprune_cli.views import make_views
-from rtprune_cli.views.grid import TILE
 
 USUAL: Mode = "base" if GPU else "tiny"
 TOGETHER = 8 if GPU else 2  # pages of an encoding and of a prune step
@@ -57,9 +55,9 @@ def encode(bench: Bench) -> None:
             plain = timed(lambda: model.encode(views, model.pixels(views)), 4)  # noqa: B023
             again = timed(lambda: model.encode(views, model.pixels(views), graphs=graphs), 4)  # noqa: B023
         sides = [view.side for view in views]
-        sides += [TILE for view in views if view.tiles is not None for _ in view.tiles]
+        sides += [tile.shape[0] for view in views if view.tiles is not None for tile in view.tiles]
         floor = bench.floor_ms(floors.encode_cost(bench.config, sides, model.dtype.itemsize))
-        planned = count * memory.page_bytes(bench.config.vision_config, mode, model.dtype)
+        planned = count * memory.page_bytes(bench.config.vision_config, model.view_spec(mode), model.dtype)
         key = f"{mode}/{count}/cudnn={cudnn}"
         say(
             f"encode {mode} x{count} cudnn {cudnn!s:5}: {plain.usual:.1f} ms ({plain.usual / count:.1f} a page), floor "
@@ -141,7 +139,7 @@ def prune(bench: Bench) -> None:
     pruner = Pruner(PruneOptions(), graphs=graphs)
     runs = [seconds(lambda: pruner.start(tokens, pixels).result()) * 1e3 for _ in range(6)]
     waits = syncs(lambda: pruner.start(tokens, pixels))
-    planned = memory.prune_bytes(USUAL, TOGETHER)
+    planned = memory.prune_bytes(spec_of(USUAL), TOGETHER)
     say(
         f"prune {len(views)} pages: {[round(ms, 2) for ms in runs]} ms (plain, recorded, replayed ...), without graphs "
         f"{plain.usual:.2f}; {graphs.recorded} recorded; waits {waits}; peak {plain.peak / 1e6:.0f} MB, "
