@@ -25,6 +25,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import pymupdf
 import pytest
 import torch
+from checkpoints import make_checkpoint
 from hypothesis import settings
 from PIL import Image
 from safetensors.torch import load_file
@@ -56,6 +57,10 @@ settings.register_profile("long", max_examples=int(os.environ.get("FUZZ_EXAMPLES
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+# The same for two more models, a folder each: golden_cases(GOLDEN2 / OCR2)
+GOLDEN2 = Path(__file__).parent / "golden2"
+SHARED_GOLDEN2 = Path(__file__).parents[2] / "shared" / "golden2"
+OCR2, UNLIMITED = "deepseek_ocr2", "unlimited_ocr"
 
 
 def for_every(name: str, values: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -94,7 +99,7 @@ def make_views(image: Image.Image, mode: str) -> Views:
 
 @dataclass(frozen=True)
 class Case:
-    """One golden page in one mode."""
+    """One golden page in one mode; in mode multi, several pages in one context."""
 
     name: str
     folder: Path
@@ -105,11 +110,24 @@ class Case:
         return self.name.split("/")[1]
 
     @property
+    def images(self) -> list[Image.Image]:
+        """Its pages in order."""
+        names = self.name.split("/")[0].split("+")
+        return [Image.open(golden_page(self.folder, name)).convert("RGB") for name in names]
+
+    @property
     def image(self) -> Image.Image:
-        return Image.open(self.folder / "pages" / f"{self.name.split('/')[0]}.png").convert("RGB")
+        (image,) = self.images
+        return image
 
     def tensor(self, key: str) -> torch.Tensor:
         return golden_tensors(self.folder)[f"{self.name}/{key}"]
+
+
+def golden_page(folder: Path, name: str) -> Path:
+    """The picture of a page: models share them, and what the tests have of it lies in one folder only."""
+    places = [place / "pages" / f"{name}.png" for place in (folder, folder.parent, GOLDEN)]
+    return next((path for path in places if path.is_file()), places[0])
 
 
 @cache
@@ -122,6 +140,17 @@ def golden_cases(folder: Path) -> dict[str, Case]:
         return {}
     cases = json.loads((folder / "expected.json").read_text())["cases"]
     return {name: Case(name, folder, values) for name, values in cases.items()}
+
+
+def case_params(own: Path, shared: Path) -> list[Any]:
+    """A test's parameters: the cases that travel with the tests, and those beside the maintainers' checkout."""
+    ours = golden_cases(own)
+    others = {name: case for name, case in golden_cases(shared).items() if name not in ours}
+    absent = pytest.mark.skip(reason=f"{shared} is absent")
+    return [pytest.param(case, id=name) for name, case in ours.items()] + (
+        [pytest.param(case, id=name, marks=pytest.mark.shared) for name, case in others.items()]
+        or [pytest.param(None, id="shared", marks=absent)]
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -143,6 +172,24 @@ def _no_settings_of_the_person_who_tests(monkeypatch: pytest.MonkeyPatch) -> Non
 def golden_model() -> OcrModel:
     """The official layout at reduced sizes, with random weights."""
     return load(ModelOptions(model=str(GOLDEN / "checkpoint"), device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def deepseek_ocr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small DeepSeek-OCR with a tokenizer: what ``--model`` takes."""
+    return make_checkpoint(GOLDEN / "checkpoint", tmp_path_factory.mktemp("models") / "deepseek_ocr")
+
+
+@pytest.fixture(scope="session")
+def ocr2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small DeepSeek-OCR-2 with a tokenizer."""
+    return make_checkpoint(GOLDEN2 / OCR2 / "checkpoint", tmp_path_factory.mktemp("models") / OCR2)
+
+
+@pytest.fixture(scope="session")
+def unlimited_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small Unlimited-OCR with a tokenizer."""
+    return make_checkpoint(GOLDEN2 / UNLIMITED / "checkpoint", tmp_path_factory.mktemp("models") / UNLIMITED)
 
 
 @dataclass(frozen=True)

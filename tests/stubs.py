@@ -1,24 +1,31 @@
-"""A real network that misbehaves where a test wants it to: pages loop, never end, or raise.
+"""A real network that writes what a test wants, or misbehaves where it wants it to: pages loop, never end, or raise.
 
 def script(prompt: Prompt) -> Act | None:
     return Act(cycle=tuple(range(20, 40))) if prompt.pruned else None
 
 network = ScriptedNetwork(tiny.network, script)
 model = dataclasses.replace(tiny, network=network)
+
+In texts, and for whatever loads a model from here on, the command line for one:
+
+writes(monkeypatch, ["one\\n<PAGE>\\ntwo", Says("x", loop="abc"), Says("x", fault=torch.OutOfMemoryError())])
+writes(monkeypatch, lambda prompt: "<PAGE>\\n".join("ab") if len(prompt.views) > 1 else "a")
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from rtprune_cli.decoding.cache import _Prompts, _Steps
 from rtprune_cli.decoding.runner import ModelRunner
+from rtprune_cli.model import Checkpoint, OcrModel
 
 VISUAL_START = 1  # the image tokens follow the bos token, in every prompt of the project
 
@@ -39,22 +46,27 @@ class View:
 class Prompt:
     """A page's prompt as the decoder gets it: ``length`` in tokens, one of ``batch``, the ``ordinal``-th from 0.
 
-    ``view`` is the image in it, None when this network encoded none.
+    ``views`` are the images in it, in order; none when this network encoded none.
     """
 
     ordinal: int
     batch: int
     length: int
     pruned: bool
-    view: View | None
+    views: tuple[View, ...]
+
+    @property
+    def view(self) -> View | None:
+        """The first image."""
+        return self.views[0] if self.views else None
 
 
 @dataclass(frozen=True)
 class Act:
-    """What becomes of a page after its first ``after`` tokens, which are the network's own.
+    """What becomes of a page after its first ``after`` tokens, which are the network's own, and then ``tokens``.
 
     It writes ``cycle`` for ever, or raises ``fault``, or (``endless``) goes on as the network would but without eos, or
-    its numbers ``overflow``.
+    its numbers ``overflow``. The no-repeat rule holds here too: another token stands in a banned one's place.
     """
 
     cycle: tuple[int, ...] = ()
@@ -62,6 +74,18 @@ class Act:
     endless: bool = False
     overflow: bool = False
     after: int = 0
+    tokens: tuple[int, ...] = ()
+
+    @property
+    def turn(self) -> int:
+        """Tokens before the rest happens."""
+        return self.after + len(self.tokens)
+
+    def token(self, written: int) -> int | None:
+        """What it makes a page write that has ``written`` tokens; None: whatever the network would."""
+        if written >= self.turn:
+            return self.cycle[(written - self.turn) % len(self.cycle)] if self.cycle else None
+        return self.tokens[written - self.after] if written >= self.after else None
 
 
 @dataclass
@@ -122,7 +146,7 @@ class ScriptedNetwork:
         if self.most_rows is not None and len(hidden) > self.most_rows:
             raise torch.OutOfMemoryError("secret details")
         for row in self._called:
-            if row.act.fault is not None and row.written == row.act.after:
+            if row.act.fault is not None and row.written == row.act.turn:
                 raise row.act.fault
         return self.network.model.language_model.layers[0](
             hidden, position_ids=position_ids, past_key_values=past_key_values, **kwargs
@@ -131,12 +155,12 @@ class ScriptedNetwork:
     def lm_head(self, hidden: Tensor) -> Tensor:
         every = self.network.lm_head(hidden)
         for logits, row in zip(every, self._called, strict=False):
-            since = row.written - row.act.after
-            if since >= 0 and (row.act.cycle or row.act.endless):
+            token, its_turn = row.act.token(row.written), row.written >= row.act.turn
+            if token is not None or (row.act.endless and its_turn):
                 logits[self.network.config.eos_token_id] = float("-inf")
-            if since >= 0 and row.act.cycle:
-                logits[row.act.cycle[since % len(row.act.cycle)]] = float("inf")
-            if since >= 0 and row.act.overflow:
+            if token is not None:
+                logits[token] = float("inf")
+            if row.act.overflow and its_turn:
                 logits[:] = float("nan")
             row.written += 1
         return every
@@ -150,21 +174,82 @@ class ScriptedNetwork:
         for own_embeds, own_positions in zip(embeds, positions.cpu(), strict=True):
             length = int(own_positions.argmax()) + 1  # padding is on the right, at position 0
             pruned = int(own_positions[length - 1]) >= length
-            view = self._view(own_embeds[:length], own_positions[:length])
-            self.prompts.append(Prompt(len(self.prompts), len(embeds), length, pruned, view))
+            views = self._views(own_embeds[:length], own_positions[:length])
+            self.prompts.append(Prompt(len(self.prompts), len(embeds), length, pruned, views))
             rows.append(_Row(self.script(self.prompts[-1]) or Act()))
         return rows
 
-    def _view(self, embeds: Tensor, positions: Tensor) -> View | None:
-        """The image whose visual tokens lie nearest, at their positions: pruning changes a kept token only a little."""
+    def _views(self, embeds: Tensor, positions: Tensor) -> tuple[View, ...]:
+        """The images in a prompt, one after another: those whose visual tokens lie nearest, at their positions."""
+        found: list[View] = []
+        start, end = VISUAL_START, int(positions[-1]) + 1
+        while nearest := self._nearest(embeds, positions - start, end - start):
+            view, tokens, distance = nearest
+            if found and distance > 0.5:  # text: pruning changes a kept token less than that
+                break
+            found.append(view)
+            start += len(tokens)
+        return tuple(found)
 
-        def distance(image: tuple[View, Tensor]) -> float:
-            index = positions - VISUAL_START
-            inside = (index >= 0) & (index < len(image[1]))
-            return float((embeds[inside] - image[1][index[inside]]).norm(dim=-1).mean())
+    def _nearest(self, embeds: Tensor, index: Tensor, room: int) -> tuple[View, Tensor, float] | None:
+        """The image that lies nearest at ``index`` (its tokens' own is 0 to N - 1), of those with at most ``room``
+        tokens: with its tokens and their mean distance, in their mean length. Of equal ones the one encoded last."""
+        nearest = None
+        for view, tokens in reversed(self._images):
+            inside = (index >= 0) & (index < len(tokens))
+            if len(tokens) > room or not inside.any():
+                continue
+            own = tokens[index[inside]]
+            distance = float((embeds[inside] - own).norm(dim=-1).mean() / own.norm(dim=-1).mean())
+            if nearest is None or distance < nearest[2]:
+                nearest = view, tokens, distance
+        return nearest
 
-        # of equal images the one encoded last
-        return min(reversed(self._images), key=distance)[0] if self._images else None
+
+@dataclass(frozen=True)
+class Says:
+    """What a page writes: ``text``, and then eos, or ``loop`` for ever, or it raises ``fault``."""
+
+    text: str
+    loop: str = ""
+    fault: Exception | None = None
+
+    def act(self, model: OcrModel) -> Act:
+        tokens, cycle = (
+            tuple(model.tokenizer.encode(text, add_special_tokens=False).ids) for text in (self.text, self.loop)
+        )
+        return Act(() if self.fault else cycle or (model.eos_token_id,), self.fault, tokens=tokens)
+
+
+# A text for each prompt in the order in which they start (one beyond the last fails), or a function of the prompt. A
+# page that is tried again, after a failure or in another mode, starts anew. None: whatever the network would write.
+Texts = Sequence[str | Says | None] | Callable[[Prompt], str | Says | None]
+
+
+def scripted(model: OcrModel, texts: Texts, **settings: Any) -> OcrModel:
+    """``model`` with a :class:`ScriptedNetwork` (and its ``settings``) that writes ``texts``."""
+
+    def script(prompt: Prompt) -> Act | None:
+        said = texts(prompt) if callable(texts) else texts[prompt.ordinal]
+        if said is None:
+            return None
+        return (Says(said) if isinstance(said, str) else said).act(model)
+
+    return replace(model, network=ScriptedNetwork(model.network, script, **settings))  # type: ignore[arg-type]
+
+
+def writes(monkeypatch: pytest.MonkeyPatch, texts: Texts, **settings: Any) -> list[ScriptedNetwork]:
+    """Whatever is loaded from here on is :func:`scripted`, each time anew; the networks as they were loaded."""
+    networks: list[ScriptedNetwork] = []
+    real = Checkpoint.load
+
+    def load(checkpoint: Checkpoint) -> OcrModel:
+        model = scripted(real(checkpoint), texts, **settings)
+        networks.append(model.network)  # type: ignore[arg-type]
+        return model
+
+    monkeypatch.setattr(Checkpoint, "load", load)
+    return networks
 
 
 def _follow(move: Callable[..., None]) -> Callable[..., None]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases, make_views
+from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, case_params, make_views
 
 from rtprune_cli.decoding import decode, prefill
 from rtprune_cli.model import OcrModel
@@ -14,13 +14,7 @@ from rtprune_cli.model.network import assemble, normalise
 from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune_pages
 
-OWN = golden_cases(GOLDEN)
-# The remaining cases lie beside the maintainers' checkout.
-SHARED = {name: case for name, case in golden_cases(SHARED_GOLDEN).items() if name not in OWN}
-CASES = [pytest.param(case, id=name) for name, case in OWN.items()] + (
-    [pytest.param(case, id=name, marks=pytest.mark.shared) for name, case in SHARED.items()]
-    or [pytest.param(None, id="shared", marks=pytest.mark.skip(reason="../shared/golden is absent"))]
-)
+CASES = case_params(GOLDEN, SHARED_GOLDEN)
 RATIOS = {"none": 1.0, "dynamic": None, "0.9": 0.9, "0.75": 0.75, "0.5": 0.5}
 AFTER = [5, 17, 33, 210, 9]
 CPU = torch.device("cpu")
