@@ -54,7 +54,7 @@ def golden(golden_model: OcrModel, encode_case: Callable[[Case], Encoded]) -> tu
     seen = encode_case(CASE)
     keep = prune_pages(seen.tokens, seen.pixels, PruneOptions(ratio=0.25))[0].keep
     groups = token_groups(seen.tokens[0], keep, draws(0))
-    prompt = assemble(golden_model.embed([0]), untouched(seen.tokens[0]), golden_model.embed(AFTER))
+    prompt = assemble(golden_model.embed([0]), [untouched(seen.tokens[0])], golden_model.embed(AFTER))
     return prompt, groups, watch(golden_model.network, prompt, 1, groups, OPTIONS, eos_token_id=-1)
 
 

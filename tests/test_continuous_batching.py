@@ -42,7 +42,7 @@ def prompts(golden_model: OcrModel, encode_case: Callable[[Case], Encoded]) -> l
         seen = encode_case(case)
         for ratio in (None, 1.0, 0.5):
             pruned = prune_pages(seen.tokens, seen.pixels, PruneOptions(ratio=ratio))[0]
-            pages.append(assemble(golden_model.embed([0]), pruned, golden_model.embed(AFTER)))
+            pages.append(assemble(golden_model.embed([0]), [pruned], golden_model.embed(AFTER)))
     return pages
 
 

@@ -33,7 +33,7 @@ def inputs(golden_model: OcrModel) -> list[DecoderInput]:
         views = make_views(case.image, case.mode)
         pixels = golden_model.pixels([views])
         pruned = prune_pages(golden_model.encode([views], pixels), pixels, PruneOptions(ratio=ratio))[0]
-        pages.append(assemble(golden_model.embed([0]), pruned, golden_model.embed([5, 17, 33, 210, 9])))
+        pages.append(assemble(golden_model.embed([0]), [pruned], golden_model.embed([5, 17, 33, 210, 9])))
     return pages
 
 
@@ -127,7 +127,7 @@ def read(model: OcrModel, seeds: Sequence[int], acts: Sequence[Act | None], **se
     pixels = model.pixels(views)
     pruned = prune_pages(model.encode(views, pixels), pixels, PruneOptions())
     options = DecodeOptions(**{"max_new_tokens": 160, "no_repeat_ngram": 0, "loop_window": 64, **settings})
-    prompts = [assemble(before, page, after) for page in pruned]
+    prompts = [assemble(before, [page], after) for page in pruned]
     return decode(model.network, prompts, options, eos_token_id=model.eos_token_id)
 
 

@@ -90,7 +90,7 @@ def test_golden_tokens_are_written_in_every_way(
     case, model = CASES[name], by(way)
     seen = encode_case(case)
     (page,) = prune_pages(seen.tokens, seen.pixels, PruneOptions())
-    prompt = assemble(model.embed([0]), page, model.embed([5, 17, 33, 210, 9]))
+    prompt = assemble(model.embed([0]), [page], model.embed([5, 17, 33, 210, 9]))
     options = DecodeOptions(max_new_tokens=16, no_repeat_ngram=0)
     (found,) = decode(model.network, [prompt], options, eos_token_id=-1)
     assert found.token_ids == case.values["results"]["dynamic"]["tokens"]

@@ -55,7 +55,7 @@ def test_pruning_and_decoding_equal_the_published_ones(
             assert (pruned.prunable, pruned.kept) == (expected["prunable"], expected["kept"])
             assert torch.equal(pruned.keep, case.tensor(f"{name}/keep"))
             torch.testing.assert_close(pruned.tokens, case.tensor(f"{name}/embeds"), rtol=0, atol=1e-4)
-        page = assemble(golden_model.embed([0]), pruned, golden_model.embed(AFTER))
+        page = assemble(golden_model.embed([0]), [pruned], golden_model.embed(AFTER))
         logits = prefill(golden_model.network, [page])[0]
         torch.testing.assert_close(logits, case.tensor(f"{name}/first_logits"), rtol=0, atol=1e-3)
         options = DecodeOptions(max_new_tokens=16, no_repeat_ngram=0)

@@ -119,7 +119,7 @@ def test_all_images_of_a_context_are_known(model: OcrModel, ratio: float) -> Non
         first = replace(first, tokens=joined, keep=keep, total=first.total + page.total)
     scheduler = Scheduler(model.network, FREE, eos_token_id=model.eos_token_id, rows=1)
     for prompt in (first, visual[1]):
-        scheduler.add(prompt.total, assemble(before, prompt, after))
+        scheduler.add(prompt.total, assemble(before, [prompt], after))
     while scheduler.busy:
         scheduler.step()
     assert [[view.ordinal for view in prompt.views] for prompt in model.network.prompts] == [[2, 0, 1], [1]]

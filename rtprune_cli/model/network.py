@@ -102,7 +102,7 @@ class OcrModel(Checkpoint):
     def make_prompt(self, visual: PrunedTokens, prompt: str) -> DecoderInput:
         """The prompt of one page: its kept visual tokens between the texts of a prompt."""
         before, after = self.prompt_embeds(prompt)
-        return assemble(before, visual, after)
+        return assemble(before, [visual], after)
 
     def instruction(self, prompt: str) -> Tensor:
         """Embeddings (M, D) of a prompt's text, without its bos."""
@@ -213,14 +213,20 @@ def _escaped(text: str) -> str:
     return _LIKE_A_TOKEN.sub(lambda found: f"&lt;{found[0][1:]}", text)
 
 
-def assemble(before: Tensor, visual: PrunedTokens, after: Tensor) -> DecoderInput:
-    """Prompt of one page: text before the image (b, D), the kept visual tokens, text after it (a, D).
+def assemble(before: Tensor, pages: Sequence[PrunedTokens], after: Tensor) -> DecoderInput:
+    """Prompt of one page, or of several: text before the images (b, D), the kept visual tokens of each, text after them
+    (a, D).
 
     Every token keeps the position it has without pruning (RTPrune section 4, rule 6 in docs/how-it-works.md).
     """
-    start, end = len(before), len(before) + visual.total
-    positions = torch.cat([torch.arange(start), start + visual.keep, torch.arange(end, end + len(after))])
-    return DecoderInput(torch.cat([before, visual.tokens, after]), positions, end + len(after))
+    end = len(before)
+    positions = [torch.arange(end)]
+    for page in pages:
+        positions.append(end + page.keep)
+        end += page.total
+    positions.append(torch.arange(end, end + len(after)))
+    embeds = torch.cat([before, *(page.tokens for page in pages), after])
+    return DecoderInput(embeds, torch.cat(positions), end + len(after))
 
 
 def normalise(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

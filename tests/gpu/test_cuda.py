@@ -67,7 +67,7 @@ def test_golden_numbers_are_those_of_the_cpu(
     torch.testing.assert_close(tokens[0].tokens.cpu(), encode_case(case).tokens[0].tokens, rtol=0, atol=1e-4)
     (pruned,) = prune_pages(tokens, pixels, PruneOptions())
     assert torch.equal(pruned.keep, case.tensor("dynamic/keep"))
-    prompt = assemble(model.embed([0]), pruned, model.embed(AFTER))
+    prompt = assemble(model.embed([0]), [pruned], model.embed(AFTER))
     (found,), graphs = decode(model, [prompt], 16, rows=1, no_repeat_ngram=0)
     assert found == case.values["results"]["dynamic"]["tokens"]
     assert graphs.recorded > 0

@@ -70,7 +70,7 @@ class Material:
     def prompt(self, number: int, pruned: PrunedTokens) -> DecoderInput:
         """The prompt of page ``number``, from 0."""
         before, after = prompt_ids(number, self.model.text_config.vocab_size)
-        return assemble(self.model.embed(before), pruned, self.model.embed(after))
+        return assemble(self.model.embed(before), [pruned], self.model.embed(after))
 
     def prepared(self, images: Sequence[Image.Image]) -> Iterator[PreparedPage]:
         """The pages made ready, ahead in as many threads as a run has processes: here the pages are in memory.

@@ -75,7 +75,7 @@ def _golden_numbers(model: OcrModel, expected: dict[str, torch.Tensor], on: bool
             (pruned,) = prune_pages(tokens, pixels, PruneOptions(ratio=ratio))
             if label != "none" and not torch.equal(pruned.keep, expected[f"{name}/{label}/keep"]):
                 wrong_keep.append(f"{name}/{label}")
-            prompt = assemble(model.embed([0]), pruned, model.embed(AFTER))
+            prompt = assemble(model.embed([0]), [pruned], model.embed(AFTER))
             runs.append((f"{name}/{label}", prompt, case["results"][label]["tokens"]))
     for graphs in (True, False):
         inputs = [prompt for _, prompt, _ in runs]
