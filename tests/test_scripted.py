@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from checkpoints import make_tokenizer
-from conftest import GOLDEN, GOLDEN2, OCR2, UNLIMITED, golden_cases
+from conftest import GOLDEN, GOLDEN2, OCR2, UNLIMITED, golden_cases, make_views
 from PIL import Image, ImageDraw
 from stubs import Prompt, Says, scripted, writes
 
@@ -22,7 +22,6 @@ from rtprune_cli.model.network import assemble
 from rtprune_cli.options import DecodeOptions, ModelOptions, PruneOptions
 from rtprune_cli.pruning import prune_pages
 from rtprune_cli.records import Decoded, DecoderInput
-from rtprune_cli.views import make_views
 
 TITLE = "<|ref|>title<|/ref|><|det|>[[100, 50, 900, 120]]<|/det|>\n# Größe\n"
 PAGES = "<|det|>title [1, 2, 3, 4]<|/det|>Eins\n<PAGE>\n<|det|>text [0, 0, 999, 999]<|/det|>Zwei"
