@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this mac
 
 DOCUMENT = Document(Path("in/my doc.pdf"), "in/my doc.pdf", PurePosixPath("my doc ü#%"))
 HOSTILE = "<script>window.ran = 1</script> <img src=x onerror='window.ran = 1'>"
+PHONE = {"width": 390, "height": 844}
 TABLE = "<table><tr><td rowspan=2>a</td><td>b</td></tr><tr><td>c</td></tr></table>"
 
 
@@ -216,6 +218,62 @@ def test_without_scripts_it_is_a_list(chromium: Any, report: Path) -> None:
         assert tab.is_visible("noscript p") and not tab.is_visible("#tools") and not tab.is_visible("#detail")
 
 
+# --- The plot of a document
+
+
+@pytest.fixture
+def plotted(chromium: Any, tmp_path: Path) -> Iterator[Any]:
+    """A report of ten pages, of which page 4 failed, on a phone in dark mode."""
+    results = [page(4, document=DOCUMENT, error="it is broken")]
+    for number in (1, 2, 3, *range(5, 11)):
+        result = page(number, document=DOCUMENT)
+        values = {"retention": number / 10, "ratio": 0.5, "r_similarity": 0.4, "r_density": 0.2}
+        results.append(replace(result, record=replace(result.record, **values)))
+    results.sort(key=lambda result: result.record.page or 0)
+    with FolderOutput(tmp_path, HTML) as output:
+        begin(output, DOCUMENT)
+        for result in results:
+            output.add(result)
+        output.finish(DOCUMENT, list(range(1, 11)), {})
+    with chromium.new_page(viewport=PHONE, color_scheme="dark") as tab:
+        tab.goto((tmp_path / "report.html").as_uri())
+        yield tab
+
+
+def test_a_click_on_the_plot_leads_to_the_page_and_back(plotted: Any) -> None:
+    box = plotted.locator(".axes").bounding_box()
+    plotted.mouse.click(box["x"] + 0.65 * box["width"], box["y"] + 5)
+    title = playwright.expect(plotted.locator("#detail-title"))
+    title.to_have_text("in/my doc.pdf, page 7")
+    plotted.keyboard.press("Escape")
+    playwright.expect(plotted.locator(".walk input")).to_be_focused()
+    assert plotted.inner_text(".walk output") == "70.0 % kept (1 → 1), ratio 0.500"
+
+
+def test_keys_walk_over_the_plot(plotted: Any) -> None:
+    slider = plotted.locator(".walk input")
+    slider.focus()
+    for _ in range(3):
+        plotted.keyboard.press("ArrowRight")
+    assert "failed" in plotted.inner_text(".walk output") and "failed" in slider.get_attribute("aria-valuetext")
+    plotted.keyboard.press("Enter")
+    playwright.expect(plotted.locator("#detail-title")).to_have_text("in/my doc.pdf, page 4")
+    plotted.keyboard.press("Escape")
+    playwright.expect(slider).to_be_focused()
+
+
+def test_a_plot_fits_a_phone_and_follows_dark_mode(plotted: Any) -> None:
+    assert plotted.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    boxes = plotted.eval_on_selector_all(".axes text", "all => all.map(e => e.getBoundingClientRect().toJSON())")
+    assert len(boxes) == 3 + 5 and all(box["left"] >= 0 and box["right"] <= PHONE["width"] for box in boxes)
+    assert all(left["right"] < right["left"] for left, right in pairwise(boxes[3:]))
+    colours = "[...document.querySelectorAll('.axes .line')].map(e => getComputedStyle(e).stroke)"
+    dark = plotted.evaluate(colours)
+    plotted.emulate_media(color_scheme="light")
+    light = plotted.evaluate(colours)
+    assert len(set(dark)) == len(set(light)) == 4 and not set(dark) & set(light)
+
+
 @pytest.mark.slow
 def test_a_thousand_pages_open_with_few_elements(chromium: Any, tmp_path: Path) -> None:
     """What a report takes to open is what its browser lays out: rows, and no page's text before it is looked at."""
@@ -246,8 +304,6 @@ def thousand_pages(folder: Path) -> Path:
 
 
 # --- The report of rtprune bench ---------------------------------------------------------------------------------
-
-PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")

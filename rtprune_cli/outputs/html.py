@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rtprune_cli.outputs import journal
-from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, Shown, report_page
+from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, PagePlot, Shown, page_plot, plot_point, report_page
 from rtprune_cli.outputs.layout import VIEWS, DocumentFiles, Layout, view_names, view_page
 from rtprune_cli.records import DocumentBlocks, PageRecord, PageView, from_json, parse
 from rtprune_cli.report import Summary, Totals
@@ -73,9 +73,9 @@ class ReportFile:
         place = self._layout.html
         temporary = temporary_path(place, self._layout.scratch)
         try:
-            totals, settings = self._sums()
+            summary, folders, plots = self._sums()
             with open(temporary, "xb") as file:
-                for part in report_page(totals, settings, self._pages()):
+                for part in report_page(summary, self._settings(folders), self._pages(), plots):
                     file.write(part.encode("utf-8", "replace"))
                 file.flush()
                 os.fsync(file.fileno())
@@ -90,19 +90,30 @@ class ReportFile:
         with open(self._layout.report, "rb") as file:
             yield from filter(None, map(_record, file))
 
-    def _sums(self) -> tuple[Summary, dict[str, Any] | None]:
-        """The totals of all pages, and the settings of the last document that has a report."""
-        totals, folders = Totals(), dict[str, None]()
-        for record in self._rows():
-            totals.add(record)
-            folders[record.folder] = None
+    def _sums(self) -> tuple[Summary, list[str], list[PagePlot]]:
+        """The totals of all pages, the documents' folders, and the plots of those that have one."""
+        totals, folders, plots = Totals(), list[str](), list[PagePlot]()
+        for folder, records in groupby(self._rows(), key=lambda record: record.folder):
+            document, points = "", []
+            for record in records:
+                totals.add(record)
+                document = record.document
+                points.append(plot_point(record))
+            folders.append(folder)
+            plot = page_plot(document, folder, points)
+            if plot is not None:
+                plots.append(plot)
+        return totals.summary(), folders, plots
+
+    def _settings(self, folders: Sequence[str]) -> dict[str, Any] | None:
+        """The settings of the last document that has a report."""
         for folder in reversed(folders):
             with suppress(OSError, ValueError, LookupError, TypeError):
                 records = self._layout.of(PurePosixPath(folder)).records
                 settings = json.loads(records.read_bytes())["settings"]
                 if isinstance(settings, dict) and settings:
-                    return totals.summary(), settings
-        return totals.summary(), None
+                    return settings
+        return None
 
     def _pages(self) -> Iterator[Shown]:
         for folder, records in groupby(self._rows(), key=lambda record: record.folder):

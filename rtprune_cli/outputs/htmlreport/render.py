@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from rtprune_cli.outputs.htmlreport.plot import HEIGHT, PagePlot
 from rtprune_cli.outputs.htmlreport.text import to_html
 from rtprune_cli.outputs.webpage import Templates, policy_hash
 from rtprune_cli.records import FIELDS, TIMES, PageRecord
@@ -57,13 +58,16 @@ class _Row(NamedTuple):
     data: str
 
 
-def report_page(summary: Summary, settings: Settings | None, pages: Iterable[Shown]) -> Iterator[str]:
+def report_page(
+    summary: Summary, settings: Settings | None, pages: Iterable[Shown], plots: Sequence[PagePlot] = ()
+) -> Iterator[str]:
     """The report in pieces; ``pages`` are taken one at a time.
 
     Args:
         summary: the totals of all pages, of :class:`rtprune_cli.report.Totals`.
         settings: those of a document's report, or None where there is none.
         pages: in the order of the list.
+        plots: those of documents, in the same order.
     """
     from markupsafe import Markup
 
@@ -79,6 +83,8 @@ def report_page(summary: Summary, settings: Settings | None, pages: Iterable[Sho
             milliseconds=milliseconds,
             longest=max(milliseconds.values(), default=1.0),
             facts=_facts(settings),
+            plots=plots,
+            plot_height=HEIGHT,
             columns=COLUMNS,
             rows=map(_row, pages),
             fields=Markup(_json({"fields": FIELDS, "times": TIMES})),

@@ -5,7 +5,7 @@ const names = JSON.parse($("names").textContent);
 let shown = [...rows.values()]; // in the order and choice of the list
 let open = null; // the row whose page is open
 let view = null; // its data
-let scrolled = 0;
+let scrolled = 0, from = null; // where the reader was before it; the plot that led to it
 
 // --- The list
 
@@ -38,6 +38,51 @@ body.addEventListener("click", (event) => {
 });
 $("find").addEventListener("input", choose);
 $("state").addEventListener("change", choose);
+
+// --- Plots of documents: the page under the pointer, or that of the slider
+
+const plots = $("plots");
+
+function point(plot, page) {
+  const slider = plot.querySelector("input"), cursor = plot.querySelector(".cursor"), leading = plot.querySelector(".walk a");
+  const row = rows.get(`${plot.dataset.folder}/${page}`);
+  slider.value = page;
+  cursor.setAttribute("x", page - slider.min);
+  cursor.removeAttribute("hidden");
+  leading.hidden = !row;
+  leading.textContent = `Open page ${page}`;
+  if (row) leading.href = link(row).getAttribute("href");
+  plot.querySelector("output").textContent = told(row, page);
+  slider.setAttribute("aria-valuetext", `${page}: ${told(row, page)}`);
+  return leading;
+}
+
+function told(row, page) {
+  if (!row) return `page ${page} is not in this report`;
+  const [, , , retention, tokens, ratio, , finish] = [...row.cells].map((cell) => cell.textContent);
+  return Number(row.cells[4].dataset.value) ? `${retention} kept (${tokens}), ratio ${ratio}` : finish;
+}
+
+function under(event) {
+  const place = event.target.closest(".axes");
+  if (!place) return null;
+  const plot = place.closest(".plot"), { min, max } = plot.querySelector("input"), { left, width } = place.getBoundingClientRect();
+  const page = Number(min) + Math.floor((event.clientX - left) / width * (max - min + 1));
+  return point(plot, Math.min(max, Math.max(min, page)));
+}
+
+if (plots) {
+  plots.classList.add("live");
+  plots.addEventListener("pointermove", under);
+  plots.addEventListener("click", (event) => {
+    const leading = under(event);
+    if (leading && !leading.hidden) leading.click();
+  });
+  plots.addEventListener("input", (event) => point(event.target.closest(".plot"), Number(event.target.value)));
+  plots.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.matches(".walk input")) point(event.target.closest(".plot"), Number(event.target.value)).click();
+  });
+}
 
 // --- A page
 
@@ -89,8 +134,9 @@ function hide() {
   document.body.classList.remove("opened");
   row.classList.remove("chosen");
   scrollTo(0, scrolled);
-  link(row).focus({ preventScroll: true });
-  row.scrollIntoView({ block: "nearest" });
+  const back = from?.querySelector("input") ?? link(row);
+  back.focus({ preventScroll: true });
+  back.scrollIntoView({ block: "nearest" });
 }
 
 function close() {
@@ -229,6 +275,7 @@ $("close").addEventListener("click", close);
 $("previous").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 
+addEventListener("click", (event) => { if (!open) from = event.target.closest(".plot"); });
 addEventListener("hashchange", follow);
 table.classList.add("live");
 $("tools").hidden = false;
