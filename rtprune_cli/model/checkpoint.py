@@ -12,7 +12,7 @@ from rtprune_cli.device import hardware
 from rtprune_cli.errors import UsageError
 from rtprune_cli.hub import checkpoint_folder
 from rtprune_cli.model import experts
-from rtprune_cli.model.adapters import Adapter, adapter_of, read_config
+from rtprune_cli.model.adapters import Adapter, ContextRules, adapter_of, read_config
 from rtprune_cli.model.loading import ATTENTION, load_network, weights_size
 from rtprune_cli.options import (
     Mode,
@@ -94,16 +94,32 @@ class Checkpoint:
         """What is best for as many pages together as the options say, and how many there is room for."""
         if options.pages_per_context == 1:
             return best, 1
-        rules = self.adapter.contexts
-        if rules is None:
-            raise UsageError(f"{self.name} reads one page at a time", "Leave --pages-per-context out")
+        rules = self.context_rules
         if (options.mode or rules.mode) != rules.mode or (options.prompt or best.prompt) != best.prompt:
             raise UsageError(
                 f"many pages together are read in mode {rules.mode} with the prompt {best.prompt} alone",
                 "Leave --mode and --prompt out, or --pages-per-context",
             )
-        most = self.positions // (page_tokens(self.view_spec(rules.mode)) + rules.usual_text)
+        page = page_tokens(self.view_spec(rules.mode))
+        most = self.positions // (page + rules.usual_text)
+        asked = options.pages_per_context if isinstance(options.pages_per_context, int) else most
+        if asked * page >= self.positions:  # no text would fit behind them
+            raise UsageError(
+                f"{asked} pages together are too many for {self.name}",
+                f"It has room for {most} and their text: --pages-per-context auto",
+            )
         return replace(best, mode=rules.mode, no_repeat_window=rules.no_repeat_window), most
+
+    @property
+    def context_rules(self) -> ContextRules:
+        """How it reads many pages as one text.
+
+        Raises:
+            UsageError: it reads one page at a time.
+        """
+        if self.adapter.contexts is None:
+            raise UsageError(f"{self.name} reads one page at a time", "Leave --pages-per-context out")
+        return self.adapter.contexts
 
     @property
     def positions(self) -> int:
