@@ -385,7 +385,7 @@ def _tell(result: PageResult, said: set[str]) -> None:
 
 
 def _said_as(result: PageResult, warning: WarningRecord) -> str | None:
-    """What stands for a warning that is said once, for all pages or for those of a context; None: it is of this page."""
+    """What stands for a warning that is said once: for all pages, or those of a context. None: it is of this page."""
     if warning.code == "context":
         return f"{result.document.name}\n{warning.message}"
     return warning.code if warning.code in SAID_ONCE else None
