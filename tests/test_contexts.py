@@ -288,6 +288,17 @@ def test_a_run_that_was_killed_goes_on_by_contexts(
     assert (out / "doc" / "doc.md").read_bytes() == whole
 
 
+@pytest.mark.slow
+def test_that_pages_were_read_by_themselves_is_no_comment_in_their_text(
+    rtprune: Any, pdf: Callable[..., Path], unlimited_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes(monkeypatch, by_images(""))
+    found = rtprune("ocr", pdf(2, 3), "-o", "-", "--model", unlimited_folder, "--device", "cpu", "--pages-per-context",
+                    "auto", "--dpi", 30)  # fmt: skip
+    assert found.stdout == "<!-- page 1 -->\n\nBy itself\n\n<!-- page 2 -->\n\nBy itself\n"
+    assert "could not be read together" in found.stderr
+
+
 def _unfinished(journal: Path, out: Path) -> bytes:
     """The journal as it was when three pages were in it."""
     header, *lines = journal.read_text().splitlines()
