@@ -126,6 +126,12 @@ class OutOfMemoryError(PageFailedError):
     code = "out_of_memory"
 
 
+class ReaderLostError(PageFailedError):
+    """A page that its reader on a cluster did not survive, twice."""
+
+    code = "reader_lost"
+
+
 class LoopError(PageFailedError):
     """The text of a page repeats itself, and the run was told to count that as a failure."""
 

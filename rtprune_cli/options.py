@@ -451,6 +451,10 @@ class OutputOptions:
     def __post_init__(self) -> None:
         _choose("table format", self.tables, get_args(Tables))
         _choose("math format", self.math, get_args(Math))
+        if "://" in self.output:
+            raise UsageError(
+                f"{self.output} is no folder of this machine", "Give -o a folder, and upload it when the run is done"
+            )
         if self.raw and self.md_only:
             raise UsageError("--raw and --md-only exclude each other", "Give --no-raw or --no-md-only")
         if self.html and self.md_only:
@@ -472,6 +476,17 @@ class RunOptions:
     wait: bool = setting(False, "Wait while another run writes to the output folder.", same_text=True)
     abort_on_error: bool = setting(False, "Stop at the first page or document that fails.", same_text=True)
     fail_on_warning: bool = setting(False, "Exit with 4 when a page has a warning too.", same_text=True)
+    cluster: str | None = setting(
+        None,
+        "Read on many GPUs or machines with Ray: local (all GPUs of this machine), auto (the cluster that the "
+        "environment names), or ray://HOST:PORT.",
+        same_text=True,
+        choices=("local", "auto"),
+    )
+    readers: int | Auto | None = setting(
+        None, "Readers on the cluster; auto: one a GPU, without GPUs one.", parse=parse_auto, shown=AUTO, same_text=True
+    )
+    gpus_per_reader: float = setting(1.0, "GPUs of a reader, for --cluster; 0.5: two share one.", same_text=True)
     max_page_error_rate: float | None = setting(
         None, "Stop when more than this share of pages failed, 0 to 1; looked at from the 20th page on.", same_text=True
     )
@@ -480,6 +495,13 @@ class RunOptions:
         rate = self.max_page_error_rate
         if rate is not None and not 0 <= rate <= 1:
             raise UsageError(f"max-page-error-rate {rate:g} is out of range", "Give a share from 0 to 1")
+        _take_auto(self, "readers", "a whole number of at least 1")
+        if isinstance(self.readers, int) and self.readers < 1:
+            raise UsageError(f"readers is {self.readers}", "Give a whole number of at least 1")
+        if not self.gpus_per_reader >= 0:
+            raise UsageError(f"gpus-per-reader is {self.gpus_per_reader:g}", "Give a number of at least 0")
+        if self.cluster is not None and self.cluster not in ("local", "auto") and "://" not in self.cluster:
+            raise UsageError(f"cluster {self.cluster!r} is no address", "Give local, auto, or ray://HOST:PORT")
 
 
 @dataclass(frozen=True)
@@ -527,6 +549,8 @@ class OcrOptions:
         if self.prompt is not None:
             _check_prompt(self.prompt)
         _choose("on-loop", self.on_loop, get_args(OnLoop))
+        if self.run.cluster is not None and self.output.output == "-":
+            raise UsageError("--cluster needs an output folder", "Give -o a folder: pages come in any order")
         _take_auto(self, "pages_per_context", "a whole number of at least 1")
         if isinstance(self.pages_per_context, int) and self.pages_per_context < 1:
             raise UsageError(f"pages-per-context is {self.pages_per_context}", "Give a whole number of at least 1")

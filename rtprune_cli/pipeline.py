@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, Protocol
 
 import torch
 
@@ -25,6 +26,7 @@ from rtprune_cli.prepare import Job, Preparer, available_cores, select_pages, wo
 from rtprune_cli.records import (
     Document,
     Earlier,
+    Idle,
     PageFault,
     PageImage,
     PageResult,
@@ -47,7 +49,8 @@ class DocumentPlan:
 
     ``pages`` are those that were asked for, in order; ``earlier`` what is done already; ``error`` why nothing can be.
     ``content`` is the SHA-256 of the file and ``fingerprint`` stands for all that its text depends on; both are empty
-    when the file cannot be read.
+    when the file cannot be read. ``goes_on``: others of its pages are read elsewhere, and with one of them it is said
+    what concerns the whole document.
     """
 
     document: Document
@@ -56,6 +59,7 @@ class DocumentPlan:
     content: str = ""
     fingerprint: str = ""
     error: RtpruneError | None = None
+    goes_on: bool = False
 
 
 class Watcher:
@@ -77,17 +81,73 @@ class Watcher:
         """All pages of this document are written; the totals are of those that were read now."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """The pages of this document come next, perhaps between those of others."""
+
+    plan: DocumentPlan
+
+
+@dataclass(frozen=True)
+class Closed:
+    """All pages of this document have come."""
+
+    plan: DocumentPlan
+
+
+Event = PageResult | Opened | Closed
+
+
+class Source(Protocol):
+    """Reads planned documents: here (:class:`OwnReader`), or by others on a cluster."""
+
+    def read(self, plans: Iterable[DocumentPlan]) -> Generator[Event, None, None]:
+        """Every document's beginning, its pages in any order, and its end; a plan is asked for when there is room."""
+
+    @property
+    def cuda_graphs(self) -> bool | None:
+        """As :class:`~rtprune_cli.engine.PageReader` says it."""
+
+    def summary(self) -> dict[str, Any]:
+        """What the report's settings say of those who read; nothing of this process."""
+
+
+class OwnReader:
+    """Reads in this process, page by page in order."""
+
+    def __init__(self, checkpoint: Checkpoint, options: OcrOptions, on_load: Callable[[], None]) -> None:
+        self._checkpoint, self._options = checkpoint, checkpoint.resolve(options)
+        self._reader = PageReader(checkpoint, options, on_load)
+
+    def read(self, plans: Iterable[DocumentPlan]) -> Generator[Event, None, None]:
+        """As :class:`Source` says."""
+        with _own_threads(), _make_preparer(self._checkpoint, self._options) as preparer:
+            events: Iterator[Event] = self._reader.read(_items(plans, preparer, self._options))
+            yield from events
+
+    @property
+    def cuda_graphs(self) -> bool | None:
+        """As :class:`Source` says."""
+        return self._reader.cuda_graphs
+
+    def summary(self) -> dict[str, Any]:
+        """As :class:`Source` says."""
+        return {}
+
+
 def ocr(
     documents: Iterable[Document],
     checkpoint: Checkpoint,
     options: OcrOptions,
     output: Output,
     watcher: Watcher | None = None,
+    source: Source | None = None,
 ) -> Totals:
     """Read documents and write each as soon as its last page is done; the totals of what was read.
 
     Pages that an earlier run has done are not read again, and the model is loaded only when there is one to read.
-    ``totals.stopped`` says why a run ended early (``--abort-on-error``, ``--max-page-error-rate``).
+    ``totals.stopped`` says why a run ended early (``--abort-on-error``, ``--max-page-error-rate``). ``source`` is who
+    reads; None: this process.
 
     Raises:
         OutputError: the output cannot be written; what was finished before stays.
@@ -98,40 +158,37 @@ def ocr(
     settings = run_settings(checkpoint, options)
     totals = Totals()
     said: set[str] = set()
-    plan: DocumentPlan | None = None  # of the document at hand
-    own = Totals()
+    at_hand: dict[PurePosixPath, tuple[DocumentPlan, Totals]] = {}  # documents by their folders
     watcher.begin(totals)
     plans = _starting((make_plan(document, checkpoint, options, output) for document in documents), output)
-    reader = PageReader(checkpoint, options, watcher.loading)
-    with _own_threads(), _make_preparer(checkpoint, checkpoint.resolve(options)) as preparer:
-        items: Iterator[PageResult | _Opened | _Closed] = reader.read(
-            _items(plans, preparer, checkpoint.resolve(options))
-        )
-        for item in items:
+    source = source or OwnReader(checkpoint, options, watcher.loading)
+    with closing(source.read(plans)) as events:
+        for event in events:
             stopping.check()
-            if isinstance(item, PageResult):
-                _tell(item, said)
-                assert plan is not None
-                item = _placed(item, plan, output)
-                output.add(item)
+            if isinstance(event, PageResult):
+                _tell(event, said)
+                plan, own = at_hand[event.document.folder]
+                event = _placed(event, plan, output)
+                output.add(event)
                 for each in (totals, own):
-                    each.add(item.record)
-                watcher.page(item)
+                    each.add(event.record)
+                watcher.page(event)
                 totals.stopped = _reason_to_stop(totals, options)
                 if totals.stopped:
                     break
-            elif isinstance(item, _Opened):
-                own, plan = Totals(), item.plan
-                watcher.opened(item.plan)
+            elif isinstance(event, Opened):
+                at_hand[event.plan.document.folder] = event.plan, Totals()
+                watcher.opened(event.plan)
             else:
-                if item.plan.earlier.finished:
-                    output.skip(item.plan.document, item.plan.earlier.records)
+                plan, own = at_hand.pop(event.plan.document.folder)
+                if plan.earlier.finished:
+                    output.skip(plan.document, plan.earlier.records)
                     if options.run.fail_on_warning:  # they have not been seen to by being read before
-                        totals.warned += [record for record in item.plan.earlier.records if record.warnings]
+                        totals.warned += [record for record in plan.earlier.records if record.warnings]
                 else:
-                    settings["model"]["cuda_graphs"] = reader.cuda_graphs  # what became of the recording
-                    output.finish(item.plan.document, item.plan.pages, settings)
-                watcher.closed(item.plan, own)
+                    settings["model"]["cuda_graphs"] = source.cuda_graphs  # what became of the recording
+                    output.finish(plan.document, plan.pages, settings | source.summary())
+                watcher.closed(plan, own)
     return totals
 
 
@@ -177,8 +234,8 @@ class ReadingSession:
         """Whether the model works on a GPU."""
         return self._checkpoint.device.type == "cuda"
 
-    def read(self, plans: Iterable[DocumentPlan], *, said: Collection[str] = ()) -> Iterator[PageResult]:
-        """As :func:`read`; one at a time."""
+    def read(self, plans: Iterable[DocumentPlan | Idle], *, said: Collection[str] = ()) -> Iterator[PageResult]:
+        """As :func:`read`; one at a time. Where the plans are :class:`Idle`, the pages that are there go on."""
         told = set(said)
         self.spoilt = True
         with _own_threads():
@@ -243,16 +300,6 @@ def fingerprint(content: str, checkpoint: Checkpoint, options: OcrOptions) -> st
 
 
 @dataclass(frozen=True)
-class _Opened:
-    plan: DocumentPlan
-
-
-@dataclass(frozen=True)
-class _Closed:
-    plan: DocumentPlan
-
-
-@dataclass(frozen=True)
 class _Asked:
     """The pages of the document at hand that were asked for, done ones too."""
 
@@ -299,14 +346,14 @@ def _own_threads() -> Iterator[None]:
 
 
 def _items(
-    plans: Iterable[DocumentPlan], preparer: Preparer, options: ResolvedOptions
-) -> Iterator[PreparedPage | PreparedContext | PageResult | _Opened | _Closed]:
+    plans: Iterable[DocumentPlan | Idle], preparer: Preparer, options: ResolvedOptions
+) -> Iterator[PreparedPage | PreparedContext | PageResult | Idle | Opened | Closed]:
     return _in_contexts(_made(plans, preparer, options), options.pages_per_context)
 
 
 def _in_contexts(
-    items: Iterable[PreparedPage | PageResult | _Opened | _Closed | _Asked], size: int
-) -> Iterator[PreparedPage | PreparedContext | PageResult | _Opened | _Closed]:
+    items: Iterable[PreparedPage | PageResult | Idle | Opened | Closed | _Asked], size: int
+) -> Iterator[PreparedPage | PreparedContext | PageResult | Idle | Opened | Closed]:
     """Pages in groups of ``size``, counted from a document's first page that was asked for."""
     if size == 1:
         yield from (item for item in items if not isinstance(item, _Asked))
@@ -316,6 +363,9 @@ def _in_contexts(
     number = 0
     for item in items:
         own = 0
+        if isinstance(item, Idle):
+            yield item
+            continue
         if isinstance(item, _Asked):
             numbers = {page: 1 + at // size for at, page in enumerate(item.pages)}
         elif isinstance(item, PreparedPage):
@@ -343,9 +393,9 @@ def _grouped(
 
 
 def _made(
-    plans: Iterable[DocumentPlan], preparer: Preparer, options: ResolvedOptions
-) -> Iterator[PreparedPage | PageResult | _Opened | _Closed | _Asked]:
-    items: Iterator[PreparedPage | PageImage | PageFault | _Opened | _Closed | _Asked]
+    plans: Iterable[DocumentPlan | Idle], preparer: Preparer, options: ResolvedOptions
+) -> Iterator[PreparedPage | PageResult | Idle | Opened | Closed | _Asked]:
+    items: Iterator[PreparedPage | PageImage | PageFault | Idle | Opened | Closed | _Asked]
     items = preparer.prepare(_jobs(plans, options))
     for item in items:
         if isinstance(item, PageFault):
@@ -358,20 +408,25 @@ def _made(
         del item  # its pixels are not needed while the next page is made
 
 
-def _jobs(plans: Iterable[DocumentPlan], options: OcrOptions) -> Iterator[Job | PageFault | _Opened | _Closed | _Asked]:
+def _jobs(
+    plans: Iterable[DocumentPlan | Idle], options: OcrOptions
+) -> Iterator[Job | PageFault | Idle | Opened | Closed | _Asked]:
     for plan in plans:
         stopping.check()
-        yield _Opened(plan)
+        if isinstance(plan, Idle):
+            yield plan
+            continue
+        yield Opened(plan)
         try:
             if plan.error is not None:
                 raise plan.error
             if not plan.earlier.finished:
                 pages = plan.pages or select_pages(plan.document, options.input)
                 yield _Asked(tuple(pages))
-                yield Job(plan.document, [page for page in pages if page not in plan.earlier.pages])
+                yield Job(plan.document, [page for page in pages if page not in plan.earlier.pages], plan.goes_on)
         except RtpruneError as error:
             yield PageFault(plan.document, None, error)
-        yield _Closed(plan)
+        yield Closed(plan)
 
 
 def _tell(result: PageResult, said: set[str]) -> None:

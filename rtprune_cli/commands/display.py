@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
@@ -112,26 +113,27 @@ class ProgressDisplay(Display):
         self._bar.figures.plain = first
         self._task = bar.add_task("", total=documents, count=self._count())
         self._recent: deque[tuple[float, int]] = deque(maxlen=RATE_PAGES)
-        self._pages = self._read = 0  # of the document at hand
+        self._at_hand: dict[PurePosixPath, tuple[int, int]] = {}  # documents: pages to read, and read
 
     def loading(self) -> None:
         self._bar.figures.plain = "loading the model"
         self._bar.refresh()
 
     def opened(self, plan: DocumentPlan) -> None:
-        self._pages, self._read = len(plan.pages) - len(plan.earlier.pages), 0
+        self._at_hand[plan.document.folder] = len(plan.pages) - len(plan.earlier.pages), 0
 
     def page(self, result: PageResult) -> None:
-        self._read += 1
+        pages, read = self._at_hand[result.document.folder]
+        self._at_hand[result.document.folder] = pages, read + 1
         self._recent.append((time.monotonic(), result.record.output_tokens or 0))
         self._show(result.document.name)
 
     def _tell(self, plan: DocumentPlan, totals: Totals) -> None:
-        self._pages = self._read = 0
+        del self._at_hand[plan.document.folder]
         self._show(plan.document.name)
 
     def _show(self, name: str) -> None:
-        done = self.closed_documents + (self._read / self._pages if self._pages else 0)
+        done = self.closed_documents + sum(read / pages for pages, read in self._at_hand.values() if pages)
         # What was done before took no time, and says nothing about the time that is left.
         self._bar.update(
             self._task,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,8 @@ from rtprune_cli.logs import NOTICE
 from rtprune_cli.options import LogOptions, OcrOptions
 
 if TYPE_CHECKING:
+    from rtprune_cli.cluster import ClusterSource
+    from rtprune_cli.model import Checkpoint
     from rtprune_cli.outputs import Output
     from rtprune_cli.records import Document
     from rtprune_cli.report import Totals
@@ -122,12 +125,24 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
         try:
             with stopping.at_once():  # it may be downloaded
                 checkpoint = locate(options.model)
-            read_and_write(documents, checkpoint, options, output, display)
+            with _source(options, checkpoint) as source:
+                if source is not None:
+                    checkpoint = source.seen(checkpoint)
+                read_and_write(documents, checkpoint, options, output, display, source)
         except KeyboardInterrupt as stop:
             display.totals.stopped, code = "interrupted", code_of(stop)
     same = "The same command without --force" if options.run.force else "The same command"
     tell_end(display, log_options, goes_on=same if isinstance(output, FolderOutput) else "")
     return exit_code(display.totals, options.run.fail_on_warning) if code is None else code
+
+
+def _source(options: OcrOptions, checkpoint: Checkpoint) -> AbstractContextManager[ClusterSource | None]:
+    """Who reads: readers on a cluster, or None: this process."""
+    if options.run.cluster is None:
+        return nullcontext()
+    from rtprune_cli.cluster import cluster_source
+
+    return cluster_source(options, checkpoint.resolve(options).pages_per_context)
 
 
 def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> ExitCode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -12,7 +13,7 @@ from rtprune_cli.engine.active import Active
 from rtprune_cli.engine.engine import Engine
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions
-from rtprune_cli.records import PageResult, PreparedContext, PreparedPage
+from rtprune_cli.records import Idle, PageResult, PreparedContext, PreparedPage
 
 log = logging.getLogger("rtprune")
 
@@ -51,8 +52,9 @@ class PageReader:
             return None
         return self._engine.scheduler.graphs.recording(self._checkpoint.device)
 
-    def read(self, items: Iterable[PreparedPage | PreparedContext | T]) -> Iterator[PageResult | T]:
-        """One result a page, in order; what is no page passes through in its place, also inside a context.
+    def read(self, items: Iterable[PreparedPage | PreparedContext | Idle | T]) -> Iterator[PageResult | T]:
+        """One result a page, in order; what is no page passes through in its place, also inside a context. Where the
+        source is :class:`Idle`, the pages that are there go on without waiting for others.
 
         A page that fails has the error in its record.
 
@@ -78,6 +80,12 @@ class PageReader:
                     item = next(source)
                 except StopIteration:
                     more = False
+                    continue
+                if isinstance(item, Idle):
+                    if engine is not None and line:
+                        engine.work(flush=True)
+                    else:
+                        time.sleep(stopping.TICK)
                     continue
                 line.append(self._begin(item) if isinstance(item, PreparedPage | PreparedContext) else item)
                 del item

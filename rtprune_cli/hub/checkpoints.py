@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtprune_cli import __version__
 from rtprune_cli.errors import HubError, ModelError
-from rtprune_cli.forms import refuse
+from rtprune_cli.forms import HEADER_LIMIT, refuse
 from rtprune_cli.hub.cache import cached_revisions, delete
 from rtprune_cli.hub.repository import Repository, fetch
 from rtprune_cli.options import BUNDLED_MODEL, DEFAULT_MODEL
 
 # What a run needs of a hub repository: remote code, pictures and papers stay there.
 PATTERNS = ["*.json", "*.safetensors", "LICENSE*"]
+SAMPLE = 256  # bytes of a tensor
 BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "tiny" / "checkpoint"
 
 
@@ -159,11 +162,33 @@ def remove(model: str) -> int:
 
 
 def _stamp(folder: Path) -> str:
-    """Changes when a file of the checkpoint does. Reading gigabytes of weights to hash them would take longer than
-    loading them, so size and time of change stand for the content."""
-    found = {path for pattern in PATTERNS for path in folder.glob(pattern)}
-    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(found)]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+    """The same for every copy of a checkpoint, and another when its content is.
+
+    Reading gigabytes of weights to hash them would take longer than loading them: of a tensor its name, type, shape and
+    first bytes stand for the content, which training changes everywhere.
+    """
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in PATTERNS for path in folder.glob(pattern)}):
+        digest.update(f"{path.name}\n{path.stat().st_size}\n".encode())
+        for part in _samples(path) if path.suffix == ".safetensors" else [path.read_bytes()]:
+            digest.update(part)
+    return digest.hexdigest()[:12]
+
+
+def _samples(path: Path) -> Iterator[bytes]:
+    """What a safetensors file begins with, and the first bytes of each of its tensors."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, HEADER_LIMIT))
+        yield header
+        try:
+            tensors = [about for name, about in json.loads(header).items() if name != "__metadata__"]
+            starts = sorted(int(about["data_offsets"][0]) for about in tensors)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return  # loading it will say what is wrong
+        for start in starts:
+            file.seek(8 + length + start)
+            yield file.read(SAMPLE)
 
 
 def _size(folder: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -22,7 +21,6 @@ from rtprune_cli.records import (
     Document,
     DocumentBlocks,
     PageResult,
-    cut_crops,
 )
 from rtprune_cli.report import page_blocks, summarise
 from rtprune_cli.storage import atomic_write, make_folder, remove, to_json
@@ -64,16 +62,12 @@ class DocumentWriter:
 
     def save_crops(self, result: PageResult) -> list[str]:
         """Save the pictures of a page; the names of their files."""
-        if not result.markdown.crops or result.page is None:
-            return []
         folder = self._files(result.document).images
-        make_folder(folder)
         names = []
-        for name, crop in cut_crops(result.page.image, result.markdown.crops):
-            buffer = io.BytesIO()
-            crop.save(buffer, "PNG")
+        for name, picture in result.crop_files():
+            make_folder(folder)
             names.append(name)
-            atomic_write(folder / name, buffer.getvalue(), self._layout.scratch)
+            atomic_write(folder / name, picture, self._layout.scratch)
         return names
 
     def renew_source(self, document: Document) -> None:

@@ -42,10 +42,12 @@ NO_TRACEBACK = {"PYTHONFAULTHANDLER": ""}
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A document and those of its pages, 1-based, that are to be prepared, in this order."""
+    """A document and those of its pages, 1-based, that are to be prepared, in this order. ``goes_on``: what concerns
+    the whole document is said elsewhere."""
 
     document: Document
     pages: Sequence[int]
+    goes_on: bool = False
 
 
 class Overdue(Exception):

@@ -191,7 +191,7 @@ class Preparer:
         """Say what is wrong with the document, once, and note it with that page; remember when it is lost."""
         if isinstance(outcome, PageFault) and outcome.page is None:
             self._lost = job
-        if job is self._told:
+        if job is self._told or job.goes_on:
             return outcome
         self._told = job
         if isinstance(outcome, PreparedPage):

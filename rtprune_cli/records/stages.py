@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -189,6 +190,11 @@ class PreparedPage:
 
 
 @dataclass(frozen=True)
+class Idle:
+    """Stands among pages that are read as they come: there is none now, but more may follow."""
+
+
+@dataclass(frozen=True)
 class PreparedContext:
     """Pages of one document that are to be read as one text, in order, and between them those that need not be.
 
@@ -323,7 +329,8 @@ class PageView:
 class PageResult:
     """One page as it goes to the outputs: markdown, raw model text, and its report record.
 
-    ``page`` has the pixels, which are needed only until the crops are saved; without crops it is None. ``view`` is
+    ``page`` has the pixels, which are needed only until the crops are saved; without crops it is None. A result that
+    comes from another process has the ``crops`` themselves instead, as PNG files by name (:meth:`packed`). ``view`` is
     there when an HTML report was asked for. A page (or a whole document: ``page`` None in the record) that failed has
     an ``error``, empty text and a record of its failure.
     """
@@ -335,6 +342,21 @@ class PageResult:
     page: PageImage | None = None
     error: RtpruneError | None = None
     view: PageView | None = None
+    crops: Mapping[str, bytes] | None = None
+
+    def crop_files(self) -> Iterator[tuple[str, bytes]]:
+        """The pictures of the page as PNG files, one at a time: name, bytes."""
+        if self.crops is not None:
+            yield from self.crops.items()
+        elif self.page is not None:
+            for name, crop in cut_crops(self.page.image, self.markdown.crops):
+                buffer = io.BytesIO()
+                crop.save(buffer, "PNG")
+                yield name, buffer.getvalue()
+
+    def packed(self) -> PageResult:
+        """The same as little as can be sent: with the pictures, but without the page that they are cut from."""
+        return replace(self, crops=dict(self.crop_files()), page=None)
 
 
 def failed(

@@ -1,0 +1,247 @@
+"""Starts readers on a cluster, gives them pages and listens to them; to the pipeline it is what reads."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from rtprune_cli import stopping
+from rtprune_cli.cluster.dispatch import Dispatcher
+from rtprune_cli.cluster.link import LOCAL, connected, is_passing
+from rtprune_cli.cluster.remote import Numbered, ReaderFacts, RemoteReader
+from rtprune_cli.errors import EnvironmentFault, RtpruneError
+from rtprune_cli.model import Checkpoint
+from rtprune_cli.options import OcrOptions
+from rtprune_cli.pipeline import DocumentPlan, Event
+from rtprune_cli.prepare import available_cores
+
+log = logging.getLogger("rtprune")
+
+ROOM = 64  # pages in flight with a reader where it decodes as many as memory allows
+PASSING = 60.0  # seconds for which a reader may not answer
+STARTS = 3  # of one reader in a row that comes to nothing
+
+
+@dataclass
+class _Reader:
+    number: int
+    actor: Any
+    facts: ReaderFacts | None = None
+    confirmed: int = 0
+    gone: bool = False
+    has_read: bool = field(default=False)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a reader said: facts, results, or why it says no more."""
+
+    reader: _Reader
+    facts: ReaderFacts | None = None
+    results: tuple[Numbered, ...] = ()
+    error: Exception | None = None
+
+
+@contextmanager
+def cluster_source(options: OcrOptions, pages_per_context: int) -> Iterator[ClusterSource]:
+    """Readers on the cluster that the options name, until the block is left.
+
+    Raises:
+        EnvironmentFault: there is no such cluster, or no reader can be started.
+    """
+    assert options.run.cluster is not None
+    with connected(options.run.cluster) as ray:
+        source = ClusterSource(ray, options, pages_per_context)
+        try:
+            source.start()
+            yield source
+        finally:
+            source.end()
+
+
+class ClusterSource:
+    """A :class:`~rtprune_cli.pipeline.Source` of readers on a cluster. ``facts`` are what they found, alike in all."""
+
+    def __init__(self, ray: Any, options: OcrOptions, pages_per_context: int) -> None:
+        self._ray, self._options, self._context = ray, options, pages_per_context
+        gpus = int(ray.cluster_resources().get("GPU", 0)) if options.model.device in ("auto", "cuda") else 0
+        self._gpus = options.run.gpus_per_reader if gpus else 0.0
+        fitting = int(gpus / self._gpus) if self._gpus else 1
+        wanted = options.run.readers if isinstance(options.run.readers, int) else None
+        self.count = wanted or max(1, fitting)
+        self._readers: list[_Reader] = []
+        self._heard: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
+        self._made = self._empty_starts = 0
+        self._dispatcher: Dispatcher | None = None
+
+    def start(self) -> None:
+        """Start all readers, and wait for what they find.
+
+        Raises:
+            RtpruneError: the model is not there, or readers found different ones.
+            EnvironmentFault: none can be started.
+        """
+        for _ in range(self.count):
+            self._make_reader()
+        while not all(reader.facts for reader in self._readers):
+            heard = self._next()
+            if heard is None:
+                continue
+            if isinstance(heard.error, RtpruneError):
+                raise heard.error
+            if heard.error is not None:
+                self._replace(heard.reader, heard.error)
+            elif heard.facts is not None:
+                heard.reader.facts = heard.facts
+        found = {(reader.facts.revision, reader.facts.dtype) for reader in self._readers if reader.facts}
+        if len(found) > 1:
+            raise EnvironmentFault(
+                "the readers have different models or precisions", "Give --revision, or --dtype, so that all read alike"
+            )
+
+    @property
+    def facts(self) -> ReaderFacts:
+        """What a reader found; they are alike."""
+        return next(reader.facts for reader in self._readers if reader.facts)
+
+    @property
+    def cuda_graphs(self) -> bool | None:
+        """As :class:`~rtprune_cli.pipeline.Source` says; not asked of readers."""
+        return None
+
+    def summary(self) -> dict[str, Any]:
+        """As :class:`~rtprune_cli.pipeline.Source` says."""
+        dispatcher = self._dispatcher
+        found = {
+            "readers": self.count,
+            "readers_lost": dispatcher.readers_lost if dispatcher else 0,
+            "pages_read_again": dispatcher.pages_again if dispatcher else 0,
+        }
+        return {"cluster": found}
+
+    def seen(self, checkpoint: Checkpoint) -> Checkpoint:
+        """A checkpoint as the readers run it, which may be otherwise than this machine would."""
+        return replace(checkpoint, revision=self.facts.revision, dtype=getattr(torch, self.facts.dtype))
+
+    def end(self) -> None:
+        """End all readers at once."""
+        for reader in self._readers:
+            reader.gone = True
+            with suppress(Exception):
+                self._ray.kill(reader.actor, no_restart=True)
+        self._readers.clear()
+
+    def _make_reader(self) -> _Reader:
+        number, self._made = self._made, self._made + 1
+        cores = None
+        if self._options.run.cluster == LOCAL:
+            own = available_cores_of_this_machine()
+            cores = tuple(own[number % self.count :: self.count]) or None
+        actor_class = self._ray.remote(RemoteReader)
+        actor = actor_class.options(
+            num_gpus=self._gpus, num_cpus=1, max_concurrency=4, max_restarts=0, scheduling_strategy="SPREAD"
+        ).remote(self._options, cores)
+        reader = _Reader(number, actor)
+        self._readers.append(reader)
+        threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
+        return reader
+
+    def _listen(self, reader: _Reader) -> None:
+        """In a thread of its own: what the reader says, until it is gone."""
+        try:
+            self._heard.put(_Heard(reader, facts=self._ray.get(reader.actor.facts.remote())))
+            silent_since: float | None = None
+            while not reader.gone:
+                try:
+                    results = self._ray.get(reader.actor.take.remote(reader.confirmed))
+                except Exception as error:
+                    silent_since = silent_since or time.monotonic()
+                    if not is_passing(self._ray, error) or time.monotonic() - silent_since > PASSING:
+                        raise
+                    time.sleep(1.0)
+                    continue
+                silent_since = None
+                if results:
+                    reader.confirmed = results[-1].number + 1
+                    self._heard.put(_Heard(reader, results=tuple(results)))
+        except Exception as error:
+            if not reader.gone:
+                cause = getattr(error, "cause", None)
+                self._heard.put(_Heard(reader, error=cause if isinstance(cause, RtpruneError) else error))
+
+    def _next(self) -> _Heard | None:
+        stopping.check()
+        with suppress(queue.Empty):
+            heard = self._heard.get(timeout=stopping.TICK)
+            return None if heard.reader.gone else heard
+        return None
+
+    def _replace(self, reader: _Reader, error: Exception) -> _Reader:
+        """Another reader in the place of one that is lost."""
+        log.debug("a reader was lost", exc_info=error)
+        reader.gone = True
+        self._readers.remove(reader)
+        with suppress(Exception):
+            self._ray.kill(reader.actor, no_restart=True)
+        self._empty_starts = 0 if reader.has_read else self._empty_starts + 1
+        if self._empty_starts >= STARTS * self.count:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise EnvironmentFault(
+                f"readers end before they read a page: {reason}", "Try without --cluster; -vv shows the traceback"
+            )
+        return self._make_reader()
+
+    def read(self, plans: Iterable[DocumentPlan]) -> Generator[Event, None, None]:
+        """As :class:`~rtprune_cli.pipeline.Source` says; pages come as they are done.
+
+        Raises:
+            EnvironmentFault: no reader stays alive, or the cluster is gone.
+        """
+        rows = self._options.decode.rows
+        dispatcher = Dispatcher(plans, context=self._context, room=2 * rows * self._context if rows else ROOM)
+        self._dispatcher = dispatcher
+        for reader in self._readers:
+            dispatcher.join(reader.number)
+        while not dispatcher.done:
+            yield from dispatcher.events()
+            for reader in self._readers:
+                if reader.facts is not None:
+                    for chunk in dispatcher.assign(reader.number):
+                        reader.actor.add.remote(chunk)
+            yield from dispatcher.events()
+            heard = self._next()
+            if heard is not None:
+                yield from self._take(dispatcher, heard)
+
+    def _take(self, dispatcher: Dispatcher, heard: _Heard) -> Iterator[Event]:
+        error = heard.error
+        heard.reader.facts = heard.facts or heard.reader.facts
+        for each in heard.results:
+            if each.end:
+                error = RuntimeError(each.end)
+            elif each.result is not None:
+                heard.reader.has_read = True
+                event = dispatcher.arrived(heard.reader.number, each.result)
+                if event is not None:
+                    yield event
+        if error is not None:
+            if isinstance(error, RtpruneError):
+                raise error
+            log.warning("a reader was lost (%s); its pages go elsewhere", type(error).__name__)
+            dispatcher.lost(heard.reader.number)
+            dispatcher.join(self._replace(heard.reader, error).number)
+
+
+def available_cores_of_this_machine() -> list[int]:
+    """The numbers of the cores that this process may use."""
+    import os
+
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(available_cores()))

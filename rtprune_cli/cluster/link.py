@@ -1,0 +1,99 @@
+"""All that is Ray's own: a cluster that is started or joined, actors, and which errors mean what."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rtprune_cli.errors import EnvironmentFault
+
+LOCAL, AUTO = "local", "auto"
+MOST_READERS = 64  # of a cluster that is started here
+OBJECT_STORE = 300 * 2**20  # bytes, of a cluster that is started here: results are kilobytes
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def import_ray() -> Any:
+    """
+    Raises:
+        EnvironmentFault: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a reader without GPUs leaves the variable alone
+    try:
+        import ray
+    except ImportError:
+        raise EnvironmentFault(
+            "--cluster needs Ray, which is not installed", "Install ray, or rtprune[cluster]"
+        ) from None
+    return ray
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Ray, connected to a cluster: one that is started for the time being (``local``), or one that is there.
+
+    Raises:
+        EnvironmentFault: Ray is not installed, or there is no such cluster.
+    """
+    ray = import_ray()
+    with _quiet(), _own_signals():
+        try:
+            ray.init(**_arguments(address))
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            hint = (
+                "Give --cluster local, or start one: ray start --head" if address != LOCAL else "Try ray.init in Python"
+            )
+            raise EnvironmentFault(f"no cluster at {address}: {reason}", hint) from error
+    try:
+        yield ray
+    finally:
+        with _quiet(), contextlib.suppress(Exception):
+            ray.shutdown()
+
+
+def _arguments(address: str) -> dict[str, Any]:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address != LOCAL:
+        return {"address": address, **quiet}
+    # Readers have the cores that they are given (remote.py): Ray is not to count them.
+    own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE, "num_cpus": MOST_READERS}
+    return {"address": "local", **own, **quiet}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What Ray prints goes to standard error: standard output belongs to results."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray sets handlers of its own; those of this process come back."""
+    try:
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+    except ValueError:
+        before = {}
+    yield
+    for number, handler in before.items():
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(number, handler)
+
+
+def is_passing(ray: Any, error: Exception) -> bool:
+    """Whether an actor may answer when it is asked again."""
+    return isinstance(error, ray.exceptions.ActorUnavailableError)

@@ -1,0 +1,113 @@
+"""A reader on a cluster: one engine for its life, in a process of its own. It reads, and writes nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rtprune_cli.options import OcrOptions
+from rtprune_cli.records import Idle, PageResult
+
+if TYPE_CHECKING:
+    from rtprune_cli.cluster.dispatch import Chunk
+    from rtprune_cli.pipeline import DocumentPlan
+
+WAIT = 0.5  # seconds after which an answer without results is given
+
+
+@dataclass(frozen=True)
+class ReaderFacts:
+    """What a reader found: ``revision`` of the model, ``dtype`` and ``device`` in words, and its ``host``."""
+
+    revision: str
+    dtype: str
+    device: str
+    host: str
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A result, and how many came before it from this reader. ``end``: why there will be no more."""
+
+    number: int
+    result: PageResult | None = None
+    end: str = ""
+
+
+class RemoteReader:
+    """What runs in a reader's process. Its methods are called from outside, some of them at the same time."""
+
+    def __init__(self, options: OcrOptions, cores: tuple[int, ...] | None) -> None:
+        """``cores`` are those that it may use, of a machine that it shares with other readers; None: all."""
+        if cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cores)  # before torch counts them
+        logging.getLogger("rtprune").setLevel(logging.CRITICAL)  # what there is to say is in the results
+        self._options = options
+        self._chunks: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
+        self._results: list[Numbered] = []  # that nobody has confirmed yet
+        self._count = 0
+        self._there = threading.Condition()
+
+    def facts(self) -> ReaderFacts:
+        """Find the checkpoint.
+
+        Raises:
+            RtpruneError: it is not there.
+        """
+        import socket
+
+        from rtprune_cli.model import locate
+
+        checkpoint = locate(self._options.model)
+        threading.Thread(target=self._work, daemon=True).start()
+        dtype = str(checkpoint.dtype).removeprefix("torch.")
+        return ReaderFacts(checkpoint.revision, dtype, str(checkpoint.device), socket.gethostname())
+
+    def add(self, chunk: Chunk | None) -> None:
+        """Pages to read; None: there will be no more."""
+        self._chunks.put(chunk)
+
+    def take(self, confirmed: int) -> list[Numbered]:
+        """The results that were not ``confirmed`` yet; waits a little for the first. A call whose answer got lost can
+        be made again."""
+        with self._there:
+            self._results = [each for each in self._results if each.number >= confirmed]
+            if not self._results:
+                self._there.wait(WAIT)
+            return list(self._results)
+
+    def _work(self) -> None:
+        try:
+            from rtprune_cli.model import locate
+            from rtprune_cli.pipeline import ReadingSession
+
+            checkpoint = locate(self._options.model)
+            with closing(ReadingSession(checkpoint, self._options)) as session:
+                for result in session.read(self._plans()):
+                    self._put(replace(result, document=replace(result.document, data=None)).packed())
+            self._put(None, "done")
+        except BaseException as error:
+            self._put(None, f"{type(error).__name__}: {error}")
+
+    def _plans(self) -> Iterator[DocumentPlan | Idle]:
+        while True:
+            try:
+                chunk = self._chunks.get_nowait()
+            except queue.Empty:
+                yield Idle()
+                continue
+            if chunk is None:
+                return
+            yield chunk.plan
+
+    def _put(self, result: PageResult | None, end: str = "") -> None:
+        with self._there:
+            self._results.append(Numbered(self._count, result, end))
+            self._count += 1
+            self._there.notify_all()
