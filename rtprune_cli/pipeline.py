@@ -98,7 +98,7 @@ class Closed:
 Event = PageResult | Opened | Closed
 
 
-class Source(Protocol):
+class PageSource(Protocol):
     """Reads planned documents: here (:class:`OwnReader`), or by others on a cluster."""
 
     def read(self, plans: Iterable[DocumentPlan]) -> Generator[Event, None, None]:
@@ -120,18 +120,18 @@ class OwnReader:
         self._reader = PageReader(checkpoint, options, on_load)
 
     def read(self, plans: Iterable[DocumentPlan]) -> Generator[Event, None, None]:
-        """As :class:`Source` says."""
+        """As :class:`PageSource` says."""
         with _own_threads(), _make_preparer(self._checkpoint, self._options) as preparer:
             events: Iterator[Event] = self._reader.read(_items(plans, preparer, self._options))
             yield from events
 
     @property
     def cuda_graphs(self) -> bool | None:
-        """As :class:`Source` says."""
+        """As :class:`PageSource` says."""
         return self._reader.cuda_graphs
 
     def summary(self) -> dict[str, Any]:
-        """As :class:`Source` says."""
+        """As :class:`PageSource` says."""
         return {}
 
 
@@ -141,7 +141,7 @@ def ocr(
     options: OcrOptions,
     output: Output,
     watcher: Watcher | None = None,
-    source: Source | None = None,
+    source: PageSource | None = None,
 ) -> Totals:
     """Read documents and write each as soon as its last page is done; the totals of what was read.
 

@@ -68,7 +68,7 @@ def cluster_source(options: OcrOptions, pages_per_context: int) -> Iterator[Clus
 
 
 class ClusterSource:
-    """A :class:`~rtprune_cli.pipeline.Source` of readers on a cluster. ``facts`` are what they found, alike in all."""
+    """A :class:`~rtprune_cli.pipeline.PageSource` of readers on a cluster. ``facts`` are what they found, alike in all."""
 
     def __init__(self, ray: Any, options: OcrOptions, pages_per_context: int) -> None:
         self._ray, self._options, self._context = ray, options, pages_per_context
@@ -114,11 +114,11 @@ class ClusterSource:
 
     @property
     def cuda_graphs(self) -> bool | None:
-        """As :class:`~rtprune_cli.pipeline.Source` says; not asked of readers."""
+        """As :class:`~rtprune_cli.pipeline.PageSource` says; not asked of readers."""
         return None
 
     def summary(self) -> dict[str, Any]:
-        """As :class:`~rtprune_cli.pipeline.Source` says."""
+        """As :class:`~rtprune_cli.pipeline.PageSource` says."""
         dispatcher = self._dispatcher
         found = {
             "readers": self.count,
@@ -193,14 +193,14 @@ class ClusterSource:
             self._ray.kill(reader.actor, no_restart=True)
         self._empty_starts = 0 if reader.has_read else self._empty_starts + 1
         if self._empty_starts >= STARTS * self.count:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise EnvironmentFault(
                 f"readers end before they read a page: {reason}", "Try without --cluster; -vv shows the traceback"
             )
         return self._make_reader()
 
     def read(self, plans: Iterable[DocumentPlan]) -> Generator[Event, None, None]:
-        """As :class:`~rtprune_cli.pipeline.Source` says; pages come as they are done.
+        """As :class:`~rtprune_cli.pipeline.PageSource` says; pages come as they are done.
 
         Raises:
             EnvironmentFault: no reader stays alive, or the cluster is gone.

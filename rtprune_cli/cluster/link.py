@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 
 from rtprune_cli.errors import EnvironmentFault
 
-LOCAL, AUTO = "local", "auto"
+log = logging.getLogger("rtprune")
+
+LOCAL = "local"
 MOST_READERS = 64  # of a cluster that is started here
 OBJECT_STORE = 300 * 2**20  # bytes, of a cluster that is started here: results are kilobytes
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -42,20 +45,19 @@ def connected(address: str) -> Iterator[Any]:
         EnvironmentFault: Ray is not installed, or there is no such cluster.
     """
     ray = import_ray()
-    with _quiet(), _own_signals():
+    with _quiet():
+        with _own_signals():
+            try:
+                ray.init(**_arguments(address))
+            except Exception as error:
+                reason = str(error).strip().partition("\n")[0] or type(error).__name__
+                hint = "Start one with: ray start --head, or give --cluster local" if address != LOCAL else ""
+                raise EnvironmentFault(f"no cluster at {address}: {reason}", hint) from error
         try:
-            ray.init(**_arguments(address))
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            hint = (
-                "Give --cluster local, or start one: ray start --head" if address != LOCAL else "Try ray.init in Python"
-            )
-            raise EnvironmentFault(f"no cluster at {address}: {reason}", hint) from error
-    try:
-        yield ray
-    finally:
-        with _quiet(), contextlib.suppress(Exception):
-            ray.shutdown()
+            yield ray
+        finally:
+            with contextlib.suppress(Exception):
+                ray.shutdown()
 
 
 def _arguments(address: str) -> dict[str, Any]:
@@ -69,16 +71,17 @@ def _arguments(address: str) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What Ray prints goes to standard error: standard output belongs to results."""
+    """What Ray prints on standard output, in its own processes too, is dropped, or with -vv goes to standard error."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    kept, dropped = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(2, 1)
+        os.dup2(2 if log.isEnabledFor(logging.DEBUG) else dropped, 1)
         yield
     finally:
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
+        os.close(dropped)
 
 
 @contextmanager
