@@ -68,7 +68,7 @@ def cluster_source(options: OcrOptions, pages_per_context: int) -> Iterator[Clus
 
 
 class ClusterSource:
-    """A :class:`~rtprune_cli.pipeline.PageSource` of readers on a cluster. ``facts`` are what they found, alike in all."""
+    """A :class:`~rtprune_cli.pipeline.PageSource` of readers on a cluster. ``facts`` are what they all found."""
 
     def __init__(self, ray: Any, options: OcrOptions, pages_per_context: int) -> None:
         self._ray, self._options, self._context = ray, options, pages_per_context
