@@ -48,8 +48,8 @@ def by_hand(
     mass[0] = 1
     norms = np.ones(len(kind), dtype=np.float32) if norms is None else norms
     plan = TransportPlan(rows, merged, mass, np.zeros(len(merged)), np.zeros(len(rows)))
-    density = np.where(kind == GLOBAL_CELL, 0.1, np.nan)
-    return Inspection(size, "tiny", None, TokenMap(kind, boxes, norms, stays), density, plan, 0.5, 0.5, 0.1)
+    tokens, cells = TokenMap(kind, boxes, norms, stays), TokenGrid(spec_of("tiny")).cells(size)
+    return Inspection(size, "tiny", None, tokens, np.full(len(cells), 0.1), cells, plan, 0.5, 0.5, 0.1)
 
 
 def colours(picture: Image.Image, found: Inspection, index: int) -> set[Any]:
@@ -95,9 +95,8 @@ def test_the_plan_is_the_one_that_merging_applies(tiny: OcrModel) -> None:
 @pytest.mark.parametrize("mode", ["tiny", "base"])
 def test_the_mean_of_the_cells_is_the_density_of_the_page(tiny: OcrModel, mode: str, size: tuple[int, int]) -> None:
     found = inspect(tiny, make_views(lined(size), mode), size, PruneOptions())
-    own = found.tokens.kind == GLOBAL_CELL
-    assert found.density[own].mean() == pytest.approx(found.r_density, abs=1e-6)
-    assert np.isnan(found.density[~own]).all() and found.density[own].std() > 0.01
+    assert found.density.mean() == pytest.approx(found.r_density, abs=1e-6) and found.density.std() > 0.01
+    assert (found.cells == found.tokens.boxes[found.tokens.kind == GLOBAL_CELL]).all()
 
 
 def test_the_record_agrees_with_the_pruning(tiny: OcrModel, half: Inspection) -> None:

@@ -18,16 +18,17 @@ REF, END_REF, DET, END_DET = TAGS = ("<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>
 
 Coordinates = tuple[int, int, int, int]
 
-# Labels of layout, as this model and its successors write them. Any other text between the tags is text of the page,
-# as the prompt "OCR this image." gives it.
+# Labels of layout, as these models write them; those of Unlimited-OCR are the block types of MinerU's models
+# (mineru_vl_utils/structs.py of github.com/opendatalab/mineru-vl-utils), as published outputs of it show. Any other
+# text between <|ref|> and its end is text of the page, as the prompt "OCR this image." gives it.
 LABELS = PICTURES | frozenset((
     "text", "title", "sub_title", "table", "equation", "formula", "header", "footer", "page_number", "list",
-    "reference", "footnote", "caption", "abstract", "code", "algorithm", "other",
+    "reference", "footnote", "caption", "abstract", "code", "algorithm", "phonetic", "unknown", "other",
 ))  # fmt: skip
 # Of these, joined by underscores, are the others: image_caption, table_footnote, figure_title, paragraph_title.
 _PARTS = LABELS | frozenset((
     "sub", "page", "number", "doc", "paragraph", "section", "item", "block", "body", "aside", "vertical", "content",
-    "inline", "display", "isolate", "isolated", "head", "references", "equations", "seal",
+    "inline", "display", "isolate", "isolated", "head", "ref", "references", "equations", "seal",
 ))  # fmt: skip
 
 # Every repeat below is bounded or runs over characters that cannot start the match: no text makes a scan quadratic.
@@ -128,7 +129,7 @@ def _parts(raw: str, labels: bool) -> Iterator[str | Region]:
         if tags[at] == DET:
             labelled = _LABELLED_BOX.match(after)
             boxes, rest, used = _placed(texts, tags, at)
-            if labelled and is_label(labelled[1]):
+            if labelled:  # by its form: the page's text comes after the tag, so that this is a label, known or not
                 yield Region(labelled[1], boxes, rest, opened)
             else:
                 yield rest
