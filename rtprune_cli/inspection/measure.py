@@ -98,6 +98,7 @@ class Inspection:
                 "newlines_dropped": int((~self.tokens.stays & (self.tokens.kind == NEWLINE)).sum()),
             },
             "placed": self.tokens.placed,
+            **({} if self.tokens.placed else {"density": [_rounded(share, 5) for share in self.density]}),
             "tokens": tokens,
         }
 
