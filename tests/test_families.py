@@ -1,4 +1,4 @@
-"""DeepSeek-OCR-2 and Unlimited-OCR through the commands: what works as for DeepSeek-OCR, and what says that it cannot."""
+"""DeepSeek-OCR-2 and Unlimited-OCR through the commands: what works, and what says that it cannot."""
 
 from __future__ import annotations
 
@@ -171,9 +171,8 @@ def test_methods_that_look_at_clip_are_refused_where_there_is_none(folders: dict
         checkpoint(folders, UNLIMITED).resolve(OcrOptions(prune=prune))
         try:
             checkpoint(folders, OCR2).resolve(OcrOptions(prune=prune))
-        except UsageError as error:
+        except UsageError:
             refused.append((prune.method, prune.variant))
-            assert "DeepSeek-OCR-2" in error.message and "Choose another" in error.hint
     clip = [("visionzip", "ours"), ("scope", "ours"), ("vispruner", "ours"), ("cdpruner", "authors")]
     assert refused == clip
 

@@ -155,7 +155,7 @@ def _placed(texts: list[str], tags: list[str], at: int, start: int = 0) -> tuple
 
 
 def _unless_label(text: str) -> str:
-    """Torn ``<|ref|>`` or ``<|det|>``: what follows is a layout label, perhaps cut short by the token limit, or text of the page."""
+    """Torn ``<|ref|>`` or ``<|det|>``: what follows is a label, perhaps cut short by the token limit, or page text."""
     word = text.strip()
     *whole, last = word.split("_")
     begins = _PARTS.issuperset(whole) and any(each.startswith(last) for each in (_PARTS if whole else LABELS))
