@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from conftest import make_views, spec_of
 from PIL import Image
 
-from rtprune_cli.inspection.canvas import DROPPED, HEAT, LARGEST, MARGIN, PAGE_SIDE, VIRIDIS, Sheet
+from rtprune_cli.inspection.canvas import DROPPED, HEAT, KEPT, LARGEST, MARGIN, MERGED, PAGE_SIDE, VIRIDIS, Sheet
+from rtprune_cli.inspection.in_order import draw_left_out_in_order, draw_norms_in_order
+from rtprune_cli.inspection.leave_one_out import LeaveOneOut
 from rtprune_cli.inspection.measure import Inspection, TransportPlan, inspect, transport_plan
 from rtprune_cli.inspection.overlays import MOST_LINES, draw_density, draw_kept, draw_norms, draw_transport
 from rtprune_cli.model import OcrModel
@@ -182,6 +185,19 @@ def test_numbers_that_overflowed_are_drawn_and_null() -> None:
         draw(Image.new("RGB", found.size, "white"), found)
     record = json.loads(to_json(found.record()))
     assert record["threshold_norm"] is None and record["tokens"][5]["dustbin"] is None
+
+
+@pytest.mark.parametrize("norm", [1.0, np.nan])
+def test_tokens_without_a_place_stand_in_the_decoders_order(norm: float) -> None:
+    placed = by_hand({0, 10}, norms=np.array([norm] * 72 + [9], dtype=np.float32))
+    placed.tokens.norms[[10, 20]] = 2, 1
+    found = replace(placed, tokens=replace(placed.tokens, boxes=np.full((73, 4), np.nan)))
+    picture = draw_norms_in_order(found)
+    assert max(picture.size) <= LARGEST and not found.tokens.placed
+    seen = {colour for _, colour in picture.crop((0, 0, PAGE_SIDE, 30)).getcolors(2**16)}
+    assert KEPT in seen and MERGED not in seen  # the one of highest norm, at the top, was kept
+    trial = LeaveOneOut("text", 73, np.array([3, 72]), np.array([0, 4]))
+    assert max(draw_left_out_in_order(found, trial).size) <= LARGEST
 
 
 @pytest.mark.parametrize("size", [(3000, 40), (40, 3000), (1, 1), (900, 1273)])
