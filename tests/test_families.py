@@ -160,6 +160,14 @@ def test_a_ratio_that_is_given_wins(folders: dict[str, Path], given: Any, expect
         assert resolved.prune.ratio == (best if expected is None else expected)
 
 
+def test_each_model_knows_the_modes_and_tasks_that_its_authors_publish(folders: dict[str, Path]) -> None:
+    found = {name: checkpoint(folders, name) for name in FAMILIES}
+    assert {name: (each.trained_modes, each.trained_prompts) for name, each in found.items()} == {
+        OCR2: (("gundam",), ("markdown", "free")),
+        UNLIMITED: (("base", "gundam"), ("markdown",)),
+    }
+
+
 # --- What a model cannot do ------------------------------------------------------------------------------------------
 
 
@@ -214,6 +222,22 @@ def test_speed_is_not_measured_in_one_mode_when_another_cannot_be_seen(
     found = rtprune("bench", "speed", "--model", folders[OCR2], "--modes", "base,large", "--json", path)
     assert (found.exit_code, path.read_text().strip()) == (2, "{}"), found.output
     assert "DeepSeek-OCR-2 cannot see views of 1280 pixels (mode large)" in found.output
+
+
+@pytest.mark.parametrize(("ratio", "said"), [((), True), (("--ratio", "0.5"), False)])
+def test_inspect_says_that_a_model_is_not_pruned_by_default(
+    folders: dict[str, Path], page: Path, rtprune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    ratio: tuple[str, ...], said: bool,
+) -> None:  # fmt: skip
+    def stop(_: Checkpoint) -> None:
+        raise ModelError("no further", "Stop")
+
+    monkeypatch.setattr(Checkpoint, "load", stop)
+    found = {name: rtprune("inspect", page, "--model", folders[name], *ratio, "-o", tmp_path) for name in FAMILIES}
+    assert all("no further" in each.output for each in found.values())
+    assert (NO_PLACE in found[OCR2].output, NO_PLACE in found[UNLIMITED].output) == (True, False)
+    assert ("is not pruned by default" in found[OCR2].output) == said
+    assert "is not pruned by default" not in found[UNLIMITED].output
 
 
 @pytest.mark.slow

@@ -105,6 +105,8 @@ def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions, trial: Tri
         if not checkpoint.adapter.layout.placed:
             text = "%s: %s; pictures that need one are left out, the numbers are all there"
             log.log(NOTICE, text, checkpoint.name, NO_PLACE)
+        if options.prune.ratio is None and settled.prune.ratio == 1:
+            log.log(NOTICE, "%s is not pruned by default: --ratio shows what pruning would do", checkpoint.name)
         model = checkpoint.load()
         log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
         inspector = Inspector(folder, model, settled, trial)
