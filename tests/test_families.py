@@ -215,15 +215,6 @@ def test_what_cannot_be_done_is_said_before_anything_is_read(
     assert "was not trained" not in found.output
 
 
-def test_speed_is_not_measured_in_one_mode_when_another_cannot_be_seen(
-    folders: dict[str, Path], rtprune: Any, tmp_path: Path
-) -> None:
-    path = tmp_path / "speed.json"
-    found = rtprune("bench", "speed", "--model", folders[OCR2], "--modes", "base,large", "--json", path)
-    assert (found.exit_code, path.read_text().strip()) == (2, "{}"), found.output
-    assert "DeepSeek-OCR-2 cannot see views of 1280 pixels (mode large)" in found.output
-
-
 @pytest.mark.parametrize(("ratio", "said"), [((), True), (("--ratio", "0.5"), False)])
 def test_inspect_says_that_a_model_is_not_pruned_by_default(
     folders: dict[str, Path], page: Path, rtprune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -37,7 +37,7 @@ def run(plan: SpeedPlan, on_row: Callable[[dict[str, Any]], None] = lambda _: No
     A part that does not fit into memory has a row with ``error``, and the others go on.
 
     Raises:
-        UsageError: the model cannot see a mode, or pages that are asked for do not fit into its positions.
+        UsageError: the pages that are asked for do not fit into the model's positions.
         ModelError: the checkpoint cannot be loaded.
         EnvironmentFault: the device is not there.
     """
@@ -47,8 +47,6 @@ def run(plan: SpeedPlan, on_row: Callable[[dict[str, Any]], None] = lambda _: No
             raise EnvironmentFault("--memory-fraction needs a GPU", "Leave it out, or choose one with --device")
         torch.cuda.set_per_process_memory_fraction(plan.memory_fraction, device)
     model = _model(plan, device)
-    for mode in plan.modes:  # before an hour of measurements in the first of them
-        model.view_spec(mode)
     rates = machine.measure_rates(device, model.dtype)
     settings = asdict(plan)
     settings.pop("prune")
