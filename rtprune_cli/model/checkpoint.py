@@ -25,7 +25,7 @@ from rtprune_cli.options import (
     view_side,
 )
 from rtprune_cli.records import ViewSpec
-from rtprune_cli.views.grid import page_tokens
+from rtprune_cli.views.grid import NO_PLACE, page_tokens
 
 if TYPE_CHECKING:
     from rtprune_cli.model.network import OcrModel
@@ -152,6 +152,18 @@ class Checkpoint:
             raise UsageError(
                 f"the method {options.method} looks at CLIP, which {self.adapter.name} does not have",
                 "Choose another, such as rtprune, norm-only, divprune or dart",
+            )
+
+    def check_places(self, what: str) -> None:
+        """Refuse ``what`` asks where on the page a visual token lies, where they lie nowhere.
+
+        Raises:
+            UsageError: they do.
+        """
+        if not self.adapter.layout.placed:
+            raise UsageError(
+                f"{what} cannot be measured with {self.adapter.name}: {NO_PLACE}",
+                "What pruning costs as a whole, rtprune bench measures with every model",
             )
 
     def load(self) -> OcrModel:
