@@ -12,7 +12,7 @@ from rtprune_cli.device import hardware
 from rtprune_cli.errors import UsageError
 from rtprune_cli.hub import checkpoint_folder
 from rtprune_cli.model import experts
-from rtprune_cli.model.adapters import Adapter, adapter_of, read_config
+from rtprune_cli.model.adapters import Adapter, ContextRules, adapter_of, read_config
 from rtprune_cli.model.loading import ATTENTION, load_network, weights_size
 from rtprune_cli.options import (
     Mode,
@@ -94,9 +94,7 @@ class Checkpoint:
         """What is best for as many pages together as the options say, and how many there is room for."""
         if options.pages_per_context == 1:
             return best, 1
-        rules = self.adapter.contexts
-        if rules is None:
-            raise UsageError(f"{self.name} reads one page at a time", "Leave --pages-per-context out")
+        rules = self.context_rules
         if (options.mode or rules.mode) != rules.mode or (options.prompt or best.prompt) != best.prompt:
             raise UsageError(
                 f"many pages together are read in mode {rules.mode} with the prompt {best.prompt} alone",
@@ -104,6 +102,17 @@ class Checkpoint:
             )
         most = self.positions // (page_tokens(self.view_spec(rules.mode)) + rules.usual_text)
         return replace(best, mode=rules.mode, no_repeat_window=rules.no_repeat_window), most
+
+    @property
+    def context_rules(self) -> ContextRules:
+        """How it reads many pages as one text.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        if self.adapter.contexts is None:
+            raise UsageError(f"{self.name} reads one page at a time", "Leave --pages-per-context out")
+        return self.adapter.contexts
 
     @property
     def positions(self) -> int:
@@ -148,8 +157,12 @@ class Checkpoint:
         from rtprune_cli.model.network import OcrModel  # which is a checkpoint itself
 
         hardware.set_up(self.device, self.dtype)
-        own = {each.name: getattr(self, each.name) for each in fields(Checkpoint)}
-        return OcrModel(**own, network=load_network(self))
+        return OcrModel(**self.parts, network=load_network(self))
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What it is made of: a model has this and a network."""
+        return {each.name: getattr(self, each.name) for each in fields(Checkpoint)}
 
 
 def locate(options: ModelOptions) -> Checkpoint:
