@@ -478,6 +478,23 @@ def test_tables_and_picture_are_made_of_a_result(
     assert "tiny, ratio dynamic, batch 2: preprocess" in picture
 
 
+def test_contexts_have_tables_of_their_own(write: Callable[..., str], contexts: dict[str, Any]) -> None:
+    text = write(many=contexts).partition("### many")[2].partition("<!-- end -->")[0]
+    tables = [line for line in text.splitlines() if line.startswith("| prefill") or line.startswith("| decode")]
+    assert [line.count("pages a context") for line in tables] == [1, 1]
+    assert len([line for line in text.splitlines() if line.startswith(("| 1 | ", "| 3 | "))]) == 8
+
+
+def test_what_contexts_cost_by_formula_can_be_counted_by_hand(make_benchmarks: ModuleType) -> None:
+    costs = make_benchmarks.context_costs
+    assert [costs.prompt_tokens(8, ratio) for ratio in (1.0, 0.5)] == [8 * 273 + 5, 8 * (273 - 128) + 5]
+    one, ring = 2 * 12 * 1280 * 2, 128  # bytes of a token's keys and values in bfloat16
+    cells = {(pages, ratio): cell for pages, ratio, _, cell, *_ in costs.lines()}
+    whole, half = one * (8 * 273 + 5 + ring), one * (8 * (273 - 128) + 5 + ring)
+    assert cells["8", "1"] == f"{whole / 1e6:.1f} MB"
+    assert cells["8", "0.5"] == f"{half / 1e6:.1f} MB ({100 * half / whole:.1f} %)"
+
+
 def test_making_the_page_again_changes_nothing(write: Callable[..., str], result: dict[str, Any]) -> None:
     assert write(reduced=result) == write()
 
