@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -28,7 +28,9 @@ from rtprune_cli.records import (
     PageFault,
     PageImage,
     PageResult,
+    PreparedContext,
     PreparedPage,
+    WarningRecord,
     failed,
 )
 from rtprune_cli.report import Totals, unread_record
@@ -205,9 +207,21 @@ def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOpt
                 plan = replace(plan, earlier=output.earlier(document, plan.fingerprint))
         if plan.earlier.finished:
             return replace(plan, pages=tuple(record.page for record in plan.earlier.records if record.page is not None))
-        return replace(plan, pages=tuple(select_pages(document, options.input)))
+        plan = replace(plan, pages=tuple(select_pages(document, options.input)))
+        if checkpoint is None:
+            return plan
+        done = whole_contexts(plan.pages, plan.earlier, checkpoint.resolve(options).pages_per_context)
+        return replace(plan, earlier=replace(plan.earlier, pages=done))
     except RtpruneError as error:
         return replace(plan, error=error)
+
+
+def whole_contexts(pages: Sequence[int], earlier: Earlier, size: int) -> frozenset[int]:
+    """The pages that need not be read again where ``size`` of them are read as one text: those of contexts that an
+    earlier run came to the end of. Others would be read without their neighbours, and have another text."""
+    tried = earlier.pages | earlier.failed
+    groups = (pages[start : start + size] for start in range(0, len(pages), size))
+    return earlier.pages & {page for group in groups if tried.issuperset(group) for page in group}
 
 
 def fingerprint(content: str, checkpoint: Checkpoint, options: OcrOptions) -> str:
@@ -236,6 +250,13 @@ class _Opened:
 @dataclass(frozen=True)
 class _Closed:
     plan: DocumentPlan
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The pages of the document at hand that were asked for, done ones too."""
+
+    pages: tuple[int, ...]
 
 
 def _starting(plans: Iterable[DocumentPlan], output: Output) -> Iterator[DocumentPlan]:
@@ -279,8 +300,52 @@ def _own_threads() -> Iterator[None]:
 
 def _items(
     plans: Iterable[DocumentPlan], preparer: Preparer, options: ResolvedOptions
-) -> Iterator[PreparedPage | PageResult | _Opened | _Closed]:
-    items: Iterator[PreparedPage | PageImage | PageFault | _Opened | _Closed]
+) -> Iterator[PreparedPage | PreparedContext | PageResult | _Opened | _Closed]:
+    return _in_contexts(_made(plans, preparer, options), options.pages_per_context)
+
+
+def _in_contexts(
+    items: Iterable[PreparedPage | PageResult | _Opened | _Closed | _Asked], size: int
+) -> Iterator[PreparedPage | PreparedContext | PageResult | _Opened | _Closed]:
+    """Pages in groups of ``size``, counted from a document's first page that was asked for."""
+    if size == 1:
+        yield from (item for item in items if not isinstance(item, _Asked))
+        return
+    numbers: dict[int, int] = {}  # of the page's context
+    group: list[PreparedPage | PageResult] = []
+    number = 0
+    for item in items:
+        own = 0
+        if isinstance(item, _Asked):
+            numbers = {page: 1 + at // size for at, page in enumerate(item.pages)}
+        elif isinstance(item, PreparedPage):
+            own = numbers[item.page.page]
+        elif isinstance(item, PageResult) and item.record.page is not None:
+            own = numbers[item.record.page]
+        if own != number:
+            yield from _grouped(number, group)
+            group, number = [], own
+        if own:
+            group.append(item)  # type: ignore[arg-type]
+        elif not isinstance(item, _Asked):
+            yield item
+        del item
+
+
+def _grouped(
+    number: int, items: Sequence[PreparedPage | PageResult]
+) -> Iterator[PreparedPage | PreparedContext | PageResult]:
+    context = PreparedContext(number, tuple(items))
+    if len(context.pages) > 1:
+        yield context
+    else:
+        yield from items
+
+
+def _made(
+    plans: Iterable[DocumentPlan], preparer: Preparer, options: ResolvedOptions
+) -> Iterator[PreparedPage | PageResult | _Opened | _Closed | _Asked]:
+    items: Iterator[PreparedPage | PageImage | PageFault | _Opened | _Closed | _Asked]
     items = preparer.prepare(_jobs(plans, options))
     for item in items:
         if isinstance(item, PageFault):
@@ -293,7 +358,7 @@ def _items(
         del item  # its pixels are not needed while the next page is made
 
 
-def _jobs(plans: Iterable[DocumentPlan], options: OcrOptions) -> Iterator[Job | PageFault | _Opened | _Closed]:
+def _jobs(plans: Iterable[DocumentPlan], options: OcrOptions) -> Iterator[Job | PageFault | _Opened | _Closed | _Asked]:
     for plan in plans:
         stopping.check()
         yield _Opened(plan)
@@ -302,6 +367,7 @@ def _jobs(plans: Iterable[DocumentPlan], options: OcrOptions) -> Iterator[Job | 
                 raise plan.error
             if not plan.earlier.finished:
                 pages = plan.pages or select_pages(plan.document, options.input)
+                yield _Asked(tuple(pages))
                 yield Job(plan.document, [page for page in pages if page not in plan.earlier.pages])
         except RtpruneError as error:
             yield PageFault(plan.document, None, error)
@@ -313,9 +379,16 @@ def _tell(result: PageResult, said: set[str]) -> None:
     if result.error is not None:
         tell(result.document, result.record.page, result.error)
     page = result.record.page
-    new = [each for each in result.record.warnings if each.code not in SAID_ONCE or each.code not in said]
+    new = [each for each in result.record.warnings if _said_as(result, each) not in said]
     tell_warnings(result.document, page, new)
-    said.update(each.code for each in new)
+    said.update(key for each in new if (key := _said_as(result, each)))
+
+
+def _said_as(result: PageResult, warning: WarningRecord) -> str | None:
+    """What stands for a warning that is said once: for all pages, or those of a context. None: it is of this page."""
+    if warning.code == "context":
+        return f"{result.document.name}\n{warning.message}"
+    return warning.code if warning.code in SAID_ONCE else None
 
 
 def _placed(result: PageResult, plan: DocumentPlan, output: Output) -> PageResult:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -137,13 +135,12 @@ def test_words_say_what_is_seen() -> None:
 # --- Contexts
 
 
-def in_context(record: PageRecord, context: int | None, pages: int | None) -> Any:
-    return SimpleNamespace(**{**asdict(record), "context": context, "context_pages": pages})
-
-
 def test_pages_of_a_context_lie_on_one_band() -> None:
-    places = [(1, 2), (1, 2), (2, 2), (2, 2), (None, None), (3, 2), (3, 2), (4, 1)]
-    records = [in_context(record, *place) for record, place in zip(read(*[0.5] * 8), places, strict=True)]
+    places = [(1, 2), (1, 2), (2, 2), (2, 2), (None, None), (3, 2), (3, 2), (None, None)]
+    records = [
+        replace(record, context=place[0], context_pages=place[1])
+        for record, place in zip(read(*[0.5] * 8), places, strict=True)
+    ]
     odd, even = plotted(*records).contexts
     assert odd == f"M0 0H2V{HEIGHT}H0ZM5 0H7V{HEIGHT}H5Z" and even == f"M2 0H4V{HEIGHT}H2Z"
 

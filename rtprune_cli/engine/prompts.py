@@ -26,7 +26,7 @@ PromptKey = TypeVar("PromptKey", bound=Hashable)
 
 def workload(model: OcrModel, options: ResolvedOptions) -> Workload:
     """What a run with these options reads at a time."""
-    text = sum(map(len, model.prompt_embeds(options.prompt)))
+    text = sum(map(len, model.prompt_embeds(options.prompt)))  # of a context it has about as many tokens
     return Workload(model.network.config, model.view_spec(options.mode), options.pages_per_context, text)
 
 

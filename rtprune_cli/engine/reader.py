@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rtprune_cli import stopping
-from rtprune_cli.engine.engine import ActivePage, Engine
+from rtprune_cli.engine.active import Active
+from rtprune_cli.engine.engine import Engine
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions
-from rtprune_cli.records import PageResult, PreparedPage
+from rtprune_cli.records import PageResult, PreparedContext, PreparedPage
 
 log = logging.getLogger("rtprune")
 
@@ -50,8 +51,8 @@ class PageReader:
             return None
         return self._engine.scheduler.graphs.recording(self._checkpoint.device)
 
-    def read(self, items: Iterable[PreparedPage | T]) -> Iterator[PageResult | T]:
-        """One result a page, in order; what is no page passes through in its place.
+    def read(self, items: Iterable[PreparedPage | PreparedContext | T]) -> Iterator[PageResult | T]:
+        """One result a page, in order; what is no page passes through in its place, also inside a context.
 
         A page that fails has the error in its record.
 
@@ -60,11 +61,14 @@ class PageReader:
         """
         source = iter(items)
         more = True
-        line: deque[ActivePage | T] = deque()  # in order, what has not come out yet
+        line: deque[Active | T] = deque()  # in order, what has not come out yet
         while line or more:
-            while line and (not isinstance(line[0], ActivePage) or line[0].result is not None):
+            while line and (not isinstance(line[0], Active) or line[0].results is not None):
                 first = line.popleft()
-                yield first.result if isinstance(first, ActivePage) else first  # type: ignore[misc]
+                if isinstance(first, Active):
+                    yield from first.results or ()
+                else:
+                    yield first
                 del first  # its pixels are not needed while the next page is made
             engine = self._engine
             if more and (
@@ -75,12 +79,12 @@ class PageReader:
                 except StopIteration:
                     more = False
                     continue
-                line.append(self._begin(item) if isinstance(item, PreparedPage) else item)
+                line.append(self._begin(item) if isinstance(item, PreparedPage | PreparedContext) else item)
                 del item
             elif engine is not None and line:
                 engine.work(flush=not more)
 
-    def _begin(self, prepared: PreparedPage) -> ActivePage:
+    def _begin(self, prepared: PreparedPage | PreparedContext) -> Active:
         if self._engine is None:
             self._on_load()
             with stopping.at_once():  # imports and weights take seconds

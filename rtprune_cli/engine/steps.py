@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -113,28 +113,22 @@ class Request:
     preprocess_ms: float
 
 
-@dataclass
-class PageReading:
-    """One page read once. ``encode`` and ``prune`` are spans of the batch of ``pages`` in which ``pruner`` pruned it.
-    ``decoded`` is there when it is through."""
+@dataclass(frozen=True)
+class EncodedPage:
+    """One page before it is decoded. ``encode`` and ``prune`` are spans of the batch of ``pages`` in which ``pruner``
+    pruned it."""
 
     request: Request
     pruner: Pruner
     tokens: VisualTokens
     pruned: PrunedTokens
-    prompt: DecoderInput
     pages: int
     encode: Span
     prune: Span
-    decoded: Decoded = field(init=False)
 
     @property
     def views(self) -> Views:
         return self.request.views
-
-    @property
-    def loops(self) -> bool:
-        return self.decoded.finish_reason == "loop"
 
     @property
     def retention(self) -> float:
@@ -149,9 +143,43 @@ class PageReading:
             "prune": self.prune.milliseconds / self.pages,
         }
 
+
+@dataclass(frozen=True)
+class PageReading:
+    """One page read once, by itself."""
+
+    encoded: EncodedPage
+    prompt: DecoderInput
+    decoded: Decoded
+
+    @property
+    def loops(self) -> bool:
+        return self.decoded.finish_reason == "loop"
+
     @property
     def total_ms(self) -> float:
-        return sum(self.milliseconds.values()) + self.decoded.prefill_ms + self.decoded.decode_ms
+        return sum(self.encoded.milliseconds.values()) + self.decoded.prefill_ms + self.decoded.decode_ms
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What is said of how much faster a page was: ``flops`` of its part of the prefill, and how many times as many
+    there are without pruning; and, where they were asked for, how many times as long prefill and page take without it,
+    and the edit distance to the text without it."""
+
+    flops: int
+    flops_speedup: float
+    prefill: float | None = None
+    page: float | None = None
+    edit_distance: float | None = None
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Why a page is read by itself after all, and the milliseconds that it took part in before."""
+
+    warning: WarningRecord
+    spent_ms: float
 
 
 # What a page does: it asks for readings, or with a prompt for decoding alone, and ends with its result
@@ -164,9 +192,9 @@ class PageSteps:
     def __init__(self, model: OcrModel, options: ResolvedOptions) -> None:
         self._model, self._options = model, options
 
-    def of(self, prepared: PreparedPage) -> Steps:
+    def of(self, prepared: PreparedPage, alone: Alone | None = None) -> Steps:
         """A page from its views, step 1, to its result."""
-        model, page = self._model, prepared.page
+        page = prepared.page
         options = prepared.prune or self._options.prune
         attempts = [(yield Request(prepared.views, options, prepared.preprocess_ms))]  # steps 2 to 5
         if attempts[0].loops and self._options.on_loop == "retry":
@@ -179,44 +207,65 @@ class PageSteps:
             error = LoopError(f"the text of {name} runs into a loop", hint)
             return failed(page.document, page.page, error, page.warnings)
         # Step 6
-        raw = model.decode_text(best.decoded.token_ids)
-        markdown = to_markdown(
+        raw, markdown = self.text(page, best.decoded)
+        speeds = yield from self._speeds(page, best, raw)
+        return self.result(
+            page, best.encoded, best.decoded, raw, markdown, speeds,
+            attempts=tuple(attempt(a.encoded.views.mode, a.encoded.retention, a.decoded) for a in attempts)
+            if len(attempts) > 1
+            else None,
+            retry_ms=sum(a.total_ms for a in attempts if a is not best) + (alone.spent_ms if alone else 0.0),
+            warnings=() if alone is None else (alone.warning,),
+        )  # fmt: skip
+
+    def text(self, page: PageImage, decoded: Decoded) -> tuple[str, Markdown]:
+        """What the model wrote of a page, as it is and as markdown."""
+        raw = self._model.decode_text(decoded.token_ids)
+        return raw, to_markdown(
             raw,
             size=page.size,
             page=page.page,
             style=MarkdownStyle.of(self._options.output),
             labels=not gives_words(self._options.prompt),
-            confidences=model.confidences(best.decoded.token_ids, best.decoded.logprobs),
+            confidences=self._model.confidences(decoded.token_ids, decoded.logprobs),
         )
-        speedup, distance = yield from self._comparison(page, best, raw)
-        unpruned_flops = prefill_flops(model.text_config, best.prompt.next_position)
-        flops = prefill_flops(model.text_config, len(best.prompt.embeds))
+
+    def result(
+        self,
+        page: PageImage,
+        encoded: EncodedPage,
+        decoded: Decoded,
+        raw: str,
+        markdown: Markdown,
+        speeds: Speeds,
+        *,
+        warnings: tuple[WarningRecord, ...] = (),
+        **more: Any,
+    ) -> PageResult:
+        """The result of a page that was read; ``more`` as :func:`~rtprune_cli.report.page_record` takes it."""
         record = page_record(
             page,
-            best.views,
-            best.pruned,
-            best.decoded,
+            encoded.views,
+            encoded.pruned,
+            decoded,
             prompt=self._options.prompt,
-            milliseconds=best.milliseconds,
-            flops=flops,
-            flops_speedup=unpruned_flops / flops,
-            attempts=tuple(attempt(a.views.mode, a.retention, a.decoded) for a in attempts)
-            if len(attempts) > 1
-            else None,
-            retry_ms=sum(a.total_ms for a in attempts if a is not best),
-            prefill_speedup=speedup,
-            page_speedup=None if speedup is None else page_speedup(best, speedup),
-            edit_distance=distance,
-            warnings=page.warnings + self._warnings(best, markdown),
+            milliseconds=encoded.milliseconds,
+            flops=speeds.flops,
+            flops_speedup=speeds.flops_speedup,
+            prefill_speedup=speeds.prefill,
+            page_speedup=speeds.page,
+            edit_distance=speeds.edit_distance,
+            warnings=page.warnings + warnings + self._warnings(decoded, markdown),
+            **more,
         )
         view = None
         if self._options.output.html:
             # Not only when it is written: results wait for their turn, and files take less room than pixels.
-            tokens = token_map(best.views, page.size, best.tokens, best.pruned)
+            tokens = token_map(encoded.views, page.size, encoded.tokens, encoded.pruned)
             view = page_view(page.image, tokens, markdown.boxes)
         return PageResult(page.document, record, markdown, raw, page if markdown.crops else None, view=view)
 
-    def _warnings(self, reading: PageReading, markdown: Markdown) -> tuple[WarningRecord, ...]:
+    def _warnings(self, decoded: Decoded, markdown: Markdown) -> tuple[WarningRecord, ...]:
         """What a reader of the text should know of how it was read."""
         found = []
         if self._options.mode not in self._model.trained_modes:
@@ -227,13 +276,13 @@ class PageSteps:
         if prompts is not None and self._options.prompt not in prompts:
             message = f"{self._model.name} was not trained for this prompt, only for {', '.join(prompts)}"
             found.append(WarningRecord("untrained_prompt", message))
-        if reading.decoded.finish_reason == "length":
+        if decoded.finish_reason == "length":
             limit = self._options.decode.max_new_tokens
             found.append(
                 WarningRecord("token_limit", f"the text is cut at the limit of {limit} tokens (max-new-tokens)")
             )
-        if reading.loops:
-            cut = reading.decoded.loop_tokens_cut
+        if decoded.finish_reason == "loop":
+            cut = decoded.loop_tokens_cut
             found.append(WarningRecord("loop", f"the text ran into a loop: {cut} tokens of repetition are cut off"))
         if markdown.left_out:
             kept, count = len(markdown.crops), len(markdown.crops) + markdown.left_out
@@ -244,7 +293,7 @@ class PageSteps:
     def _retries(self, page: PageImage, attempts: list[PageReading]) -> Generator[Request, PageReading, None]:
         """The page read again, unpruned and then in another mode, as long as its text runs into a loop."""
         unpruned = replace(self._options.prune, ratio=1.0)
-        ladder = [] if attempts[0].pruned.merged == 0 else [self._options.mode]
+        ladder = [] if attempts[0].encoded.pruned.merged == 0 else [self._options.mode]
         for mode in [*ladder, other_mode(self._options.mode, self._model.adapter.layout)]:
             log.info("%s runs into a loop: again unpruned in mode %s", page_name(page.document, page.page), mode)
             try:
@@ -257,41 +306,58 @@ class PageSteps:
             if not attempts[-1].loops:
                 return
 
-    def _comparison(
-        self, page: PageImage, reading: PageReading, raw: str
-    ) -> Generator[DecoderInput, Decoded, tuple[float | None, float | None]]:
-        """Prefill speed-up over, and edit distance to, the same page unpruned, where they were asked for."""
-        speedup, distance = None, None
-        if self._options.measure_baseline or self._options.compare:
-            unpruned = self._model.make_prompt(untouched(reading.tokens), self._options.prompt)
-            if self._options.measure_baseline:
-                speedup = measure_prefill_speedup(self._model, unpruned, reading)
-            if self._options.compare:
-                try:
-                    text = self._model.decode_text((yield unpruned).token_ids)
-                    distance = normalised_edit_distance(text, raw)
-                except PageFailure:  # the comparison must not cost the text that is there
-                    log.warning("%s could not be read unpruned to compare", page_name(page.document, page.page))
-        return speedup, distance
+    def _speeds(self, page: PageImage, reading: PageReading, raw: str) -> Generator[DecoderInput, Decoded, Speeds]:
+        """Of a page that was read by itself; what it is compared with is read now."""
+        asked = self._options.measure_baseline or self._options.compare
+        unpruned = self._model.make_prompt(untouched(reading.encoded.tokens), self._options.prompt) if asked else None
+        speeds = prompt_speeds(self._model, [reading.encoded], unpruned, reading.prompt, self._options)
+        if speeds.prefill is not None:
+            speeds = replace(speeds, page=page_speedup(reading.encoded, reading.decoded, speeds.prefill))
+        if unpruned is not None and self._options.compare:
+            try:
+                text = self._model.decode_text((yield unpruned).token_ids)
+                speeds = replace(speeds, edit_distance=normalised_edit_distance(text, raw))
+            except PageFailure:  # the comparison must not cost the text that is there
+                log.warning("%s could not be read unpruned to compare", page_name(page.document, page.page))
+        return speeds
+
+
+def prompt_speeds(
+    model: OcrModel,
+    pages: Sequence[EncodedPage],
+    unpruned: DecoderInput | None,
+    pruned: DecoderInput,
+    options: ResolvedOptions,
+) -> Speeds:
+    """Of one page of a prompt of several: equal parts of its operations, and where ``--measure-baseline`` asks for it
+    how many times as long the prefill takes ``unpruned``."""
+    flops = prefill_flops(model.text_config, len(pruned.embeds))
+    whole = prefill_flops(model.text_config, pruned.next_position)
+    speedup = None
+    if unpruned is not None and options.measure_baseline:
+        speedup = measure_prefill_speedup(model, unpruned, pruned, pages)
+    return Speeds(flops // len(pages), whole / flops, speedup)
 
 
 @torch.inference_mode()
-def measure_prefill_speedup(model: OcrModel, unpruned: DecoderInput, reading: PageReading) -> float:
-    """Median time of the prefill without pruning, over that of the prune step and the prefill with it.
+def measure_prefill_speedup(
+    model: OcrModel, unpruned: DecoderInput, pruned: DecoderInput, pages: Sequence[EncodedPage]
+) -> float:
+    """Median time of the prefill without pruning, over that of the prune step of its pages and the prefill with it.
 
-    Taken in turns on this page alone, after a first prune step that may record. 1 where pruning is off.
+    Taken in turns on this prompt alone, after a first prune step that may record. 1 where pruning is off.
     """
-    if reading.request.options.fixed_ratio == 1:
+    if all(page.request.options.fixed_ratio == 1 for page in pages):
         return 1.0
-    pixels = model.pixels([reading.views])
+    pixels = model.pixels([page.views for page in pages])
 
     def prune() -> None:
-        reading.pruner.start([reading.tokens], pixels).result()
+        pages[0].pruner.start([page.tokens for page in pages], pixels).result()
 
     def pruned_ms() -> float:
         watch = Stopwatch(model.device)
         prune()
-        prefill(model.network, [reading.prompt])
+        prefill(model.network, [pruned])
         return watch.stop()
 
     prune()
@@ -299,12 +365,12 @@ def measure_prefill_speedup(model: OcrModel, unpruned: DecoderInput, reading: Pa
     return median(without for without, _ in times) / median(with_ for _, with_ in times)
 
 
-def page_speedup(reading: PageReading, prefill_speedup: float) -> float:
+def page_speedup(encoded: EncodedPage, decoded: Decoded, prefill_speedup: float) -> float:
     """Time from views to text without pruning over the time with it: of this page's own times, prune step and prefill
     ``prefill_speedup`` times as long, the encoder and the text as they are."""
-    times = reading.milliseconds
-    pruned = times["prune"] + reading.decoded.prefill_ms
-    rest = times["encode"] + reading.decoded.decode_ms
+    times = encoded.milliseconds
+    pruned = times["prune"] + decoded.prefill_ms
+    rest = times["encode"] + decoded.decode_ms
     return (rest + prefill_speedup * pruned) / (rest + pruned)
 
 

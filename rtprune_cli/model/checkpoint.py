@@ -100,7 +100,14 @@ class Checkpoint:
                 f"many pages together are read in mode {rules.mode} with the prompt {best.prompt} alone",
                 "Leave --mode and --prompt out, or --pages-per-context",
             )
-        most = self.positions // (page_tokens(self.view_spec(rules.mode)) + rules.usual_text)
+        page = page_tokens(self.view_spec(rules.mode))
+        most = self.positions // (page + rules.usual_text)
+        asked = options.pages_per_context if isinstance(options.pages_per_context, int) else most
+        if asked * page >= self.positions:  # no text would fit behind them
+            raise UsageError(
+                f"{asked} pages together are too many for {self.name}",
+                f"It has room for {most} and their text: --pages-per-context auto",
+            )
         return replace(best, mode=rules.mode, no_repeat_window=rules.no_repeat_window), most
 
     @property
@@ -108,7 +115,7 @@ class Checkpoint:
         """How it reads many pages as one text.
 
         Raises:
-            UsageError: it cannot.
+            UsageError: it reads one page at a time.
         """
         if self.adapter.contexts is None:
             raise UsageError(f"{self.name} reads one page at a time", "Leave --pages-per-context out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from rtprune_cli.decoding.loops import TokenKinds
 from rtprune_cli.device.graphs import Graphs, send
 from rtprune_cli.errors import ModelError
 from rtprune_cli.markdown import DET, END_DET, END_REF, REF, TAGS, opening_tag
-from rtprune_cli.model.adapters import IMAGE
+from rtprune_cli.model.adapters import IMAGE, PromptTexts
 from rtprune_cli.model.attention import watched, with_sights
 from rtprune_cli.model.checkpoint import SMALL_MODEL, Checkpoint
 from rtprune_cli.records import DecoderInput, PrunedTokens, Views, VisualTokens
@@ -87,22 +88,58 @@ class OcrModel(Checkpoint):
 
     def prompt_ids(self, prompt: str) -> tuple[list[int], list[int]]:
         """Token ids before the image (bos first) and after it."""
-        before, after = (
-            self.tokenizer.encode(text, add_special_tokens=False).ids for text in self.adapter.prompt_texts(prompt)
-        )
+        return self._ids_of(self.adapter.prompt_texts(prompt))
+
+    def _ids_of(self, texts: PromptTexts) -> tuple[list[int], list[int]]:
+        before, after = (self.tokenizer.encode(text, add_special_tokens=False).ids for text in texts)
         return [int(self.network.config.bos_token_id), *before], after
 
     def prompt_embeds(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Embeddings of a prompt's text before the image, (b, D), and after it, (a, D); made once for each prompt."""
-        if prompt not in self._prompts:
-            before, after = (self.embed(ids) for ids in self.prompt_ids(prompt))
-            self._prompts[prompt] = before, after
-        return self._prompts[prompt]
+        return self._embeds_of(self.adapter.prompt_texts(prompt))
+
+    def _embeds_of(self, texts: PromptTexts) -> tuple[Tensor, Tensor]:
+        if texts not in self._prompts:
+            before, after = (self.embed(ids) for ids in self._ids_of(texts))
+            self._prompts[texts] = before, after
+        return self._prompts[texts]
 
     def make_prompt(self, visual: PrunedTokens, prompt: str) -> DecoderInput:
         """The prompt of one page: its kept visual tokens between the texts of a prompt."""
         before, after = self.prompt_embeds(prompt)
         return assemble(before, [visual], after)
+
+    def make_context(self, pages: Sequence[PrunedTokens]) -> DecoderInput:
+        """The prompt of several pages that are read as one text.
+
+        Raises:
+            UsageError: the model reads one page at a time.
+        """
+        before, after = self._embeds_of(self.context_rules.prompt)
+        return assemble(before, pages, after)
+
+    def page_texts(self, token_ids: Sequence[int]) -> list[slice]:
+        """Where the text of each page lies among the tokens of a context.
+
+        A page break stands at the beginning of a line before every page; before the first it may be missing. Tokens
+        that share a break with other text would be lost, so that those are no break.
+
+        Raises:
+            UsageError: the model reads one page at a time.
+        """
+        pieces = [self._decode([token]) for token in token_ids]
+        starts = [0, *itertools.accumulate(map(len, pieces))]  # of each token in the text
+        text = "".join(pieces)
+        edges = [0]
+        for found in re.finditer(rf"^{re.escape(self.context_rules.page_break)}", text, re.M):
+            first, after = bisect_right(starts, found.start()) - 1, bisect_left(starts, found.end())
+            around = text[starts[first] : found.start()] + text[found.end() : starts[after]]
+            if not around.strip():
+                edges += [first, after]
+        edges.append(len(token_ids))
+        parts = [slice(*pair) for pair in zip(edges[::2], edges[1::2], strict=True)]
+        leading = text[starts[parts[0].start] : starts[parts[0].stop]]
+        return parts if leading.strip() or len(parts) == 1 else parts[1:]
 
     def instruction(self, prompt: str) -> Tensor:
         """Embeddings (M, D) of a prompt's text, without its bos."""
@@ -110,7 +147,7 @@ class OcrModel(Checkpoint):
         return torch.cat([before[1:], after])
 
     @cached_property
-    def _prompts(self) -> dict[str, tuple[Tensor, Tensor]]:
+    def _prompts(self) -> dict[PromptTexts, tuple[Tensor, Tensor]]:
         return {}
 
     def decode_text(self, token_ids: Sequence[int]) -> str:

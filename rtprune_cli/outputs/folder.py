@@ -191,7 +191,7 @@ class FolderOutput:
         images = self._files(document).images
         there = frozenset(page for page, crops in past.crops.items() if all((images / name).exists() for name in crops))
         if not past.finished:
-            return Earlier(pages=there)
+            return Earlier(pages=there, failed=past.failed)
         files = self._files(document)
         wanted = {
             files.markdown: True,
@@ -200,7 +200,7 @@ class FolderOutput:
             files.raw: self._options.raw,
         }
         whole = len(there) == len(past.records) and all(path.exists() for path, on in wanted.items() if on)
-        return Earlier(True, there, tuple(past.records)) if whole else Earlier()
+        return Earlier(True, there, records=tuple(past.records)) if whole else Earlier()
 
     def place(self, document: Document) -> str:
         """Where the document's markdown goes."""

@@ -111,19 +111,20 @@ class Journal:
 
 @dataclass(frozen=True)
 class Past:
-    """What a journal on disk holds: ``done`` pages that were read, and where the last whole line ends."""
+    """What a journal on disk holds: pages that were read, those that ``failed``, and where the last whole line ends."""
 
     header: Header
     finished: bool
     records: list[PageRecord]
     crops: dict[int, tuple[str, ...]]
     places: dict[int, int]
+    failed: frozenset[int]
     end: int
 
 
 def read(path: Path) -> Past | None:
-    """The journal at ``path``; None if there is none, or none that this version understands. Failed pages are left out:
-    they are to be tried again."""
+    """The journal at ``path``; None if there is none, or none that this version understands. Failed pages are not among
+    its records: they are to be tried again."""
     try:
         file = open(path, "rb")  # noqa: SIM115
     except OSError:
@@ -133,7 +134,7 @@ def read(path: Path) -> Past | None:
         header = _header(first)
         if header is None:
             return None
-        records, crops, places = [], {}, {}
+        records, crops, places, failed = [], {}, {}, set()
         place = file.tell()
         for raw in file:
             line = _line(raw)
@@ -141,12 +142,14 @@ def read(path: Path) -> Past | None:
                 record = from_json((line or {}).get("record"))
             except ValueError:
                 break  # torn; nothing whole can follow it
-            if record.page is not None and not record.failed:
+            if record.page is not None and record.failed:
+                failed.add(record.page)
+            elif record.page is not None:
                 records.append(record)
                 places[record.page] = place
                 crops[record.page] = tuple((line or {}).get("crops", ()))
             place += len(raw)
-        return Past(header, bool(first and first.get("finished")), records, crops, places, place)
+        return Past(header, bool(first and first.get("finished")), records, crops, places, frozenset(failed), place)
 
 
 def kept(path: Path) -> Iterator[Entry] | None:

@@ -15,7 +15,7 @@ _CROP_LINK = re.compile(rf"!\[\]\({IMAGES}/({CROP_NAME})\)")
 # Warnings of a text that ends too early stand where it ends, others of missing text before it; what is left says
 # nothing about the text.
 AT_THE_END = frozenset(("token_limit", "loop"))
-NOT_OF_THE_TEXT = frozenset(("untrained_mode", "untrained_prompt"))
+NOT_OF_THE_TEXT = frozenset(("untrained_mode", "untrained_prompt", "context"))
 
 
 def page_text(record: PageRecord, text: str) -> str:

@@ -29,6 +29,7 @@ WarningCode = Literal[
     "token_limit",  # the text was cut at the token limit
     "loop",  # the text repeated itself, and was cut there
     "crops",  # more pictures than are kept of a page
+    "context",  # the page was read by itself, since reading it together with others failed
 ]
 
 
@@ -121,6 +122,15 @@ class PageRecord:
     )
     prompt: str | None = described(
         "The prompt that was used: the name of a task, `locate WORDS`, or a text.", default=None, always=True
+    )
+    context: int | None = _optional(
+        "With `--pages-per-context`: which of its document's contexts the page was read in, from 1; null for a page "
+        "that was read by itself.",
+        minimum=1,
+    )
+    context_pages: int | None = _optional(
+        "Pages that were read together in that context, this one included; they have equal parts of its times.",
+        minimum=2,
     )
     image_width: int | None = _read("Pixels of the page.")
     image_height: int | None = _read("Pixels of the page.")

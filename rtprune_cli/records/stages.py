@@ -46,10 +46,12 @@ class Document:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier run left of a document: all of it, or the ``pages`` that need not be read again."""
+    """What an earlier run left of a document: all of it, or the ``pages`` that need not be read again. It tried the
+    ``failed`` ones too."""
 
     finished: bool = False
     pages: frozenset[int] = frozenset()
+    failed: frozenset[int] = frozenset()
     records: tuple[PageRecord, ...] = ()
 
 
@@ -184,6 +186,22 @@ class PreparedPage:
     views: Views
     preprocess_ms: float
     prune: PruneOptions | None = None
+
+
+@dataclass(frozen=True)
+class PreparedContext:
+    """Pages of one document that are to be read as one text, in order, and between them those that need not be.
+
+    ``number`` is the context's in its document, from 1.
+    """
+
+    number: int
+    items: tuple[PreparedPage | PageResult, ...]
+
+    @property
+    def pages(self) -> list[PreparedPage]:
+        """Those to be read."""
+        return [item for item in self.items if isinstance(item, PreparedPage)]
 
 
 @dataclass(frozen=True)

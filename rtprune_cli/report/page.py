@@ -37,17 +37,20 @@ def page_record(
     prefill_speedup: float | None = None,
     page_speedup: float | None = None,
     edit_distance: float | None = None,
+    context: tuple[int, int] | None = None,
     warnings: tuple[WarningRecord, ...] = (),
 ) -> PageRecord:
     """The report record of a page that was read. ``milliseconds`` holds preprocess, encode and prune;
     ``flops`` are the prefill's.
 
-    ``attempts`` are the :func:`attempt` records of a page that was read more than once, ``retry_ms`` the time of those
-    that were not kept.
+    ``context``: the number of the context that the page was read in, and how many pages it has. ``attempts`` are the
+    :func:`attempt` records of a page that was read more than once, ``retry_ms`` the time of those that were not kept.
     """
     record = PageRecord(
         **_of_page(page, views.mode, prompt),
         warnings=warnings,
+        context=context and context[0],
+        context_pages=context and context[1],
         tile_columns=views.grid[0] if views.tiles is not None else None,
         tile_rows=views.grid[1] if views.tiles is not None else None,
         visual_tokens_before=pruned.total,

@@ -12,9 +12,19 @@ from typing import Any
 
 from rtprune_cli.errors import ModelError
 from rtprune_cli.model.adapters import deepseek_ocr, deepseek_ocr2, unlimited_ocr
-from rtprune_cli.model.adapters.adapter import IMAGE, Adapter, ContextRules, gives_words
+from rtprune_cli.model.adapters.adapter import IMAGE, Adapter, ContextRules, PromptTexts, gives_words
 
-__all__ = ["ADAPTERS", "IMAGE", "Adapter", "ContextRules", "adapter_of", "gives_words", "network_config", "read_config"]
+__all__ = [
+    "ADAPTERS",
+    "IMAGE",
+    "Adapter",
+    "ContextRules",
+    "PromptTexts",
+    "adapter_of",
+    "gives_words",
+    "network_config",
+    "read_config",
+]
 
 FAMILIES = (deepseek_ocr.ADAPTER, deepseek_ocr2.ADAPTER, unlimited_ocr.ADAPTER)
 # Not by model_type: "deepseek_vl_v2" is shared with DeepSeek-VL2.

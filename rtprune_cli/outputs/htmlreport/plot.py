@@ -102,14 +102,7 @@ def plot_point(record: PageRecord) -> PlotPoint | None:
         return None
     if not record.visual_tokens_before or record.retention is None:  # failed, without ink, or from the text layer
         return PlotPoint(record.page, None, None)
-    return PlotPoint(record.page, tuple(getattr(record, name) for name in _LINES), _context(record))
-
-
-def _context(record: PageRecord) -> int | None:
-    """The number of the context in which the page was read with others; None where it was read by itself."""
-    pages: int | None = getattr(record, "context_pages", None)  # records of earlier versions have neither
-    context: int | None = getattr(record, "context", None)
-    return context if pages is not None and pages > 1 else None
+    return PlotPoint(record.page, tuple(getattr(record, name) for name in _LINES), record.context)
 
 
 def page_plot(document: str, folder: str, points: Iterable[PlotPoint | None]) -> PagePlot | None:
