@@ -176,8 +176,12 @@ class Checkpoint:
         from rtprune_cli.model.network import OcrModel  # which is a checkpoint itself
 
         hardware.set_up(self.device, self.dtype)
-        own = {each.name: getattr(self, each.name) for each in fields(Checkpoint)}
-        return OcrModel(**own, network=load_network(self))
+        return OcrModel(**self.parts, network=load_network(self))
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What it is made of: a model has this and a network."""
+        return {each.name: getattr(self, each.name) for each in fields(Checkpoint)}
 
 
 def locate(options: ModelOptions) -> Checkpoint:
