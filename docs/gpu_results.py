@@ -101,7 +101,9 @@ def questions(cards: Sequence[Card]) -> Iterator[tuple[str, Reader]]:
     yield "attention kernel of a step, in a run", run_kernels
     for dtype in ("bfloat16", "float16", "float32"):
         yield f"`grouped_mm` can be recorded in {dtype}", grouped(dtype)
-    yield "golden results in float32, TF32 off", golden
+    yield "golden results in float32, TF32 off", golden("golden_tf32_False")
+    yield "the same of DeepSeek-OCR-2; recorded, plain, alone", golden("golden_deepseek_ocr2")
+    yield "the same of Unlimited-OCR", golden("golden_unlimited_ocr")
     yield "bfloat16: recorded steps write what plain ones do", equal(0)
     yield "bfloat16: pages together write what each does alone", equal(1)
     for batch, prompt in step_sizes(cards):
@@ -175,9 +177,14 @@ def kernels(names: Sequence[str]) -> str:
 # --- Results that must be right ----------------------------------------------------------------------------------
 
 
-def golden(card: Card) -> str:
-    worst, wrong_keep, wrong_tokens = card.result["correct"]["golden_tf32_False"]
-    return f"features within {worst:.1e}; {differing('kept tokens', wrong_keep)}; {differing('texts', wrong_tokens)}"
+def golden(key: str) -> Reader:
+    def read(card: Card) -> str:
+        worst, wrong_keep, wrong_tokens, *_ = card.result["correct"][key]
+        return (
+            f"features within {worst:.1e}; {differing('kept tokens', wrong_keep)}; {differing('texts', wrong_tokens)}"
+        )
+
+    return read
 
 
 def differing(what: str, wrong: Sequence[str]) -> str:

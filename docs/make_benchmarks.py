@@ -1,7 +1,8 @@
 """Write the tables and pictures of docs/benchmarks.md from the results in docs/benchmarks/.
 
 *.json are of `rtprune bench speed`, gpu/CARD/*.json of the GPU kit (gpu_results.py), accuracy/*.json are the
-summary.json of runs of `rtprune bench`, and glyphs/*.json the glyphs.json of `rtprune bench glyphs`.
+summary.json of runs of `rtprune bench`, and glyphs/*.json the glyphs.json of `rtprune bench glyphs`. What contexts of
+many pages cost by formula is worked out here (context_costs.py).
 
 python docs/make_benchmarks.py
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parent))  # for a test, which loads this file from elsewhere
 
+import context_costs
 import gpu_results
 from gpu_results import NOT_MEASURED, Card, Result, Row, duration, rows
 
@@ -60,6 +62,7 @@ def write(page: Path = PAGE, results: Path = RESULTS, images: Path = IMAGES) -> 
     sections = [section(name, result, pictures[name]) for name, result in on_cards.items()]
     text = fill(text, "gpu", "\n".join([by_card(cards), "", *sections]))
     text = fill(text, "results", "\n".join(section(name, found[name], pictures[name]) for name in found))
+    text = fill(text, "contexts", table(context_costs.HEAD, context_costs.lines()))
     compared = read_results(results / "accuracy")
     for name, summary in compared.items():
         if not has_ablations(summary):
@@ -197,7 +200,7 @@ def section(name: str, result: Result, bars: Sequence[tuple[str, dict[str, float
     ]
     if bars:
         parts.append(f"![Milliseconds a page by stage: {describe(bars)}](images/stages-{name}.svg)\n")
-    tables = [make(result) for make in (whole, prefill, pruning, steps, early)]
+    tables = [make(result) for make in (whole, prefill, pruning, steps, context_prefill, context_steps, early)]
     return "\n".join([*parts, *(f"{text}\n" for text in tables if text)])
 
 
@@ -282,6 +285,45 @@ def steps(result: Result) -> str:
             for row in rows(result, "step")
         ],
     )  # fmt: skip
+
+
+def context_prefill(result: Result) -> str:
+    """Contexts of many pages, each page pruned by itself, against the same unpruned, in turns."""
+    return table(
+        ["prefill, pages a context", "ratio", "contexts", "prompt tokens", "left", "a context", "unpruned / pruned",
+         "prune step / prefill", "over floor"],
+        [
+            [row["pages_per_context"], row["ratio"], row["batch_size"], f"{row['prompt_tokens']:,.0f}", left(row),
+             duration(row["median"] / row["batch_size"]), gained(row),
+             f"{100 * row['prune_share_of_prefill']:.1f} %" if "times_unpruned" in row else "",
+             times(row["times_floor"])]
+            for row in rows(result, "context prefill")
+        ],
+    )  # fmt: skip
+
+
+def context_steps(result: Result) -> str:
+    """A decode step of contexts, and the bytes that it must read by formula."""
+    return table(
+        ["decode step, pages a context", "ratio", "contexts", "prompt tokens", "left", "a step", "unpruned / pruned",
+         "bytes a step", "bytes, unpruned / pruned", "over floor"],
+        [
+            [row["pages_per_context"], row["ratio"], row["batch_size"], f"{row['prompt_tokens']:,.0f}", left(row),
+             duration(row["median"]), gained(row), f"{row['step_bytes'] / 1e9:.3f} GB",
+             f"{row['times_unpruned_bytes']:.3f}" if "times_unpruned_bytes" in row else "", times(row["times_floor"])]
+            for row in rows(result, "context step")
+        ],
+    )  # fmt: skip
+
+
+def left(row: Row) -> str:
+    """The share of tokens that pruning left."""
+    return f"{100 * row['retention']:.1f} %" if "retention" in row else ""
+
+
+def gained(row: Row) -> str:
+    """How many times as fast as unpruned."""
+    return f"**{row['times_unpruned']['median']:.3f}**" if "times_unpruned" in row else ""
 
 
 def early(result: Result) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from rtprune_cli.errors import ModelError
 from rtprune_cli.options import DEFAULT_MODEL
 
-USE_FULL = f"Use the full weights: --model {DEFAULT_MODEL}"
+USE_FULL = f"Use the full weights that it was made of, such as --model {DEFAULT_MODEL}"
 MERGE = "Merge it into {base} first (peft: merge_and_unload, then save_pretrained), and give the folder of that"
 
 # Ends of the names of tensors that stand beside quantised weights.

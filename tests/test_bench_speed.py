@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from conftest import DOCS, GOLDEN, golden_cases, make_views
+from conftest import DOCS, GOLDEN, GOLDEN2, OCR2, UNLIMITED, golden_cases, make_views
 
 from rtprune_cli.bench.speed import arch, authors, floors, machine
 from rtprune_cli.bench.speed.clock import spread, take_turns
 from rtprune_cli.bench.speed.floors import Cost, Rates
 from rtprune_cli.bench.speed.machine import PeakMemory
 from rtprune_cli.bench.speed.pages import make_page
-from rtprune_cli.bench.speed.plan import SpeedPlan
+from rtprune_cli.bench.speed.plan import ARCHITECTURES, SpeedPlan
 from rtprune_cli.bench.speed.run import run
-from rtprune_cli.bench.speed.stages import Stages
+from rtprune_cli.bench.speed.stages import Stages, generate
+from rtprune_cli.bench.speed.table import print_result
+from rtprune_cli.decoding import decode
+from rtprune_cli.logs import make_console
 from rtprune_cli.model import OcrModel
-from rtprune_cli.model.adapters import network_config
-from rtprune_cli.options import PruneOptions
+from rtprune_cli.model.adapters import ADAPTERS, FAMILIES, network_config
+from rtprune_cli.options import DecodeOptions, PruneOptions
 from rtprune_cli.pruning import prune_pages
+from rtprune_cli.records import DecoderInput
 
 CPU = torch.device("cpu")
 SMALL = {"modes": ("tiny",), "batch_sizes": (1, 2), "output_tokens": 6, "repeats": 2, "whole_repeats": 1}
+CHECKPOINTS = [GOLDEN / "checkpoint", GOLDEN2 / OCR2 / "checkpoint", GOLDEN2 / UNLIMITED / "checkpoint"]
+each_small = pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=ARCHITECTURES)
 
 
-SLOW_FIXTURES = {"result"}  # what uses one of them is slow
+SLOW_FIXTURES = {"result", "contexts"}  # what uses one of them is slow
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,47 +61,78 @@ def rows(result: dict[str, Any], stage: str, **values: Any) -> list[dict[str, An
 # --- Architecture ------------------------------------------------------------------------------------------------
 
 
-def test_the_architecture_has_the_real_parameter_count() -> None:
-    network = arch.skeleton(arch.read_arch("deepseek-ocr"), CPU, torch.bfloat16)
-    assert sum(p.numel() for p in network.parameters()) == 3_335_504_128
+def test_every_family_has_an_architecture() -> None:
+    assert {adapter.name.lower() for adapter in FAMILIES} == set(ARCHITECTURES)
+
+
+# Of the 3,336,106,240 parameters of DeepSeek-OCR and Unlimited-OCR 602,112 are CLIP's patch embedding: not used
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("deepseek-ocr", 3_335_504_128), ("deepseek-ocr-2", 3_389_119_360), ("unlimited-ocr", 3_336_106_240 - 602_112)],
+)
+def test_the_architecture_has_the_real_parameter_count(name: str, count: int) -> None:
+    network = arch.skeleton(arch.read_arch(name), CPU, torch.bfloat16)
+    assert sum(p.numel() for p in network.parameters()) == count
     assert {p.dtype for p in network.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_it_can_see_the_modes_that_are_timed_where_none_are_asked_for(name: str) -> None:
+    found = arch.describe(name, CPU, torch.float32)
+    for mode in ARCHITECTURES[name].modes:
+        found.view_spec(mode)
+    assert (ARCHITECTURES[name].context_text_after > 0) == (found.adapter.contexts is not None)
 
 
 def test_its_config_is_the_official_one() -> None:
     assert arch.read_arch("deepseek-ocr") == json.loads((GOLDEN / "deepseek_ocr_config.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def filled() -> Any:
-    network = arch.skeleton(json.loads((GOLDEN / "checkpoint" / "config.json").read_text()), CPU, torch.float32)
+def filled(checkpoint: Path) -> Any:
+    network = arch.skeleton(json.loads((checkpoint / "config.json").read_text()), CPU, torch.float32)
     arch.fill(network, CPU, seed=1)
     return network
 
 
-def test_filled_weights_are_finite_and_follow_the_seed(filled: Any) -> None:
-    again = arch.skeleton(json.loads((GOLDEN / "checkpoint" / "config.json").read_text()), CPU, torch.float32)
+@each_small
+def test_filled_weights_are_finite_and_follow_the_seed(checkpoint: Path) -> None:
     before = torch.random.get_rng_state()
-    arch.fill(again, CPU, seed=1)
+    one, other = filled(checkpoint), filled(checkpoint)
     assert torch.equal(before, torch.random.get_rng_state())
-    for one, other in zip(filled.parameters(), again.parameters(), strict=True):
-        assert bool(one.isfinite().all()) and torch.equal(one, other)
+    for (name, weight), again in zip(one.named_parameters(), other.parameters(), strict=True):
+        assert bool(weight.isfinite().all()) and torch.equal(weight, again)
+        if weight.ndim > 1 and "pos" not in name:  # nothing that is seen is lost on the way
+            assert weight.std() > 1e-3, name
 
 
-def test_buffers_are_those_of_a_network_that_was_made_with_memory(filled: Any) -> None:
-    from transformers import UnlimitedOcrForConditionalGeneration
-
-    raw = json.loads((GOLDEN / "checkpoint" / "config.json").read_text())
-    made = dict(UnlimitedOcrForConditionalGeneration(network_config(raw)).named_buffers())
-    buffers = dict(filled.named_buffers())
+@each_small
+def test_buffers_are_those_of_a_network_that_was_made_with_memory(checkpoint: Path) -> None:
+    network = filled(checkpoint)
+    raw = json.loads((checkpoint / "config.json").read_text())
+    made = dict(type(network)(network_config(raw)).named_buffers())
+    buffers = dict(network.named_buffers())
     assert buffers.keys() == made.keys() and len(made) >= 3
     assert all(torch.equal(buffers[name], made[name]) for name in made)
 
 
+@each_small
+def test_the_baseline_writes_what_the_engine_does(checkpoint: Path) -> None:
+    """transformers' generate with positions of which some are left out, and past the window where there is one."""
+    network = filled(checkpoint)
+    positions = torch.arange(40)[torch.arange(40) % 3 != 1]
+    embeds = network.get_input_embeddings()(torch.arange(100, 100 + len(positions))).detach()
+    prompt = DecoderInput(embeds, positions, int(positions[-1]) + 1)
+    options = DecodeOptions(max_new_tokens=16, no_repeat_ngram=0, loop_window=0)
+    with torch.inference_mode():
+        (found,) = decode(network.eval(), [prompt], options, eos_token_id=-1)
+        assert generate(network, prompt, 16) == found.token_ids
+
+
 def test_each_page_has_its_own_words_and_the_same_length() -> None:
-    prompts = [arch.prompt_ids(page, 112) for page in range(4)]
-    assert {len(before) + len(after) for before, after in prompts} == {arch.TEXT_TOKENS}
+    prompts = [arch.prompt_ids(page, 112, 9) for page in range(4)]
+    assert {len(before) + len(after) for before, after in prompts} == {10}
     assert len({tuple(after) for _, after in prompts}) == 4
-    assert prompts[0] == arch.prompt_ids(0, 112)
+    assert prompts[0] == arch.prompt_ids(0, 112, 9)
 
 
 # --- The authors' formulation ------------------------------------------------------------------------------------
@@ -148,17 +186,45 @@ def test_a_step_of_a_decoder_that_can_be_counted_by_hand() -> None:
     assert floors.prefill_cost(text, [1], item=2) == Cost(2 * (one + 4 + cache), 2 * one + 2 * 4 * 4)
 
 
-def test_the_encoder_has_the_weights_that_the_floor_reads(config: Any) -> None:
-    network = arch.skeleton(arch.read_arch("deepseek-ocr"), CPU, torch.bfloat16)
-    own = sum(p.numel() for n, p in network.named_parameters() if "vision_tower" in n or "projector" in n)
-    read = floors.encode_cost(config, [], item=1).bytes
-    assert 0.98 * own < read < own  # without biases, norms and positions
+def test_a_long_text_costs_no_more_where_the_decoder_has_a_window() -> None:
+    full = SimpleNamespace(layer_types=None)
+    ring = SimpleNamespace(layer_types=["reference_sliding_attention"], sliding_window=8)
+    assert [floors.in_cache(full, 20, written) for written in (1, 8, 100)] == [21, 28, 120]
+    assert [floors.in_cache(ring, 20, written) for written in (1, 8, 100)] == [21, 28, 28]
 
 
-def test_the_decoder_has_the_weights_that_the_floor_reads(config: Any) -> None:
-    network = arch.skeleton(arch.read_arch("deepseek-ocr"), CPU, torch.bfloat16)
-    own = sum(p.numel() for n, p in network.named_parameters() if "language_model" in n)
-    assert floors.decoder_weights(config.text_config, 1e9) == pytest.approx(own, rel=1e-4)
+def test_queries_behind_the_cells_can_be_counted_by_hand() -> None:
+    """The encoder of DeepSeek-OCR-2 in the least size, over one cell."""
+    sam = SimpleNamespace(
+        hidden_size=4, output_channels=3, downsample_channels=[5, 6], num_hidden_layers=1, global_attn_indexes=[0],
+        patch_size=16, window_size=14, mlp_dim=8,
+    )  # fmt: skip
+    qwen = SimpleNamespace(
+        hidden_size=6, num_attention_heads=3, num_key_value_heads=1, num_hidden_layers=2, intermediate_size=7
+    )
+    sizes = SimpleNamespace(hidden_size=10)
+    config = SimpleNamespace(vision_config=SimpleNamespace(sam_config=sam, encoder_config=qwen), text_config=sizes)
+    # patches, a layer of attention and MLP, the neck; then the two convolutions
+    seen = 768 * 4 + (4 * 16 + 2 * 4 * 8) + 4 * 3 + 9 * 3 * 3
+    halved, quartered = 9 * 3 * 5, 9 * 5 * 6
+    # queries and output of 6 x 6, keys and values for one head of 2, three matrices of 6 x 7, in two layers
+    tower = 2 * (2 * 36 + 2 * 6 * 2 + 3 * 6 * 7)
+    weights = seen + halved + quartered + tower + 6 * 10
+    rows = 16 * seen + 4 * halved + quartered + 2 * tower + 6 * 10
+    # 16 patches that see 16 with 4 terms of positions; the cell sees itself, its query both: 1 + 2 pairs
+    attention = 16 * 4 * (4 * 4 * 4 + 4 * 4) + 2 * 4 * 3 * 6
+    assert floors.encode_cost(config, [64], item=2) == Cost(2 * (weights + 3 * 64 * 64 + 10), 2 * rows + attention)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_network_has_the_weights_that_the_floors_read(name: str) -> None:
+    network = arch.skeleton(arch.read_arch(name), CPU, torch.bfloat16)
+    sizes = {name: p.numel() for name, p in network.named_parameters()}
+    encoder = sum(size for name, size in sizes.items() if "vision_tower" in name or "projector" in name)
+    read = floors.encode_cost(network.config, [], item=1).bytes
+    assert 0.98 * encoder < read < encoder  # without biases, norms, positions and learned queries
+    decoder = sum(size for name, size in sizes.items() if "language_model" in name)
+    assert floors.decoder_weights(network.config.text_config, 1e9) == pytest.approx(decoder, rel=1e-4)
 
 
 def test_a_second_view_is_read_with_the_same_weights(config: Any) -> None:
@@ -272,6 +338,68 @@ def test_what_does_not_fit_into_memory_leaves_the_rest_alone(monkeypatch: pytest
     assert told == [1, 2, 2]
 
 
+# --- Contexts of many pages --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def contexts() -> dict[str, Any]:
+    """Contexts of one page and of three, in small views, the texts longer than the window of 8."""
+    (name,) = (name for name in ADAPTERS if name.startswith("UnlimitedOCR"))
+    rules = ADAPTERS[name].contexts
+    assert rules is not None
+    small = replace(ADAPTERS[name], contexts=replace(rules, mode="tiny"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ADAPTERS, name, small)
+        return run(
+            SpeedPlan(
+                model=str(GOLDEN2 / UNLIMITED / "checkpoint"),
+                device="cpu",
+                ratios=("1", "0.5"),
+                pages_per_context=(1, 3),
+                output_tokens=20,
+                repeats=2,
+            )
+        )
+
+
+def test_contexts_are_timed_pruned_and_not(contexts: dict[str, Any]) -> None:
+    found = [(row["stage"], row["pages_per_context"], row["ratio"], row["pages"]) for row in contexts["rows"]]
+    assert found == [(f"context {stage}", pages, ratio, pages)
+                     for stage in ("prefill", "step") for pages in (1, 3) for ratio in ("1", "0.5")]  # fmt: skip
+    assert {row["mode"] for row in contexts["rows"]} == {"tiny"} == set(contexts["settings"]["modes"])
+    assert contexts["settings"]["stages"] == ("prefill", "step")
+
+
+def test_a_context_has_the_tokens_of_all_its_pages(contexts: dict[str, Any]) -> None:
+    for stage in ("context prefill", "context step"):
+        lengths = {(r["pages_per_context"], r["ratio"]): r["prompt_tokens"] for r in rows(contexts, stage)}
+        assert (lengths[1, "1"], lengths[3, "1"]) == (73 + 5, 3 * 73 + 5)
+        assert lengths[3, "0.5"] <= 3 * (32 + 8 + 1) + 5
+
+
+def test_the_bytes_of_a_step_are_weights_prompt_and_ring(contexts: dict[str, Any]) -> None:
+    config = network_config(json.loads((GOLDEN2 / UNLIMITED / "checkpoint" / "config.json").read_text())).text_config
+    written = range(2, 19)  # of 20 tokens, those between the first and the last two steps
+    for row in rows(contexts, "context step"):
+        context = row["prompt_tokens"] + sum(min(8, count) for count in written) / len(written)
+        assert row["context"] == pytest.approx(context)
+        cache = 2 * config.num_hidden_layers * config.hidden_size * context
+        assert row["step_bytes"] == pytest.approx(4 * (floors.decoder_weights(config, 1) + cache))
+        if row["ratio"] != "1":
+            assert row["times_unpruned_bytes"] == row["unpruned"]["step_bytes"] / row["step_bytes"] > 1
+            pairs = zip(row["unpruned"]["seconds"], row["seconds"], strict=True)
+            assert row["times_unpruned"]["ratios"] == [a / b for a, b in pairs]
+
+
+def test_the_table_has_a_column_for_the_bytes_of_a_step(
+    contexts: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_result(contexts, make_console())
+    assert "GB a" in capsys.readouterr().err
+    print_result(contexts | {"rows": rows(contexts, "context prefill")}, make_console())
+    assert "GB a" not in capsys.readouterr().err
+
+
 # --- Command line ------------------------------------------------------------------------------------------------
 
 
@@ -293,6 +421,13 @@ def test_the_command_writes_json_and_a_table(rtprune: Any, tmp_path: Path) -> No
         (["--arch", "deepseek-ocr", "--model", "tiny"], 2, "exclude each other"),
         (["--arch", "gpt"], 2, "unknown architecture 'gpt'. Use one of deepseek-ocr"),
         (["--model", "tiny", "--modes", "huge"], 2, "unknown mode 'huge'"),
+        (["--arch", "deepseek-ocr-2", "--modes", "large"], 2, "cannot see views of 1280 pixels (mode large)"),
+        (["--arch", "deepseek-ocr-2", "--pages-per-context", "8"], 2, "deepseek-ocr-2 reads one page at a time"),
+        (["--arch", "unlimited-ocr", "--pages-per-context", "8,120"], 2, "has room for 116 pages a context and 1000"),
+        (["--arch", "unlimited-ocr", "--pages-per-context", "0"], 2, "pages-per-context is 0"),
+        (["--arch", "unlimited-ocr", "--pages-per-context", ","], 2, "pages-per-context is empty"),
+        (["--arch", "unlimited-ocr", "--pages-per-context", "8", "--stages", "whole"], 2, "unknown stage 'whole'"),
+        (["--arch", "unlimited-ocr", "--pages-per-context", "8", "--modes", "base"], 2, "exclude each other"),
         (["--model", "tiny", "--stages", "think"], 2, "unknown stage 'think'"),
         (["--model", "tiny", "--dtype", "int3"], 2, "unknown dtype 'int3'"),
         (["--model", "tiny", "--ratios", "2"], 2, "ratio 2 is out of range"),
@@ -341,6 +476,23 @@ def test_tables_and_picture_are_made_of_a_result(
     picture = (tmp_path / "stages-reduced.svg").read_text(encoding="utf-8")
     assert 'role="img"' in picture and "<title>Stages of" in picture
     assert "tiny, ratio dynamic, batch 2: preprocess" in picture
+
+
+def test_contexts_have_tables_of_their_own(write: Callable[..., str], contexts: dict[str, Any]) -> None:
+    text = write(many=contexts).partition("### many")[2].partition("<!-- end -->")[0]
+    tables = [line for line in text.splitlines() if line.startswith("| prefill") or line.startswith("| decode")]
+    assert [line.count("pages a context") for line in tables] == [1, 1]
+    assert len([line for line in text.splitlines() if line.startswith(("| 1 | ", "| 3 | "))]) == 8
+
+
+def test_what_contexts_cost_by_formula_can_be_counted_by_hand(make_benchmarks: ModuleType) -> None:
+    costs = make_benchmarks.context_costs
+    assert [costs.prompt_tokens(8, ratio) for ratio in (1.0, 0.5)] == [8 * 273 + 5, 8 * (273 - 128) + 5]
+    one, ring = 2 * 12 * 1280 * 2, 128  # bytes of a token's keys and values in bfloat16
+    cells = {(pages, ratio): cell for pages, ratio, _, cell, *_ in costs.lines()}
+    whole, half = one * (8 * 273 + 5 + ring), one * (8 * (273 - 128) + 5 + ring)
+    assert cells["8", "1"] == f"{whole / 1e6:.1f} MB"
+    assert cells["8", "0.5"] == f"{half / 1e6:.1f} MB ({100 * half / whole:.1f} %)"
 
 
 def test_making_the_page_again_changes_nothing(write: Callable[..., str], result: dict[str, Any]) -> None:

@@ -65,6 +65,14 @@ def test_golden_numbers_are_kept(tried: tuple[str, dict[str, Any]]) -> None:
     assert (wrong_keep, wrong_tokens) == ([], [])
 
 
+@pytest.mark.parametrize("family", ["deepseek_ocr2", "unlimited_ocr"])
+def test_golden_numbers_of_other_models_are_kept(tried: tuple[str, dict[str, Any]], family: str) -> None:
+    worst, wrong_keep, wrong_tokens, _ = tried[1]["correct"][f"golden_{family}"]
+    assert worst < 1e-4
+    assert (wrong_keep, wrong_tokens) == ([], [])
+    assert f"{family}, alone: tokens as golden on" in tried[0]
+
+
 def test_steps_and_plans_are_kept(tried: tuple[str, dict[str, Any]]) -> None:
     arch = tried[1]["arch"]
     assert {"rates", "step", "encode", "prefill", "prune", "experts", "ampere", "plans"} <= arch.keys()

@@ -16,13 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rtprune_cli.bench.speed.arch import read_arch, skeleton
-from rtprune_cli.decoding.cache import KvCache
+from rtprune_cli.decoding.cache import KvCache, window_of
 from rtprune_cli.decoding.forward import run_decoder
 from rtprune_cli.decoding.repeats import RepeatRule
 from rtprune_cli.decoding.runner import ModelRunner
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.hardware import Capability
 from rtprune_cli.model import experts
+from rtprune_cli.model.adapters import Adapter, adapter_of
 from rtprune_cli.model.loading import finish
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning.methods import Batch as Pages
@@ -66,15 +67,48 @@ def network(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.mark.parametrize("rows", [1, 256])
 def test_a_step(network: Any, card: Capability, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experts, "capability", lambda _: card)
+    assert watched_step(network, rows).operations > 500
+
+
+def watched_step(network: Any, rows: int) -> Watch:
+    """A step that waits for nothing."""
     text = network.config.text_config
     cache = KvCache(text, rows * 512, META, network.dtype)
     rule = RepeatRule(30, 90, frozenset(), rows=rows, vocabulary=text.vocab_size, device=META)
-    batch = ModelRunner(network, cache, rule, rows=rows, device=META, graphs=Graphs(False))
+    graphs, window = Graphs(False), window_of(text)
+    batch = ModelRunner(network, cache, rule, rows=rows, device=META, graphs=graphs, window=window)
     cache.lay_out(rows, 512, 0, 0)
     with torch.inference_mode(), Watch() as seen:
         assert batch._step(rows, 256).shape == (2, rows)
     assert not seen.waits
-    assert seen.operations > 500
+    return seen
+
+
+@pytest.fixture
+def short(request: pytest.FixtureRequest) -> tuple[Adapter, Any]:
+    """Another family's network with few layers of each kind."""
+    raw = read_arch(request.param)
+    width = raw["vision_config"]["width"]
+    raw["language_config"]["num_hidden_layers"] = 2
+    width["sam_vit_b"] |= {"layers": 2, "global_attn_indexes": [1]}
+    for tower in width.keys() - {"sam_vit_b"}:
+        width[tower]["layers"] = 2
+    with torch.inference_mode():
+        return adapter_of(raw), finish(skeleton(raw, CUDA, torch.bfloat16))
+
+
+@pytest.mark.parametrize("short", ["deepseek-ocr-2", "unlimited-ocr"], indirect=True)
+def test_a_step_and_an_encoding_of_other_families(short: tuple[Adapter, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, network = short
+    monkeypatch.setattr(experts, "capability", lambda _: (9, 0))
+    assert watched_step(network, 2).operations > 80
+    pixels = torch.empty(1, 3, 1024, 1024, device=META, dtype=network.dtype)
+    tiles = torch.empty(2, 3, adapter.layout.tile, adapter.layout.tile, device=META, dtype=network.dtype)
+    with torch.inference_mode():
+        adapter.image_features(network, pixels, tiles, [2], [(1, 2)])  # works SAM's relative positions out
+        with Watch() as seen:
+            adapter.image_features(network, pixels, tiles, [2], [(1, 2)])
+    assert not seen.waits
 
 
 def test_a_prompt(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:

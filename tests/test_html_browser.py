@@ -19,15 +19,16 @@ from PIL import Image, ImageDraw
 from test_bench_summary import make as bench_summary
 from test_bench_summary import page as page_record
 from test_bench_summary import row
-from test_html_report import HTML, seen, tokens
+from test_html_report import HTML, seen, tokens, unplaced
 from test_outputs import begin, page
 
 from rtprune_cli.bench.accuracy.html import comparison_page
 from rtprune_cli.bench.accuracy.plan import AccuracyPlan
 from rtprune_cli.outputs import FolderOutput
 from rtprune_cli.outputs.htmlreport import Shown, page_view, report_page
-from rtprune_cli.records import Document, Markdown, PageResult
+from rtprune_cli.records import Box, Document, Markdown, PageResult
 from rtprune_cli.report import Totals
+from rtprune_cli.views.grid import NO_PLACE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -142,6 +143,30 @@ def test_tiles_and_the_global_view_have_their_own_grids(opened: Any) -> None:
     assert opened.locator("#cells .kept, #cells .merged").count() == 20 * 30
     opened.select_option("#grid", "1")
     assert opened.locator("#cells .kept, #cells .merged").count() == 12 * 16  # less the padding at the sides
+
+
+def test_tokens_without_a_place_are_counted_and_not_drawn(chromium: Any, tmp_path: Path) -> None:
+    view = page_view(Image.new("RGB", (600, 800), "white"), unplaced(), [Box("title", (1, 2, 300, 40))])
+    results = [replace(page(1, document=DOCUMENT), view=view), seen(2, document=DOCUMENT)]
+    with FolderOutput(tmp_path, HTML) as output:
+        begin(output, DOCUMENT)
+        for result in results:
+            output.add(result)
+        output.finish(DOCUMENT, [1, 2], {})
+    with chromium.new_page() as tab:
+        complaints: list[str] = []
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.goto((tmp_path / "report.html").as_uri())
+        open_page(tab, 1)
+        assert tab.is_visible("#unplaced") and NO_PLACE in tab.inner_text("#unplaced")
+        assert tab.locator("#cells *").count() == 0 and tab.is_visible("#regions rect")
+        counts = {name: tab.inner_text(f"label:has(#{name}) output") for name in ("kept", "merged", "dropped")}
+        assert counts == {"kept": "444", "merged": "100", "dropped": "0"}
+        assert tab.is_disabled("#kept") and tab.inner_text("#hover") == "Norms from 2.00 to 4.99."
+        tab.click("#next")
+        tab.wait_for_selector("#cells .kept")
+        assert tab.is_enabled("#kept") and not tab.is_visible("#unplaced") and visible(tab, "dropped") == 2
+        assert complaints == []
 
 
 def test_a_page_is_opened_and_left_by_keys(opened: Any) -> None:

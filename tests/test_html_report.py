@@ -24,12 +24,13 @@ from test_outputs import PAPER, begin, cut_short, finish, page, write
 
 import rtprune_cli.outputs.html as html
 from rtprune_cli.errors import OutputError, UsageError
+from rtprune_cli.model.adapters import deepseek_ocr2
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput
 from rtprune_cli.outputs.htmlreport import Shown, page_view, report_page
 from rtprune_cli.outputs.htmlreport.text import to_html
 from rtprune_cli.outputs.lock import FolderLock
-from rtprune_cli.records import Box, Document, PageResult
+from rtprune_cli.records import Box, Document, PageResult, ViewSpec
 from rtprune_cli.report import Totals
 from rtprune_cli.storage import to_json
 from rtprune_cli.views.grid import NEWLINE, TokenGrid
@@ -48,6 +49,13 @@ def tokens(mode: str = "tiny", grid: tuple[int, int] | None = None, size: tuple[
     stays = (kind >= NEWLINE) | (norms > np.median(norms))
     stays[np.flatnonzero(kind == NEWLINE)[:2]] = False
     return TokenMap(kind, boxes, norms, stays)
+
+
+def unplaced() -> TokenMap:
+    """Of DeepSeek-OCR-2: two tiles and the global view, of which 100 tokens are merged."""
+    kind = TokenGrid(ViewSpec("gundam", deepseek_ocr2.ADAPTER.layout), (1, 2)).kinds()
+    norms = np.linspace(2, 5, len(kind), dtype=np.float32)
+    return TokenMap(kind, np.full((len(kind), 4), np.nan), norms, np.arange(len(kind)) >= 100)
 
 
 def seen(number: int, text: str = "text", *, document: Document = PAPER) -> PageResult:
@@ -82,6 +90,12 @@ def test_tokens_come_back_from_their_compact_form(mode: str, grid: tuple[int, in
     assert np.abs(norms - made.norms)[cells].max() <= (high - low) / 255
     boxes = [(a, c, b, d) for g in found["grids"] for c, d in _pairs(g["y"]) for a, b in _pairs(g["x"])]
     assert np.abs(np.array(boxes) - made.boxes[cells]).max() <= 0.05
+
+
+def test_tokens_without_a_place_have_no_grid() -> None:
+    found = json.loads(page_view(Image.new("RGB", (600, 800)), unplaced(), [Box("title", (1, 2, 3, 4))]).tokens)
+    assert found["grids"] == [] and found["boxes"] == [["title", 1, 2, 3, 4]]
+    assert len(base64.b64decode(found["norms"])) == 2 * 144 + 256 + 1
 
 
 def _pairs(edges: Sequence[float]) -> list[tuple[float, float]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, GOLDEN2, OCR2, UNLIMITED
 from mockhub import MockHub, serving
 from test_omnidocbench import block, page
 
@@ -229,6 +229,20 @@ def test_a_model_is_pulled_as_it_was_and_found_offline(hub: MockHub) -> None:
         EnvironmentFault, match=r"someone/ocr has no revision 'v9'\. Leave --revision out for the newest"
     ):
         checkpoint_folder("someone/ocr", "v9")
+
+
+@pytest.mark.parametrize(("name", "folder"), [("deepseek-ai/DeepSeek-OCR-2", OCR2), ("baidu/Unlimited-OCR", UNLIMITED)])
+def test_models_of_other_families_are_pulled_and_listed(hub: MockHub, rtprune: Any, name: str, folder: str) -> None:
+    """Their weights are one numbered file with an index."""
+    own, weights = GOLDEN2 / folder / "checkpoint", "model-00001-of-000001.safetensors"
+    files = {"config.json": (own / "config.json").read_bytes(), weights: (own / "model.safetensors").read_bytes()}
+    hub.add(name, MAIN, {**files, "model.safetensors.index.json": b"{}", "modeling.py": b"code"}, "main")
+    pulled = rtprune("models", "pull", name)
+    assert pulled.exit_code == 0 and "modeling.py" not in hub.got and hub.got.count(weights) == 1, pulled.output
+    listed = [line.split("\t") for line in rtprune("models", "list").stdout.splitlines()]
+    assert [row[:2] for row in listed[1:]] == [[name, MAIN]] and listed[1][3] == pulled.stdout.strip()
+    assert rtprune("models", "path", name).stdout == pulled.stdout
+    assert rtprune("models", "remove", name).exit_code == 0
 
 
 # --- The benchmark -----------------------------------------------------------------------------------------------

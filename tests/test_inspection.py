@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from conftest import make_views, spec_of
 from PIL import Image
 
-from rtprune_cli.inspection.canvas import DROPPED, HEAT, LARGEST, MARGIN, PAGE_SIDE, VIRIDIS, Sheet
+from rtprune_cli.inspection.canvas import DROPPED, HEAT, KEPT, LARGEST, MARGIN, MERGED, PAGE_SIDE, VIRIDIS, Sheet
+from rtprune_cli.inspection.in_order import draw_left_out_in_order, draw_norms_in_order
+from rtprune_cli.inspection.leave_one_out import LeaveOneOut
 from rtprune_cli.inspection.measure import Inspection, TransportPlan, inspect, transport_plan
 from rtprune_cli.inspection.overlays import MOST_LINES, draw_density, draw_kept, draw_norms, draw_transport
 from rtprune_cli.model import OcrModel
@@ -48,8 +51,8 @@ def by_hand(
     mass[0] = 1
     norms = np.ones(len(kind), dtype=np.float32) if norms is None else norms
     plan = TransportPlan(rows, merged, mass, np.zeros(len(merged)), np.zeros(len(rows)))
-    density = np.where(kind == GLOBAL_CELL, 0.1, np.nan)
-    return Inspection(size, "tiny", None, TokenMap(kind, boxes, norms, stays), density, plan, 0.5, 0.5, 0.1)
+    tokens, cells = TokenMap(kind, boxes, norms, stays), TokenGrid(spec_of("tiny")).cells(size)
+    return Inspection(size, "tiny", None, tokens, np.full(len(cells), 0.1), cells, plan, 0.5, 0.5, 0.1)
 
 
 def colours(picture: Image.Image, found: Inspection, index: int) -> set[Any]:
@@ -95,9 +98,8 @@ def test_the_plan_is_the_one_that_merging_applies(tiny: OcrModel) -> None:
 @pytest.mark.parametrize("mode", ["tiny", "base"])
 def test_the_mean_of_the_cells_is_the_density_of_the_page(tiny: OcrModel, mode: str, size: tuple[int, int]) -> None:
     found = inspect(tiny, make_views(lined(size), mode), size, PruneOptions())
-    own = found.tokens.kind == GLOBAL_CELL
-    assert found.density[own].mean() == pytest.approx(found.r_density, abs=1e-6)
-    assert np.isnan(found.density[~own]).all() and found.density[own].std() > 0.01
+    assert found.density.mean() == pytest.approx(found.r_density, abs=1e-6) and found.density.std() > 0.01
+    assert (found.cells == found.tokens.boxes[found.tokens.kind == GLOBAL_CELL]).all()
 
 
 def test_the_record_agrees_with_the_pruning(tiny: OcrModel, half: Inspection) -> None:
@@ -183,6 +185,19 @@ def test_numbers_that_overflowed_are_drawn_and_null() -> None:
         draw(Image.new("RGB", found.size, "white"), found)
     record = json.loads(to_json(found.record()))
     assert record["threshold_norm"] is None and record["tokens"][5]["dustbin"] is None
+
+
+@pytest.mark.parametrize("norm", [1.0, np.nan])
+def test_tokens_without_a_place_stand_in_the_decoders_order(norm: float) -> None:
+    placed = by_hand({0, 10}, norms=np.array([norm] * 72 + [9], dtype=np.float32))
+    placed.tokens.norms[[10, 20]] = 2, 1
+    found = replace(placed, tokens=replace(placed.tokens, boxes=np.full((73, 4), np.nan)))
+    picture = draw_norms_in_order(found)
+    assert max(picture.size) <= LARGEST and not found.tokens.placed
+    seen = {colour for _, colour in picture.crop((0, 0, PAGE_SIDE, 30)).getcolors(2**16)}
+    assert KEPT in seen and MERGED not in seen  # the one of highest norm, at the top, was kept
+    trial = LeaveOneOut("text", 73, np.array([3, 72]), np.array([0, 4]))
+    assert max(draw_left_out_in_order(found, trial).size) <= LARGEST
 
 
 @pytest.mark.parametrize("size", [(3000, 40), (40, 3000), (1, 1), (900, 1273)])

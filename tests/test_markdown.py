@@ -116,10 +116,27 @@ def test_crop_names_come_from_numbers_only() -> None:
         ("<|ref|>text<|/ref|><|det|>[[1,2,3,4]]\nthe text", "the text"),
         ("a<|/ref|>b<|/det|>c<|/ref", "abc"),
         ("<|ref|><|ref|>text<|/ref|><|det|>[[1,2,3,4]]<|/det|>x", "x"),
+        ("before <|ref|>image_foot", "before"),
+        # As Unlimited-OCR writes
+        ("before <|det|>tex", "before"),
+        ("before <|det|>image_ca", "before"),
+        ("before <|det|>text [1, 2, 3", "before"),
+        ("before <|det|>text [10, 20, 300, 40]<|/d", "before"),
+        ("<|det|>text [10, 20, 300, 40] the text", "the text"),
+        ("<|det|>see [4] and [5", "see [4] and [5"),
     ],
 )
 def test_torn_tags_go_and_visible_text_stays(raw: str, text: str) -> None:
     assert convert(raw).text == text
+
+
+@pytest.mark.parametrize("label", ["ref_text", "aside_text", "page_footnote", "phonetic", "a_word_of_tomorrow"])
+def test_a_word_with_its_box_between_the_tags_is_a_label(label: str) -> None:
+    """The form of Unlimited-OCR, in which text comes after the tag."""
+    result = convert(f"<|det|>text [1, 2, 30, 40]<|/det|>one\n<|det|>{label} [10, 20, 30, 40]<|/det|>two")
+    assert result.text == "one\n\ntwo"
+    assert [(block.label, block.text) for block in result.blocks] == [("text", "one"), (label, "two")]
+    assert result.boxes[1] == Box(label, (20, 20, 60, 40))
 
 
 @pytest.mark.parametrize(

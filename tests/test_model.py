@@ -11,28 +11,30 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, make_views
+from conftest import GOLDEN, GOLDEN2, OCR2, UNLIMITED, make_views
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import UnlimitedOcrForConditionalGeneration
+from transformers import PreTrainedModel, UnlimitedOcrForConditionalGeneration
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key, revert_weight_conversion
 
+from rtprune_cli.bench.speed.arch import read_arch, skeleton
+from rtprune_cli.decoding import decode
 from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.hub import cached_models, checkpoint_folder, pull, remove
 from rtprune_cli.model import OcrModel, load
-from rtprune_cli.model.adapters import network_config
+from rtprune_cli.model.network import assemble
 from rtprune_cli.model.sam import RelativeAttention
-from rtprune_cli.options import ModelOptions
+from rtprune_cli.options import DecodeOptions, ModelOptions, OcrOptions
+from rtprune_cli.pruning import untouched
+from rtprune_cli.views import make_views as see
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-@pytest.fixture(scope="module")
-def full_size() -> UnlimitedOcrForConditionalGeneration:
-    """The real architecture without memory for its weights."""
-    raw = json.loads((GOLDEN / "deepseek_ocr_config.json").read_text())
-    with torch.device("meta"):
-        return UnlimitedOcrForConditionalGeneration(network_config(raw))
+def full_size(name: str) -> PreTrainedModel:
+    """A real architecture without memory for its weights."""
+    return skeleton(read_arch(name), torch.device("cpu"), torch.bfloat16)
 
 
 @pytest.fixture
@@ -46,29 +48,59 @@ def edit_config(checkpoint: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_the_real_config_builds_the_real_parameter_count(full_size: UnlimitedOcrForConditionalGeneration) -> None:
-    assert sum(p.numel() for p in full_size.parameters()) == 3_335_504_128
+# CLIP's own patch embedding is not used: SAM's features take its place
+UNUSED = ["model.vision_model.embeddings.patch_embedding.weight"]
 
 
-def test_every_official_tensor_name_finds_its_place(full_size: UnlimitedOcrForConditionalGeneration) -> None:
-    names = (GOLDEN / "deepseek_ocr_tensors.txt").read_text().split()
-    transforms = get_model_conversion_mapping(full_size)
+@pytest.mark.parametrize(
+    ("name", "file", "count", "unused"),
+    [
+        ("deepseek-ocr", GOLDEN / "deepseek_ocr_tensors.txt", 2710, UNUSED),
+        ("deepseek-ocr-2", GOLDEN2 / "deepseek_ocr2_tensors.txt", 2707, []),
+        ("unlimited-ocr", GOLDEN / "deepseek_ocr_tensors.txt", 2710, UNUSED),  # the same names
+    ],
+)
+def test_every_official_tensor_name_finds_its_place(name: str, file: Path, count: int, unused: list[str]) -> None:
+    network, names = full_size(name), file.read_text().split()
+    transforms = get_model_conversion_mapping(network)
     renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
     converters = [t for t in transforms if isinstance(t, WeightConverter)]
-    own = full_size.state_dict()
+    own = network.state_dict()
     lost = [
         name
         for name in names
-        if rename_source_key(name, renamings, converters, full_size.base_model_prefix, own)[0] not in own
+        if rename_source_key(name, renamings, converters, network.base_model_prefix, own)[0] not in own
     ]
-    # CLIP's own patch embedding is not used: SAM's features take its place
-    assert lost == ["model.vision_model.embeddings.patch_embedding.weight"]
-    assert set(revert_weight_conversion(full_size, own)) == set(names) - set(lost)
-    assert len(names) == 2710
+    assert lost == unused
+    assert set(revert_weight_conversion(network, own)) == set(names) - set(lost)
+    assert len(names) == count
 
 
-def test_the_decoder_attends_to_everything(full_size: UnlimitedOcrForConditionalGeneration) -> None:
-    assert set(full_size.config.text_config.layer_types) == {"full_attention"}
+def test_the_decoder_attends_to_everything_unless_it_has_a_window() -> None:
+    assert set(full_size("deepseek-ocr").config.text_config.layer_types) == {"full_attention"}
+    text = full_size("unlimited-ocr").config.text_config
+    assert (set(text.layer_types), text.sliding_window) == ({"reference_sliding_attention"}, 128)
+
+
+@pytest.mark.parametrize(("family", "mode"), [(OCR2, "side-768"), (UNLIMITED, "tiny")])
+def test_a_copy_that_transformers_wrote_reads_the_same(family: str, mode: str, tmp_path: Path) -> None:
+    """Native uploads name transformers' own class and have its config; rotary bases and the window are in them."""
+    official = load(ModelOptions(model=str(GOLDEN2 / family / "checkpoint"), device="cpu"))
+    official.network.save_pretrained(tmp_path)
+    native = load(ModelOptions(model=str(tmp_path), device="cpu"))
+    assert native.config["architectures"] == [type(native.network).__name__] == [official.adapter.architectures[-1]]
+    assert native.adapter is official.adapter
+    view = see(Image.radial_gradient("L").convert("RGB"), native.view_spec(mode))
+    seen = [model.encode([view])[0] for model in (official, native)]
+    assert torch.equal(seen[0].tokens, seen[1].tokens)
+    options = DecodeOptions(max_new_tokens=24, no_repeat_ngram=0, loop_window=0)  # the window has 8
+    texts = []
+    for model, page in zip((official, native), seen, strict=True):
+        prompt = assemble(model.embed([0]), [untouched(page)], model.embed([5, 17, 33]))
+        (found,) = decode(model.network, [prompt], options, eos_token_id=-1)
+        texts.append((found.token_ids, found.logprobs))
+    assert texts[0] == texts[1]
+    assert native.resolve(OcrOptions(mode=mode)).decode == official.resolve(OcrOptions(mode=mode)).decode
 
 
 def test_a_missing_tensor_is_named(checkpoint: Path) -> None:
@@ -321,8 +353,6 @@ def test_removing_what_is_not_there_is_an_error() -> None:
 
 @pytest.mark.slow
 def test_pages_encoded_together_equal_pages_alone(golden_model: OcrModel) -> None:
-    from PIL import Image
-
     pages = [Image.new("RGB", size, color) for size, color in (((700, 500), "white"), ((300, 300), "gray"))]
     views = [make_views(page, "gundam") for page in pages]
     together = golden_model.encode(views)
@@ -348,8 +378,6 @@ def test_sams_attention_is_that_of_transformers_without_its_table(window: int, h
 
 
 def test_sams_relative_positions_are_worked_out_once(golden_model: OcrModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from PIL import Image
-
     views = [make_views(Image.new("RGB", (300, 300), "white"), "tiny")]
     before = golden_model.encode(views)[0].tokens
     layer = golden_model.network.model.vision_tower.sam_encoder.layers[0].attn

@@ -8,8 +8,10 @@ from conftest import make_views, spec_of
 from PIL import Image
 
 from rtprune_cli.model import OcrModel
+from rtprune_cli.model.adapters import deepseek_ocr2
 from rtprune_cli.options import PruneOptions
 from rtprune_cli.pruning import prune_pages
+from rtprune_cli.records import ViewSpec
 from rtprune_cli.views.grid import GLOBAL_CELL, KINDS, NEWLINE, TILE_CELL, TokenGrid, token_grid
 from rtprune_cli.views.preprocess import tile_grid
 from rtprune_cli.views.tokenmap import token_map
@@ -24,6 +26,13 @@ def page(size: tuple[int, int], spot: tuple[int, int] | None = None) -> Image.Im
         edge = size[0] // 20
         image.paste((0, 0, 0), (spot[0], spot[1], spot[0] + edge, spot[1] + edge))
     return image
+
+
+def test_queries_have_no_place_and_the_view_that_they_see_has_its_cells() -> None:
+    grid, size = TokenGrid(ViewSpec("gundam", deepseek_ocr2.ADAPTER.layout), (2, 3)), (900, 1300)
+    assert np.isnan(grid.boxes(size)).all() and len(grid.boxes(size)) == 6 * 144 + 256 + 1
+    other = TokenGrid(spec_of("gundam"), (2, 3))
+    assert (grid.cells(size) == other.boxes(size)[other.kinds() == GLOBAL_CELL]).all()
 
 
 @pytest.mark.slow

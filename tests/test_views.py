@@ -15,6 +15,7 @@ from rtprune_cli.engine.memory import page_pixels
 from rtprune_cli.engine.steps import other_mode
 from rtprune_cli.errors import UsageError
 from rtprune_cli.model import OcrModel
+from rtprune_cli.model.adapters import deepseek_ocr, deepseek_ocr2
 from rtprune_cli.model.network import normalise
 from rtprune_cli.options import SIDES, OcrOptions, check_mode
 from rtprune_cli.report.schema import schema
@@ -124,7 +125,16 @@ def test_a_view_that_cannot_be_is_refused(mode: str, message: str) -> None:
 def test_a_page_that_loops_is_seen_otherwise_the_next_time() -> None:
     again = {"tiny": "small", "side-448": "tiny", "side-704": "base", "large": "gundam", "side-2048": "gundam",
              "gundam": "large"}  # fmt: skip
-    assert {mode: other_mode(mode, spec_of(mode).layout) for mode in again} == again
+    assert {mode: other_mode(mode, spec_of(mode).layout, (2000, 3000)) for mode in again} == again
+
+
+def test_a_page_too_small_for_tiles_is_not_seen_alike_again() -> None:
+    first, second = deepseek_ocr.ADAPTER.layout, deepseek_ocr2.ADAPTER.layout
+    again = {mode: other_mode(mode, first, (500, 600)) for mode in ("gundam", "base", "large")}
+    assert again == {"gundam": "large", "base": "large", "large": "base"}
+    again = {mode: other_mode(mode, second, (500, 600)) for mode in ("gundam", "base", "side-768")}
+    assert again == {"gundam": "side-768", "base": "side-768", "side-768": "base"}
+    assert other_mode("gundam", second, (2000, 3000)) == "base"
 
 
 def test_reports_and_the_memory_plan_know_free_views() -> None:

@@ -51,7 +51,7 @@ def read(
         ratio: share of visual tokens to keep, 0.05 to 1 (no pruning), or ``"dynamic"``. None: the model's best, which
             is 1 for DeepSeek-OCR-2 and else ``"dynamic"``.
         pages: of each document, from 1: ``"1,3,5-10,20-end"``, ``3``, ``[1, 3]``. None: all.
-        mode: ``tiny``, ``small``, ``base``, ``large`` or ``gundam``. None: the model's best.
+        mode: ``tiny``, ``small``, ``base``, ``large``, ``gundam`` or ``side-N``. None: the model's best.
         prompt: ``markdown``, ``free``, ``ocr``, ``figure``, ``describe``, ``locate WORDS``, or a text of your own.
             None: the model's best.
         progress: show a bar, in notebooks as they have it, else on standard error.

@@ -182,6 +182,7 @@ def _accuracy(
     above: Sequence[str],
     below: Sequence[str],
 ) -> ExitCode:
+    from rtprune_cli.bench.accuracy.reader import configured
     from rtprune_cli.bench.accuracy.run import Comparison, own_folder, read_and_compare
     from rtprune_cli.commands.interrupts import stoppable
     from rtprune_cli.model import locate
@@ -192,6 +193,15 @@ def _accuracy(
     checkpoint = locate(settings.model)
     plan = replace(plan, modes=(*(plan.modes or [checkpoint.resolve(settings).mode]), *views))
     configurations = plan.configurations()
+    options = replace(
+        settings,
+        input=replace(settings.input, pages=None, password=None),
+        output=OutputOptions(),
+        on_loop="mark",  # a page that is read again in another way says nothing about the method
+        compare=False,
+    )
+    # As the model reads them: what it cannot do is said now, and times are taken of the pages that it reads.
+    settled = [checkpoint.resolve(configured(options, each)) for each in configurations]
     if plan.unpruned:
         log.log(NOTICE, "%s: a ratio of 1 prunes nothing; the rows none stand for it", ", ".join(plan.unpruned))
     if other := [each for each in plan.modes if each not in checkpoint.trained_modes]:
@@ -207,16 +217,9 @@ def _accuracy(
         else:
             dataset = source.open(plan, offline=settings.model.offline)
         gates = parse_gates(dataset, above, below, timed=settings.measure_baseline)
-        options = replace(
-            settings,
-            input=replace(settings.input, pages=None, password=None),
-            output=OutputOptions(),
-            on_loop="mark",  # a page that is read again in another way says nothing about the method
-            compare=False,
-        )
         comparison = Comparison(folder, plan, configurations, gates)
         try:
-            summary = read_and_compare(dataset, checkpoint, options, comparison, log_options)
+            summary = read_and_compare(dataset, checkpoint, settled[0], comparison, log_options)
         except KeyboardInterrupt:
             log.log(NOTICE, "the same command goes on from here")
             raise

@@ -75,6 +75,7 @@ def _glyphs(
 
     # What can be wrong with the command is found before the model, which takes longest, is loaded.
     checkpoint = locate(settings.model)
+    checkpoint.check_places("what becomes of the glyphs on pruned cells")
     plan = GlyphPlan(sheet=sheet or ("card" if checkpoint.is_small else "a4"), **facts)
     options = checkpoint.resolve(replace(settings, input=replace(settings.input, pages=None, password=None)))
     with stoppable(at_once=True), own_folder(folder, wait=settings.run.wait):

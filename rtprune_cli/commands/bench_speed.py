@@ -7,10 +7,19 @@ from typing import Annotated
 
 import typer
 
-from rtprune_cli.bench.speed.plan import ARCHITECTURES, STAGES, SpeedPlan
+from rtprune_cli.bench.speed.plan import (
+    ARCHITECTURES,
+    BATCH_SIZES,
+    CONTEXT_BATCH_SIZES,
+    CONTEXT_STAGES,
+    STAGES,
+    SpeedPlan,
+)
 from rtprune_cli.commands.flags import VIEW_SIDES_HELP, Quiet, Verbose, complete_models, numbers, view_modes, words
 from rtprune_cli.commands.frame import reporting
 from rtprune_cli.options import BUNDLED_MODEL, DTYPES, MODES, LogOptions
+
+_DEFAULT_MODES = "; ".join(f"of {name} {','.join(each.modes)}" for name, each in ARCHITECTURES.items())
 
 
 # No parameter is named as a setting of `rtprune ocr` that means something else: docs/make_cli.py goes by the name.
@@ -34,15 +43,37 @@ def speed(
     ] = None,
     device: Annotated[str, typer.Option(metavar="TEXT", help="auto, cpu, cuda or cuda:N.")] = SpeedPlan.device,
     dtype: Annotated[str, typer.Option(metavar="TEXT", help=f"{', '.join(DTYPES)}.")] = SpeedPlan.dtype,
-    modes: Annotated[str, typer.Option(metavar="LIST", help=f"Of {', '.join(MODES)}.")] = ",".join(SpeedPlan.modes),
+    modes: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help=f"Of {', '.join(MODES)}.  [default: {_DEFAULT_MODES}]"),
+    ] = None,
     view_sides: Annotated[str, typer.Option(metavar="LIST", help=VIEW_SIDES_HELP)] = "",
     ratios: Annotated[str, typer.Option(metavar="LIST", help="Of dynamic and numbers; 1 is no pruning.")] = ",".join(
         SpeedPlan.ratios
     ),
-    batch_sizes: Annotated[str, typer.Option(metavar="LIST", help="Pages together.")] = ",".join(
-        map(str, SpeedPlan.batch_sizes)
-    ),
-    stages: Annotated[str, typer.Option(metavar="LIST", help=f"Of {', '.join(STAGES)}.")] = ",".join(STAGES),
+    batch_sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Pages together; with --pages-per-context contexts.  "
+            f"[default: {','.join(map(str, BATCH_SIZES))}, of contexts {','.join(map(str, CONTEXT_BATCH_SIZES))}]",
+        ),
+    ] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help=f"Of {', '.join(STAGES)}; with --pages-per-context of {', '.join(CONTEXT_STAGES)}.  [default: all]",
+        ),
+    ] = None,
+    contexts: Annotated[
+        str | None,
+        typer.Option(
+            "--pages-per-context",
+            metavar="LIST",
+            help="Time contexts of so many pages each, in the place of pages, where the model reads many as one text.",
+        ),
+    ] = None,
     page_count: Annotated[
         int | None,
         typer.Option(
@@ -88,10 +119,12 @@ def speed(
             model=checkpoint,
             device=device,
             dtype=dtype,
-            modes=(*words(modes), *view_modes(view_sides)),
+            modes=None if modes is None else words(modes),
+            view_sides=view_modes(view_sides),
             ratios=words(ratios),
-            batch_sizes=numbers("batch-sizes", batch_sizes),
-            stages=words(stages),
+            batch_sizes=None if batch_sizes is None else numbers("batch-sizes", batch_sizes),
+            stages=None if stages is None else words(stages),
+            pages_per_context=None if contexts is None else numbers("pages-per-context", contexts),
             pages=page_count,
             output_tokens=output_tokens,
             repeats=repeats,

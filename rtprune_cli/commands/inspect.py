@@ -91,6 +91,7 @@ def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions, trial: Tri
     from rtprune_cli.model import locate
     from rtprune_cli.outputs import find_documents
     from rtprune_cli.storage import make_folder
+    from rtprune_cli.views.grid import NO_PLACE
 
     if str(folder) == "-":
         raise UsageError("pictures cannot go to standard output", "Give a folder with -o")
@@ -99,8 +100,14 @@ def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions, trial: Tri
     documents = find_documents(paths, recursive=options.input.recursive, exclude=[folder])
     make_folder(folder)
     with stoppable(at_once=True):
-        model = locate(options.model).load()
-        settled = model.resolve(options)
+        checkpoint = locate(options.model)
+        settled = checkpoint.resolve(options)
+        if not checkpoint.adapter.layout.placed:
+            text = "%s: %s; pictures that need one are left out, the numbers are all there"
+            log.log(NOTICE, text, checkpoint.name, NO_PLACE)
+        if options.prune.ratio is None and settled.prune.ratio == 1:
+            log.log(NOTICE, "%s is not pruned by default: --ratio shows what pruning would do", checkpoint.name)
+        model = checkpoint.load()
         log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
         inspector = Inspector(folder, model, settled, trial)
         pages, codes = 0, set()

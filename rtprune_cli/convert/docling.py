@@ -27,10 +27,12 @@ TEXTS = {
     "footer": "page_footer",
     "page_number": "page_footer",
     "footnote": "footnote",
+    "page_footnote": "footnote",
     "table_footnote": "footnote",
     "figure_footnote": "footnote",
     "image_footnote": "footnote",
     "reference": "reference",
+    "ref_text": "reference",
 }
 FURNITURE = frozenset(("page_header", "page_footer"))
 

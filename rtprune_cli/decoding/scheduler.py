@@ -34,6 +34,7 @@ PROMPT_TOKENS = {"cuda": 16384, "cpu": 1024}
 # One prefill of several pages takes less than as many of one. While others run, pages wait until this part of the rows
 # can start together, which leaves half as many rows empty on average.
 GATHERED = 8
+SLOT = 64  # a slot of the cache has a multiple of so many tokens
 STEPS_AHEAD = 8  # of a block on a GPU: one look at the tokens costs as much as a fraction of a step
 
 
@@ -95,7 +96,7 @@ class Scheduler:
         self._last_position = int(text_config.max_position_embeddings)
         self._window = window_of(text_config)
         slack = self._steps * (1 + self._blocks_ahead)  # steps that a page may run on after its end
-        largest = _rounded(min(longest or self._last_position, self._last_position) + slack, 64)
+        largest = _rounded(min(longest or self._last_position, self._last_position) + slack, SLOT)
         pool_tokens = max(pool_tokens or rows * largest, largest)
         self._cache = KvCache(text_config, pool_tokens, self._device, weight.dtype)
         rule = RepeatRule(

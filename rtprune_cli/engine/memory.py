@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from rtprune_cli.decoding.cache import bytes_per_token, window_of
-from rtprune_cli.decoding.scheduler import PROMPT_TOKENS
+from rtprune_cli.decoding.scheduler import PROMPT_TOKENS, SLOT
 from rtprune_cli.options import DecodeOptions, view_side
 from rtprune_cli.records import ViewSpec
 from rtprune_cli.views.grid import page_tokens
@@ -23,7 +23,7 @@ from rtprune_cli.views.grid import page_tokens
 # arithmetic rules, and more gain little.
 MOST_ROWS = {"cuda": 256, "cpu": 32}
 USUAL_PAGE = 1536  # tokens of prompt and output; longer ones make others wait, see decoding/slots.py
-SLACK = 64  # the steps of a page that has ended but is not looked at
+SLACK = SLOT  # the steps of a page that has ended but is not looked at
 PROMPT_TEXT = 64  # tokens beside the image, where the prompt is not known: the models' own have up to 20
 # Rows get slots of one fixed size where so many of this size have room: slots that grow copy the cache and lose the
 # recorded steps each time.
@@ -43,12 +43,14 @@ GRAPH_BYTES = 10_000_000  # of one recorded step: some 900 kernels and their arg
 OVERHEAD_BYTES = 300_000_000  # workspaces of cuBLAS and cuDNN, and fragments between what is in use
 CONTEXT_BYTES = 750_000_000  # CUDA's own, and the code of the kernels; 718 MB on an H200 (CUDA 13.0, torch 2.11.0)
 PATCH = 16  # pixels of SAM's patches each way
+COSINES = 4  # matrices of a page's tokens by its tokens that pruning has at a time, at most (3.2 were measured)
 FLOAT32 = 4  # bytes
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What is done at a time. Tokens are those of prompts and texts together; no page has more than ``longest``.
+    """What is done at a time. Tokens are those of prompts and texts together; no page has more than ``longest``, which
+    counts :data:`SLACK`.
 
     ``rows`` of the decoder and ``pool_tokens`` of their cache, in slots of ``capacity`` tokens each, or None: slots
     grow with their pages. ``prompt_tokens`` of one prefill. ``encoded_pages`` of one encoding, with at most
@@ -85,9 +87,10 @@ class Workload:
 
     @property
     def longest(self) -> int:
-        """Tokens that a page may have in the cache: all positions, or with a window the prompt and a ring."""
+        """Tokens that a page may have in the cache: all positions, or with a window the prompt and a ring, in a slot as
+        the scheduler makes them."""
         window = window_of(self.config.text_config)
-        return SLACK + (self._positions if window is None else self.longest_prompt + window)
+        return SLACK + (self._positions if window is None else -(-(self.longest_prompt + window) // SLOT) * SLOT)
 
     @property
     def usual(self) -> int:
@@ -130,10 +133,10 @@ def fit(work: Workload, options: DecodeOptions, kind: str, dtype: torch.dtype, u
         enough_for_the_longest = (left - longest * token) // row
         return max(1, min(MOST_ROWS[kind], left // (tokens * token + row), enough_for_the_longest))
 
-    fixed = min(FIXED_SLOT, longest)
+    fixed = min(longest, max(FIXED_SLOT, work.usual))
     rows = options.rows or (fitting(fixed) if fitting(fixed) >= FIXED_ROWS else fitting(work.usual))
     tokens = min(max((left - rows * row) // token, longest), rows * longest)
-    capacity = min(longest, tokens // rows // 64 * 64)
+    capacity = min(longest, tokens // rows // SLOT * SLOT)
     return MemoryPlan(
         rows,
         tokens,
@@ -184,7 +187,9 @@ def page_bytes(vision_config: Any, spec: ViewSpec, dtype: torch.dtype) -> int:
 def encoder_bytes(vision_config: Any, side: int, dtype: torch.dtype) -> int:
     """What one image takes in the encoder's widest layer: SAM's global attention over all patches, where queries, keys,
     values and the output are lengthened by a number for each row and column of patches (model/sam.py), beside the
-    state, its norm and what these are made of. An H200 took 0.15 GB of 0.17 GB for a page in mode base."""
+    state, its norm and what these are made of. An H200 took 0.15 GB of 0.17 GB for a page in mode base.
+
+    What follows SAM has a sixteenth of its tokens, an eighth in DeepSeek-OCR-2, and takes less."""
     sam = vision_config.sam_config
     each_way = side // PATCH
     lengthened = sam.hidden_size + 2 * each_way * sam.num_attention_heads
@@ -207,8 +212,9 @@ def row_bytes(text_config: Any, dtype: torch.dtype) -> int:
 
 
 def prune_bytes(spec: ViewSpec, pages: int) -> int:
-    """What pruning takes: the pixels that each recorded shape keeps, and twice as many numbers in between."""
-    return (PRUNE_GRAPHS * 3 + 6) * FLOAT32 * pages * view_side(spec.mode) ** 2
+    """What pruning takes: the pixels that each recorded shape keeps, twice as many numbers in between, and what is
+    computed for each pair of tokens: of a page of 32 tiles three times as much as all else."""
+    return FLOAT32 * pages * ((PRUNE_GRAPHS * 3 + 6) * view_side(spec.mode) ** 2 + COSINES * page_tokens(spec) ** 2)
 
 
 def usable_bytes(device: torch.device, fraction: float) -> float:

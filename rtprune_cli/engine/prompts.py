@@ -13,7 +13,7 @@ from typing import TypeVar
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device import hardware
 from rtprune_cli.device.graphs import Graphs
-from rtprune_cli.engine.memory import MemoryPlan, Workload, plan
+from rtprune_cli.engine.memory import SLACK, MemoryPlan, Workload, plan
 from rtprune_cli.failures import Failure
 from rtprune_cli.model import OcrModel, experts
 from rtprune_cli.options import ResolvedOptions
@@ -41,7 +41,7 @@ def make_scheduler(model: OcrModel, options: ResolvedOptions, size: MemoryPlan) 
         token_kinds=model.token_kinds,
         rows=size.rows,
         pool_tokens=size.pool_tokens,
-        longest=size.longest,
+        longest=size.longest - SLACK,
         capacity=size.capacity,
         prompt_tokens=size.prompt_tokens,
         graphs=Graphs(recorded, most=size.graphs),

@@ -30,7 +30,7 @@ from rtprune_cli.failures import PageFailure, page_name
 from rtprune_cli.markdown import MarkdownStyle, to_markdown
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.adapters import gives_words
-from rtprune_cli.options import SIDES, Mode, PruneOptions, ResolvedOptions, view_side
+from rtprune_cli.options import SIDES, Mode, PruneOptions, ResolvedOptions, check_mode, view_side
 from rtprune_cli.outputs.htmlreport import page_view
 from rtprune_cli.pruning import PendingPrune, Pruner, untouched
 from rtprune_cli.records import (
@@ -56,17 +56,21 @@ log = logging.getLogger("rtprune")
 BASELINE_REPEATS = 3  # of prefills in turns, without and with the prune step, whose medians are compared
 
 
-def other_mode(mode: Mode, layout: ViewLayout) -> Mode:
-    """Where a looping page is read again: the nearest mode by name that sees the page otherwise, and that the encoder
-    can see.
+def other_mode(mode: Mode, layout: ViewLayout, size: tuple[int, int]) -> Mode:
+    """Where a looping page of ``size`` (width, height) pixels is read again: the nearest mode that sees it otherwise,
+    and that the encoder can see.
 
     Tiles break what belongs together, so gundam goes to the finest single view; a single view goes to the next finer
-    one, and the finest to tiles.
+    one, and the finest to tiles. A page that is too small for tiles is seen in gundam as in a single view.
     """
-    single = [name for name, side in SIDES.items() if name != "gundam" and (not layout.sides or side in layout.sides)]
-    if mode == "gundam":
-        return max(single, key=view_side)
-    return min((name for name in single if view_side(name) > view_side(mode)), key=view_side, default="gundam")
+    names = [check_mode(f"side-{side}") for side in layout.sides or ()] or [name for name in SIDES if name != "gundam"]
+    has_tiles = max(size) > layout.tile
+    if mode == "gundam" and has_tiles:
+        return max(names, key=view_side)
+    finer = [name for name in names if view_side(name) > view_side(mode)]
+    if finer:
+        return min(finer, key=view_side)
+    return "gundam" if has_tiles else max((name for name in names if view_side(name) < view_side(mode)), key=view_side)
 
 
 # --- Steps 2 and 3
@@ -293,8 +297,9 @@ class PageSteps:
     def _retries(self, page: PageImage, attempts: list[PageReading]) -> Generator[Request, PageReading, None]:
         """The page read again, unpruned and then in another mode, as long as its text runs into a loop."""
         unpruned = replace(self._options.prune, ratio=1.0)
+        layout = self._model.adapter.layout
         ladder = [] if attempts[0].encoded.pruned.merged == 0 else [self._options.mode]
-        for mode in [*ladder, other_mode(self._options.mode, self._model.adapter.layout)]:
+        for mode in [*ladder, other_mode(self._options.mode, layout, page.size)]:
             log.info("%s runs into a loop: again unpruned in mode %s", page_name(page.document, page.page), mode)
             try:
                 watch = Stopwatch(torch.device("cpu"))

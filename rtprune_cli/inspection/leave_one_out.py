@@ -53,6 +53,14 @@ class LeaveOneOut:
         """How many of the tokens tried can go, one at a time."""
         return int((self.edits == 0).sum())
 
+    @property
+    def sentence(self) -> str:
+        """How many of the tokens tried can go, in words; of a sample with its interval."""
+        count, same = len(self.tried), self.unchanged
+        low, high = share_interval(same, count, self.total)
+        sampled = f" (a sample: {low:.1%} to {high:.1%} of all {self.total})" if count < self.total else ""
+        return f"{same} of {count} visual tokens can go, one at a time, without a change of the text{sampled}"
+
     def record(self, tokens: TokenMap) -> dict[str, Any]:
         """The sums as JSON: over all tokens tried, by kind, and by what pruning makes of the token."""
         states = np.where(tokens.stays, "kept", np.where(tokens.merged, "merged", "dropped"))

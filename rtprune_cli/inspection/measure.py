@@ -53,7 +53,8 @@ class TransportPlan:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One page, measured. ``density`` (N,) is the share of edge pixels of each cell, NaN but for the global view.
+    """One page, measured. ``density`` (C,) is the share of edge pixels of each cell of the global view, row by row, and
+    ``cells`` (C, 4) their boxes in page pixels: of what is seen, wherever the tokens lie.
 
     ``size`` (width, height) of the page in pixels; ``grid`` (columns, rows) of tiles, None without.
     """
@@ -63,6 +64,7 @@ class Inspection:
     grid: tuple[int, int] | None
     tokens: TokenMap
     density: NDArray[np.float64]
+    cells: NDArray[np.float64]
     plan: TransportPlan
     ratio: float
     r_similarity: float
@@ -76,6 +78,11 @@ class Inspection:
     def record(self) -> dict[str, Any]:
         """The numbers as JSON, those of the tokens in decoder order."""
         column = {int(token): at for at, token in enumerate(self.plan.merged)}
+        own = np.flatnonzero(self.tokens.kind == GLOBAL_CELL)
+        density = dict(zip(own.tolist(), self.density, strict=True)) if self.tokens.placed else {}
+        tokens = [self._token(index, column.get(index)) for index in range(len(self.tokens.kind))]
+        for index, share in density.items():
+            tokens[index]["density"] = _rounded(share, 5)
         return {
             "size": list(self.size),
             "mode": self.mode,
@@ -90,7 +97,9 @@ class Inspection:
                 "merged": len(self.plan.merged),
                 "newlines_dropped": int((~self.tokens.stays & (self.tokens.kind == NEWLINE)).sum()),
             },
-            "tokens": [self._token(index, column.get(index)) for index in range(len(self.tokens.kind))],
+            "placed": self.tokens.placed,
+            **({} if self.tokens.placed else {"density": [_rounded(share, 5) for share in self.density]}),
+            "tokens": tokens,
         }
 
     def _token(self, index: int, column: int | None) -> dict[str, Any]:
@@ -103,8 +112,6 @@ class Inspection:
             "norm": _rounded(self.tokens.norms[index], 5),
             "state": "kept" if stays else "dropped" if column is None else "merged",
         }
-        if kind == "global":
-            found["density"] = _rounded(self.density[index], 5)
         if column is not None:
             found["into"] = [[token, _rounded(mass, 6)] for token, mass in self.plan.into(column)]
             found["dustbin"] = _rounded(self.plan.unmoved[column], 6)
@@ -121,16 +128,15 @@ def inspect(model: OcrModel, views: Views, size: tuple[int, int], options: Prune
     batch = encode_and_prune(model, [views], Pruner(options))
     (tokens,), (pruned,) = batch.tokens, batch.pruning.result()
     found = token_map(views, size, tokens, pruned)
-    density = np.full(len(found.kind), np.nan)
-    density[found.kind == GLOBAL_CELL] = cell_density(batch.pixels[0], options.sobel_threshold)
-    prunable = tokens.prunable.numpy()
+    prunable, grid = tokens.prunable.numpy(), token_grid(views)
     plan = transport_plan(tokens.tokens, prunable & found.stays, prunable & ~found.stays, options)
     return Inspection(
         size,
         views.mode,
-        token_grid(views).tiles,
+        grid.tiles,
         found,
-        density,
+        cell_density(batch.pixels[0], options.sobel_threshold),
+        grid.cells(size),
         plan,
         pruned.ratio,
         pruned.r_similarity,

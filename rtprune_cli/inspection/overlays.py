@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtprune_cli.inspection.canvas import KEPT, MARGIN, Legend, Sheet, viridis, visible
-from rtprune_cli.inspection.leave_one_out import LeaveOneOut, share_interval
+from rtprune_cli.inspection.leave_one_out import LeaveOneOut
 from rtprune_cli.inspection.measure import Inspection
 from rtprune_cli.views.grid import GLOBAL_CELL, KINDS, NEWLINE, Kind
 
@@ -65,11 +65,9 @@ def draw_norms(page: Image.Image, found: Inspection) -> Image.Image:
 
 def draw_density(page: Image.Image, found: Inspection) -> Image.Image:
     """The share of edge pixels of each cell of the global view."""
-    own = found.tokens.kind == GLOBAL_CELL
     sheet = Sheet(page, gray=True)
-    density = found.density[own]
-    low, high = 0.0, max(float(density.max()), 0.01)
-    sheet.heat(found.tokens.boxes[own], density, (low, high), "{:.2f}")
+    low, high = 0.0, max(float(found.density.max()), 0.01)
+    sheet.heat(found.cells, found.density, (low, high), "{:.2f}")
     legend = Legend(sheet)
     legend.text(
         f"share of edge pixels of each cell; mean r_den {found.r_density:.3f}, r_sim {found.r_similarity:.3f}, "
@@ -133,10 +131,7 @@ def draw_left_out(page: Image.Image, found: Inspection, left_out: LeaveOneOut, k
     sheet.heat(found.tokens.boxes[tried[changed]], edits[changed].astype(np.float64), (0.0, float(most)), "{:.0f}")
     name = "tiles" if kind == "tile" else "global view"
     legend = Legend(sheet)
-    count, same = len(left_out.tried), left_out.unchanged
-    low, high = share_interval(same, count, left_out.total)
-    sampled = f" (a sample: {low:.1%} to {high:.1%} of all {left_out.total})" if count < left_out.total else ""
-    legend.text(f"{same} of {count} visual tokens can go, one at a time, without a change of the text{sampled}")
+    legend.text(left_out.sentence)
     legend.text(
         f"{name}: {int((~changed).sum())} of {len(tried)} tried; numbers are edits, in characters, where it changes"
     )

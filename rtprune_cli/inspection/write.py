@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rtprune_cli.inspection.in_order import draw_left_out_in_order, draw_norms_in_order
 from rtprune_cli.inspection.overlays import draw_density, draw_kept, draw_left_out, draw_norms, draw_transport
 from rtprune_cli.outputs.layout import LEFT_OUT, PICTURES, numbers_name, picture_name
 from rtprune_cli.storage import atomic_write, make_folder, remove, to_json
@@ -34,18 +35,7 @@ def write_page(
         OutputError: it cannot be written.
     """
     make_folder(folder)
-    pictures = {
-        "kept": draw_kept(page.image, found),
-        "norms": draw_norms(page.image, found),
-        "density": draw_density(page.image, found),
-        "transport": draw_transport(page.image, found),
-    }
-    if found.grid is not None:
-        pictures["kept-tiles"] = draw_kept(page.image, found, "tile")
-    if left_out is not None:
-        pictures[LEFT_OUT[0]] = draw_left_out(page.image, found, left_out)
-        if found.grid is not None:
-            pictures[LEFT_OUT[1]] = draw_left_out(page.image, found, left_out, "tile")
+    pictures = _pictures(page.image, found, left_out)
     for name in PICTURES:
         if name not in pictures:  # an earlier run, with tiles or more questions, may have had one
             remove(folder / picture_name(page.page, name))
@@ -64,6 +54,26 @@ def write_page(
         for index, edits in zip(left_out.tried.tolist(), left_out.edits.tolist(), strict=True):
             record["tokens"][index]["edits"] = edits
     atomic_write(folder / numbers_name(page.page), to_json(record))
+
+
+def _pictures(page: Image, found: Inspection, left_out: LeaveOneOut | None) -> dict[str, Image]:
+    """By kind; of tokens without a place on the page those that need none."""
+    pictures = {"density": draw_density(page, found)}
+    if not found.tokens.placed:
+        pictures["norms"] = draw_norms_in_order(found)
+        if left_out is not None:
+            pictures[LEFT_OUT[0]] = draw_left_out_in_order(found, left_out)
+        return pictures
+    pictures["kept"] = draw_kept(page, found)
+    pictures["norms"] = draw_norms(page, found)
+    pictures["transport"] = draw_transport(page, found)
+    if found.grid is not None:
+        pictures["kept-tiles"] = draw_kept(page, found, "tile")
+    if left_out is not None:
+        pictures[LEFT_OUT[0]] = draw_left_out(page, found, left_out)
+        if found.grid is not None:
+            pictures[LEFT_OUT[1]] = draw_left_out(page, found, left_out, "tile")
+    return pictures
 
 
 def _png(picture: Image) -> bytes:

@@ -18,16 +18,17 @@ REF, END_REF, DET, END_DET = TAGS = ("<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>
 
 Coordinates = tuple[int, int, int, int]
 
-# Labels of layout, as this model and its successors write them. Any other text between the tags is text of the page,
-# as the prompt "OCR this image." gives it.
+# Labels of layout, as these models write them; those of Unlimited-OCR are the block types of MinerU's models
+# (mineru_vl_utils/structs.py of github.com/opendatalab/mineru-vl-utils), as published outputs of it show. Any other
+# text between <|ref|> and its end is text of the page, as the prompt "OCR this image." gives it.
 LABELS = PICTURES | frozenset((
     "text", "title", "sub_title", "table", "equation", "formula", "header", "footer", "page_number", "list",
-    "reference", "footnote", "caption", "abstract", "code", "algorithm", "other",
+    "reference", "footnote", "caption", "abstract", "code", "algorithm", "phonetic", "unknown", "other",
 ))  # fmt: skip
 # Of these, joined by underscores, are the others: image_caption, table_footnote, figure_title, paragraph_title.
 _PARTS = LABELS | frozenset((
     "sub", "page", "number", "doc", "paragraph", "section", "item", "block", "body", "aside", "vertical", "content",
-    "inline", "display", "isolate", "isolated", "head", "references", "equations", "seal",
+    "inline", "display", "isolate", "isolated", "head", "ref", "references", "equations", "seal",
 ))  # fmt: skip
 
 # Every repeat below is bounded or runs over characters that cannot start the match: no text makes a scan quadratic.
@@ -127,32 +128,38 @@ def _parts(raw: str, labels: bool) -> Iterator[str | Region]:
             continue
         if tags[at] == DET:
             labelled = _LABELLED_BOX.match(after)
-            boxes, rest, used = _placed(texts, tags, at)
-            if labelled and is_label(labelled[1]):
-                yield Region(labelled[1], boxes, rest, opened)
+            label, start = (labelled[1], labelled.end()) if labelled else ("", 0)
+            boxes, rest, used = _placed(texts, tags, at, start)
+            # By its form a word with a box is a label, known or not: the page's text comes after the tag.
+            if label and (boxes or is_label(label)):
+                yield Region(label, boxes, rest, opened)
             else:
-                yield rest
+                _, rest, used = _placed(texts, tags, at)
+                yield _unless_label(rest) if at + 1 == len(tags) else rest
             at += used
             continue
         yield _unless_label(after) if tags[at] == REF else after
         at += 1
 
 
-def _placed(texts: list[str], tags: list[str], at: int) -> tuple[tuple[Coordinates, ...], str, int]:
-    """Boxes of the ``<|det|>`` ``at``, the text after it, and how many tags it takes. What it encloses goes whole."""
+def _placed(texts: list[str], tags: list[str], at: int, start: int = 0) -> tuple[tuple[Coordinates, ...], str, int]:
+    """Boxes of the ``<|det|>`` ``at``, the text after it, and how many tags it takes. What it encloses goes whole;
+    where it is torn, its boxes are those ``start`` letters behind it."""
     payload = texts[at + 1]
     if tags[at + 1 : at + 2] == [END_DET]:
         return _boxes(payload), texts[at + 2], 2
-    torn = _TORN_BOX.match(payload)
+    torn = _TORN_BOX.match(payload, start)
     if torn is None:
         return (), payload, 1
     return _boxes(torn[0]), payload[torn.end() :], 1
 
 
 def _unless_label(text: str) -> str:
-    """Torn ``<|ref|>``: what follows is a layout label, perhaps cut short by the token limit, or text of the page."""
+    """Torn ``<|ref|>`` or ``<|det|>``: what follows is a label, perhaps cut short by the token limit, or page text."""
     word = text.strip()
-    return "" if len(word) <= MAX_LABEL and (is_label(word) or any(each.startswith(word) for each in LABELS)) else text
+    *whole, last = word.split("_")
+    begins = _PARTS.issuperset(whole) and any(each.startswith(last) for each in (_PARTS if whole else LABELS))
+    return "" if len(word) <= MAX_LABEL and begins else text
 
 
 def _boxes(payload: str) -> tuple[Coordinates, ...]:

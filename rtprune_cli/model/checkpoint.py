@@ -25,7 +25,7 @@ from rtprune_cli.options import (
     view_side,
 )
 from rtprune_cli.records import ViewSpec
-from rtprune_cli.views.grid import page_tokens
+from rtprune_cli.views.grid import NO_PLACE, page_tokens
 
 if TYPE_CHECKING:
     from rtprune_cli.model.network import OcrModel
@@ -154,6 +154,18 @@ class Checkpoint:
                 "Choose another, such as rtprune, norm-only, divprune or dart",
             )
 
+    def check_places(self, what: str) -> None:
+        """Refuse ``what`` asks where on the page a visual token lies, where they lie nowhere.
+
+        Raises:
+            UsageError: they do.
+        """
+        if not self.adapter.layout.placed:
+            raise UsageError(
+                f"{what} cannot be measured with {self.adapter.name}: {NO_PLACE}",
+                "What pruning costs as a whole, rtprune bench measures with every model",
+            )
+
     def load(self) -> OcrModel:
         """The model with its weights.
 
@@ -164,8 +176,12 @@ class Checkpoint:
         from rtprune_cli.model.network import OcrModel  # which is a checkpoint itself
 
         hardware.set_up(self.device, self.dtype)
-        own = {each.name: getattr(self, each.name) for each in fields(Checkpoint)}
-        return OcrModel(**own, network=load_network(self))
+        return OcrModel(**self.parts, network=load_network(self))
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What it is made of: a model has this and a network."""
+        return {each.name: getattr(self, each.name) for each in fields(Checkpoint)}
 
 
 def locate(options: ModelOptions) -> Checkpoint:

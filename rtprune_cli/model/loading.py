@@ -62,7 +62,8 @@ def load_network(checkpoint: Checkpoint) -> PreTrainedModel:
         if is_out_of_memory(error):
             raise _no_room(checkpoint) from error
         raise ModelError(
-            f"the weights of {checkpoint.name} cannot be loaded", "Pull the checkpoint again: rtprune models pull"
+            f"the weights of {checkpoint.name} cannot be loaded",
+            f"Pull the checkpoint again: rtprune models pull {checkpoint.name}",
         ) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -33,6 +33,9 @@ Kind = Literal["tile", "global", "newline", "separator"]
 KINDS: tuple[Kind, ...] = ("tile", "global", "newline", "separator")
 TILE_CELL, GLOBAL_CELL, NEWLINE, SEPARATOR = range(len(KINDS))  # their indices; those before the newline are cells
 
+# What is said where a token's place is asked for and the layout's ``placed`` is False
+NO_PLACE = "its visual tokens have no place on the page: each is what a learned query gathered from anywhere on it"
+
 Pair = tuple[float, float]
 
 
@@ -61,16 +64,24 @@ class TokenGrid:
         the page's edge and empty where the cell is padding; NaN for newlines, the separator, and queries."""
         if not self.spec.layout.placed:
             return np.full((len(self.kinds()), 4), np.nan)
-        limits = np.array([*size, *size], dtype=np.float64)
         parts = []
         for kind, columns, rows in self._blocks():
-            scale, offset = self._stretched(columns, rows, size) if kind == TILE_CELL else self._fitted(size)
-            x, y = np.meshgrid(np.arange(columns) * CELL, np.arange(rows) * CELL)
-            corners = np.stack([x, y, x + CELL, y + CELL], axis=-1).astype(np.float64)
             block = np.full((rows, columns + self._ends, 4), np.nan)
-            block[:, :columns] = ((corners - [*offset, *offset]) * [*scale, *scale]).clip(0.0, limits)
+            block[:, :columns] = self._cells(kind, columns, rows, size)
             parts.append(block.reshape(-1, 4))
         return np.concatenate([*parts, np.full((1, 4), np.nan)])
+
+    def cells(self, size: tuple[int, int]) -> NDArray[np.float64]:
+        """(C, 4): the boxes of the global view's cells, row by row, as :meth:`boxes` has them: of the picture that is
+        seen, whatever the tokens stand for."""
+        return self._cells(*self._blocks()[-1], size).reshape(-1, 4)
+
+    def _cells(self, kind: int, columns: int, rows: int, size: tuple[int, int]) -> NDArray[np.float64]:
+        """(rows, columns, 4): the boxes of a block's cells."""
+        scale, offset = self._stretched(columns, rows, size) if kind == TILE_CELL else self._fitted(size)
+        x, y = np.meshgrid(np.arange(columns) * CELL, np.arange(rows) * CELL)
+        corners = np.stack([x, y, x + CELL, y + CELL], axis=-1).astype(np.float64)
+        return ((corners - [*offset, *offset]) * [*scale, *scale]).clip(0.0, np.array([*size, *size], dtype=np.float64))
 
     def patch_order(self) -> NDArray[np.int64]:
         """(P,): for each cell in the decoder's order its place in the encoder's, which sees tile after tile, row by

@@ -32,6 +32,11 @@ class TokenMap:
     stays: NDArray[np.bool_]
 
     @property
+    def placed(self) -> bool:
+        """Whether tokens have a place on the page; else every box is NaN."""
+        return not np.isnan(self.boxes).all()
+
+    @property
     def merged(self) -> NDArray[np.bool_]:
         """(N,): prunable tokens that are gone."""
         return ~self.stays & (self.kind < NEWLINE)

@@ -127,12 +127,17 @@ class SampleReader:
 
     def options(self, configuration: Configuration) -> OcrOptions:
         """What pages are read with under a configuration."""
-        assert configuration.prune is not None
-        return replace(self._options, prune=configuration.prune, mode=configuration.mode or self._options.mode)
+        return configured(self._options, configuration)
 
     def _key(self, configuration: Configuration, sample: Sample) -> str:
         content = self._content[sample.source]
         return f"{fingerprint(content, self._checkpoint, self.options(configuration))}-{sample.page}"
+
+
+def configured(options: OcrOptions, configuration: Configuration) -> OcrOptions:
+    """The options of a run as a configuration has them."""
+    assert configuration.prune is not None
+    return replace(options, prune=configuration.prune, mode=configuration.mode or options.mode)
 
 
 def page_image(sample: Sample, options: InputOptions) -> PageImage | None:

@@ -28,7 +28,7 @@ from rtprune_cli.bench.scoring.records import Marks
 from rtprune_cli.errors import UsageError
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.model import Checkpoint
-from rtprune_cli.options import InputOptions, LogOptions, OcrOptions
+from rtprune_cli.options import InputOptions, LogOptions, ResolvedOptions
 from rtprune_cli.outputs.layout import STATE
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.pipeline import run_settings
@@ -84,7 +84,7 @@ def own_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
 def read_and_compare(
     dataset: Dataset,
     checkpoint: Checkpoint,
-    options: OcrOptions,
+    options: ResolvedOptions,
     comparison: Comparison,
     log_options: LogOptions,
 ) -> dict[str, Any]:

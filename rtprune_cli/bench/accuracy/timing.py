@@ -48,7 +48,8 @@ def take_times(
     Raises:
         EnvironmentFault: the GPU failed.
     """
-    modes = {each.name: model.resolve(options(each)).mode for each in configurations}
+    settled = {each.name: model.resolve(options(each)) for each in configurations}
+    modes = {name: each.mode for name, each in settled.items()}
     readers: dict[Mode, PageReader] = {}  # one engine a mode, as each has a cache of its own
     for each in configurations:
         alone = options(each)
@@ -56,7 +57,7 @@ def take_times(
         readers.setdefault(modes[each.name], PageReader(model, alone))
     found: dict[str, dict[str, PageTimes]] = {each.name: {} for each in configurations}
     for sample in samples:
-        page = page_image(sample, options(configurations[0]).input)
+        page = page_image(sample, settled[configurations[0].name].input)
         if page is not None:
             views = {mode: make_views(page.image, model.view_spec(mode)) for mode in readers}
             times: dict[str, list[PageTimes]] = {each.name: [] for each in configurations}

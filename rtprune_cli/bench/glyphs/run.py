@@ -72,6 +72,7 @@ class GlyphRun:
                 "prompt": options.prompt,
                 "alpha": merging.alpha,
                 "merge": merging.merge,
+                "max_new_tokens": options.decode.max_new_tokens,
                 "no_repeat_ngram": options.decode.no_repeat_ngram,
                 "no_repeat_window": options.decode.no_repeat_window,
             },

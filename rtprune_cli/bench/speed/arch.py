@@ -1,4 +1,4 @@
-"""Owns the full-size architecture with random weights: what it costs to run needs no download of what it knows."""
+"""Owns full-size architectures with random weights: what they cost to run needs no download of what they know."""
 
 from __future__ import annotations
 
@@ -10,35 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rtprune_cli.bench.speed.plan import ARCHITECTURES, Architecture
 from rtprune_cli.device import hardware
-from rtprune_cli.model import OcrModel, experts
+from rtprune_cli.model import Checkpoint, OcrModel, experts
 from rtprune_cli.model.adapters import adapter_of, network_config
 from rtprune_cli.model.loading import ATTENTION, finish
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# The official config.json of each architecture, of its public checkpoint.
-CONFIGS = {"deepseek-ocr": "deepseek_ocr.json"}
 BOS, FIRST_TEXT_ID = 0, 3
-TEXT_AFTER = 9  # tokens after the image: "\n<|grounding|>Convert the document to markdown." has so many
-TEXT_TOKENS = 1 + TEXT_AFTER
 
 
 def read_arch(name: str) -> dict[str, Any]:
-    """The official config.json of an architecture; ``name`` is one of :data:`CONFIGS`."""
-    config: dict[str, Any] = json.loads(Path(__file__).with_name(CONFIGS[name]).read_text(encoding="utf-8"))
+    """The official config.json of an architecture, of its public checkpoint; ``name`` as in :data:`ARCHITECTURES`."""
+    path = Path(__file__).with_name(ARCHITECTURES[name].config)
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return config
 
 
-def prompt_ids(page: int, vocabulary: int) -> tuple[list[int], list[int]]:
-    """Token ids before the image and after it, as many as the real prompt has. An architecture has no tokenizer.
+def architecture_of(checkpoint: Checkpoint) -> Architecture:
+    """How the family of a checkpoint is timed."""
+    return ARCHITECTURES[checkpoint.adapter.name.lower()]
 
-    Each page has its own: a network that never learnt to read its image would write the same text on every page, and a
-    batch of them would need the experts of one.
+
+def prompt_ids(number: int, vocabulary: int, after: int) -> tuple[list[int], list[int]]:
+    """Token ids before the images and after them, as many as the real prompt has. An architecture has no tokenizer.
+
+    Each page or context, by its ``number``, has its own: a network that never learnt to read its image would write the
+    same text on every page, and a batch of them would need the experts of one.
     """
-    generator = random.Random(page)
-    return [BOS], [generator.randrange(FIRST_TEXT_ID, vocabulary) for _ in range(TEXT_AFTER)]
+    generator = random.Random(number)
+    return [BOS], [generator.randrange(FIRST_TEXT_ID, vocabulary) for _ in range(after)]
 
 
 def skeleton(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
@@ -61,17 +64,19 @@ def skeleton(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -
 def fill(network: PreTrainedModel, device: torch.device, seed: int) -> None:
     """Give a skeleton memory on ``device`` and fill it in place, so that there is never a second copy.
 
-    transformers' own initialisation does it: matrices from a normal distribution of deviation 0.02, norms 1, biases
-    and SAM's positions 0. It also computes the buffers that no checkpoint holds, rotary frequencies and CLIP's
-    position ids. On top of it, text embeddings get deviation 1, about that of the visual tokens, and what each layer
+    transformers' own initialisation does it: matrices and learned queries from a normal distribution of deviation
+    0.02 (for SAM it would take 1e-10, and what SAM sees would be lost), norms 1, biases and SAM's positions 0. It also
+    computes the buffers that no checkpoint holds, rotary frequencies and CLIP's position ids. On top of it, text
+    embeddings get deviation 1, about that of the visual tokens, and what each layer
     of the decoder adds is scaled as in GPT-2: else every token comes to point the same way, the batch writes one word
     over and over, and its pages share 6 experts (measured at 4 pages; then 20.7, where an even choice needs 20.8).
     """
+    text = network.config.text_config
+    network.config.vision_config.sam_config.initializer_range = text.initializer_range
     network.to_empty(device=device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network.initialize_weights()
-    text = network.config.text_config
     with torch.no_grad():
         network.get_input_embeddings().weight.mul_(1 / text.initializer_range)
         for name, weight in network.model.language_model.layers.named_parameters():
@@ -79,13 +84,9 @@ def fill(network: PreTrainedModel, device: torch.device, seed: int) -> None:
                 weight.mul_(1 / math.sqrt(2 * text.num_hidden_layers))
 
 
-def build(name: str, device: torch.device, dtype: torch.dtype, seed: int) -> OcrModel:
-    """An architecture with random weights, 6.7 GB of them in bfloat16. It can do everything but read."""
-    config = read_arch(name)
-    hardware.set_up(device, dtype)
-    network = skeleton(config, device, dtype)
-    fill(network, device, seed)
-    return OcrModel(
+def describe(name: str, device: torch.device, dtype: torch.dtype) -> Checkpoint:
+    """An architecture before it has weights."""
+    return Checkpoint(
         name=name,
         revision="random weights",
         folder=Path(__file__).parent,
@@ -93,6 +94,13 @@ def build(name: str, device: torch.device, dtype: torch.dtype, seed: int) -> Ocr
         prompt="markdown",
         device=device,
         dtype=dtype,
-        config=config,
-        network=finish(network),
+        config=read_arch(name),
     )
+
+
+def build(found: Checkpoint, seed: int) -> OcrModel:
+    """An architecture with random weights, 6.7 GB of them in bfloat16. It can do everything but read."""
+    hardware.set_up(found.device, found.dtype)
+    network = skeleton(found.config, found.device, found.dtype)
+    fill(network, found.device, seed)
+    return OcrModel(**found.parts, network=finish(network))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rtprune_cli.decoding.cache import window_of
 from rtprune_cli.report import prefill_flops
 from rtprune_cli.views.grid import CELL
 
@@ -54,10 +55,9 @@ def encode_cost(config: Any, sides: Sequence[int], item: int) -> Cost:
 
 def _vision_matrices(vision: Any, hidden: int) -> list[tuple[int, float]]:
     """(weights, rows) of each matrix of the encoder; rows are how many a cell of 64 x 64 pixels sends through it."""
-    sam, clip = vision.sam_config, vision.encoder_config
+    sam = vision.sam_config
     width, neck, (half, quarter) = sam.hidden_size, sam.output_channels, sam.downsample_channels
     sam_layer = 4 * width * width + 2 * width * sam.mlp_dim
-    clip_layer = 4 * clip.hidden_size**2 + 2 * clip.hidden_size * clip.intermediate_size
     return [
         (3 * sam.patch_size**2 * width, 16),
         (sam.num_hidden_layers * sam_layer, 16),
@@ -65,14 +65,39 @@ def _vision_matrices(vision: Any, hidden: int) -> list[tuple[int, float]]:
         (9 * neck * neck, 16),
         (9 * neck * half, 4),
         (9 * half * quarter, 1),
-        (clip.num_hidden_layers * clip_layer, 1),
-        ((clip.hidden_size + quarter) * hidden, 1),
+        *_tower_matrices(vision, hidden),
     ]
+
+
+def _has_queries(vision: Any) -> bool:
+    """Whether a language model with learned queries follows SAM (DeepSeek-OCR-2), in the place of CLIP."""
+    return hasattr(vision.encoder_config, "num_key_value_heads")
+
+
+def _tower_matrices(vision: Any, hidden: int) -> list[tuple[int, float]]:
+    """What follows SAM: CLIP over the cells, whose features and SAM's are projected; or a language model over as many
+    queries as cells behind these, of which the queries are projected."""
+    tower, quarter = vision.encoder_config, vision.sam_config.downsample_channels[1]
+    width, inner = tower.hidden_size, tower.intermediate_size
+    if not _has_queries(vision):
+        return [
+            (tower.num_hidden_layers * (4 * width**2 + 2 * width * inner), 1),
+            ((width + quarter) * hidden, 1),
+        ]
+    key_value = width // tower.num_attention_heads * tower.num_key_value_heads
+    layer = 2 * width**2 + 2 * width * key_value + 3 * width * inner
+    return [(tower.num_hidden_layers * layer, 2), (width * hidden, 1)]
+
+
+def _tower_pairs(vision: Any, cells: int) -> float:
+    """Queries and keys that meet in a layer of what follows SAM. CLIP's class token and cells see one another; in the
+    language model all see the cells, and a learned query those up to itself."""
+    return 2 * cells**2 + cells * (cells + 1) / 2 if _has_queries(vision) else (cells + 1) ** 2
 
 
 def _view_cost(config: Any, side: int, item: int) -> Cost:
     vision, hidden = config.vision_config, config.text_config.hidden_size
-    sam, clip = vision.sam_config, vision.encoder_config
+    sam, tower = vision.sam_config, vision.encoder_config
     cells = (side // CELL) ** 2
     patches, across = 16 * cells, side // sam.patch_size
     flops = 2.0 * cells * sum(size * rows for size, rows in _vision_matrices(vision, hidden))
@@ -81,7 +106,7 @@ def _view_cost(config: Any, side: int, item: int) -> Cost:
         # Scores and their weighted sum over a square of keys, and the two terms of the relative position. Windows at
         # the edge are padded with keys that count.
         flops += layers * patches * sam.hidden_size * (4 * reach * reach + 4 * reach)
-    flops += clip.num_hidden_layers * 4 * (cells + 1) ** 2 * clip.hidden_size
+    flops += tower.num_hidden_layers * 4 * _tower_pairs(vision, cells) * tower.hidden_size
     return Cost((3 * side * side + cells * hidden) * item, flops)
 
 
@@ -132,8 +157,16 @@ def prefill_cost(text: Any, lengths: Sequence[int], item: int) -> Cost:
     return Cost(moved, sum(prefill_flops(text, length) for length in lengths))
 
 
+def in_cache(text: Any, prompt: float, written: int) -> float:
+    """Tokens that a new one sees, itself included, when a page with a prompt of so many has ``written`` so many: all,
+    or of a decoder with a window the prompt and the last of its text, however long that is."""
+    window = window_of(text)
+    return prompt + (written if window is None else min(window, written))
+
+
 def step_cost(text: Any, batch: int, context: float, item: int) -> Cost:
-    """One token more for each of a batch of pages that have ``context`` tokens in the cache, the new one included."""
+    """One token more for each of a batch of pages that have ``context`` tokens in the cache, the new one included: what
+    :func:`in_cache` says."""
     moved = decoder_weights(text, batch) * item + cache_bytes(text, batch * context, item)
     # Of a prompt of one token, plus the attention to the others.
     others = text.num_hidden_layers * 4 * (context - 1) * text.hidden_size

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rtprune_cli.bench.speed.arch import prompt_ids
+from rtprune_cli.bench.speed.arch import architecture_of, prompt_ids
 from rtprune_cli.bench.speed.plan import SpeedPlan
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble
@@ -51,26 +51,31 @@ class Material:
             self._encoded.append(Encoded(views[0], pixels[0], self.model.encode(views, pixels)[0]))
         return self._encoded[:count]
 
-    def prompts(self, ratio: str, batch_size: int) -> list[DecoderInput]:
-        """The prompts of the first B pages."""
-        return self.assembled(self.pruned(ratio, batch_size))
+    def prompts(self, ratio: str, batch_size: int, together: int | None = None) -> list[DecoderInput]:
+        """The prompts of the first B pages, or of B contexts of so many pages ``together``."""
+        return self.assembled(self.pruned(ratio, batch_size * (together or 1)), together)
 
-    def pruned(self, ratio: str, batch_size: int) -> list[PrunedTokens]:
-        """The first B pages after pruning."""
-        pages = self.encoded(batch_size)
+    def pruned(self, ratio: str, count: int) -> list[PrunedTokens]:
+        """The first pages after pruning."""
+        pages = self.encoded(count)
         if ratio == UNPRUNED:
             return [untouched(page.tokens) for page in pages]
         pruner = Pruner(self._plan.prune[ratio])
         return pruner.start([page.tokens for page in pages], [page.pixels for page in pages]).result()
 
-    def assembled(self, pages: Sequence[PrunedTokens]) -> list[DecoderInput]:
-        """The prompts of the first pages as they are now."""
-        return [self.prompt(number, page) for number, page in enumerate(pages)]
+    def assembled(self, pages: Sequence[PrunedTokens], together: int | None = None) -> list[DecoderInput]:
+        """The prompts of the first pages as they are now, or of contexts of so many ``together``."""
+        if together is None:
+            return [self.prompt(number, [page]) for number, page in enumerate(pages)]
+        groups = [pages[start : start + together] for start in range(0, len(pages), together)]
+        after = architecture_of(self.model).context_text_after
+        return [self.prompt(number, group, after) for number, group in enumerate(groups)]
 
-    def prompt(self, number: int, pruned: PrunedTokens) -> DecoderInput:
-        """The prompt of page ``number``, from 0."""
-        before, after = prompt_ids(number, self.model.text_config.vocab_size)
-        return assemble(self.model.embed(before), [pruned], self.model.embed(after))
+    def prompt(self, number: int, pages: Sequence[PrunedTokens], text_after: int | None = None) -> DecoderInput:
+        """The prompt of page ``number``, from 0, or of a context, which has ``text_after`` its pages."""
+        count = architecture_of(self.model).text_after if text_after is None else text_after
+        before, after = prompt_ids(number, self.model.text_config.vocab_size, count)
+        return assemble(self.model.embed(before), pages, self.model.embed(after))
 
     def prepared(self, images: Sequence[Image.Image]) -> Iterator[PreparedPage]:
         """The pages made ready, ahead in as many threads as a run has processes: here the pages are in memory.

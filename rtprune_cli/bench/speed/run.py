@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from rtprune_cli.bench.speed import arch, machine
-from rtprune_cli.bench.speed.arch import TEXT_TOKENS
+from rtprune_cli.bench.speed.arch import architecture_of
 from rtprune_cli.bench.speed.material import UNPRUNED, Material
 from rtprune_cli.bench.speed.pages import make_page
 from rtprune_cli.bench.speed.plan import SpeedPlan
@@ -22,9 +22,10 @@ from rtprune_cli.device.hardware import pick_device, pick_dtype
 from rtprune_cli.errors import EnvironmentFault, UsageError
 from rtprune_cli.failures import free_memory, is_out_of_memory
 from rtprune_cli.logs import NOTICE
-from rtprune_cli.model import OcrModel, load
-from rtprune_cli.options import ModelOptions
+from rtprune_cli.model import Checkpoint, OcrModel, locate
+from rtprune_cli.options import Mode, ModelOptions
 from rtprune_cli.report import facts
+from rtprune_cli.views.grid import page_tokens
 
 log = logging.getLogger("rtprune")
 
@@ -37,7 +38,8 @@ def run(plan: SpeedPlan, on_row: Callable[[dict[str, Any]], None] = lambda _: No
     A part that does not fit into memory has a row with ``error``, and the others go on.
 
     Raises:
-        UsageError: the pages that are asked for do not fit into the model's positions.
+        UsageError: the model cannot see a mode, or reads no contexts of many pages; the pages that are asked for do
+            not fit into its positions.
         ModelError: the checkpoint cannot be loaded.
         EnvironmentFault: the device is not there.
     """
@@ -46,9 +48,11 @@ def run(plan: SpeedPlan, on_row: Callable[[dict[str, Any]], None] = lambda _: No
         if device.type != "cuda":
             raise EnvironmentFault("--memory-fraction needs a GPU", "Leave it out, or choose one with --device")
         torch.cuda.set_per_process_memory_fraction(plan.memory_fraction, device)
-    model = _model(plan, device)
+    found = _checkpoint(plan, device)
+    modes = _modes(plan, found)
+    model = arch.build(found, plan.seed) if plan.arch is not None else found.load()
     rates = machine.measure_rates(device, model.dtype)
-    settings = asdict(plan)
+    settings = asdict(plan) | {"modes": modes, "batch_sizes": plan.batches, "stages": plan.timed}
     settings.pop("prune")
     result: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -64,10 +68,11 @@ def run(plan: SpeedPlan, on_row: Callable[[dict[str, Any]], None] = lambda _: No
         "rows": [],
     }
     images = [make_page(plan.seed + number) for number in range(plan.page_count)]
-    for mode in plan.modes:
+    for mode in modes:
         stages = Stages(Material(model, plan, mode, images), plan, rates)
-        _check_length(stages, plan)
-        for row in _rows(stages, plan):
+        if not plan.pages_per_context:
+            _check_length(stages, plan)
+        for row in (_context_rows if plan.pages_per_context else _rows)(stages, plan):
             log.log(NOTICE, "%s", line(row))
             result["rows"].append(row)
             on_row(result)
@@ -77,29 +82,67 @@ def run(plan: SpeedPlan, on_row: Callable[[dict[str, Any]], None] = lambda _: No
     return result
 
 
+def _checkpoint(plan: SpeedPlan, device: torch.device) -> Checkpoint:
+    """What is timed, without its weights: what it cannot do is said before minutes were spent on them."""
+    if plan.arch is not None:
+        return arch.describe(plan.arch, device, pick_dtype(plan.dtype, device))
+    return locate(ModelOptions(model=str(plan.model), device=str(device), dtype=plan.dtype))
+
+
+def _modes(plan: SpeedPlan, found: Checkpoint) -> tuple[Mode, ...]:
+    """The modes that are timed, all of which it can see."""
+    if not plan.pages_per_context:
+        modes = tuple(dict.fromkeys((*(plan.modes or architecture_of(found).modes), *plan.view_sides)))
+        for mode in modes:
+            found.view_spec(mode)
+        return modes
+    rules = found.context_rules
+    page = page_tokens(found.view_spec(rules.mode))
+    text = 1 + architecture_of(found).context_text_after + plan.output_tokens
+    most = (found.positions - text) // page
+    if max(plan.pages_per_context) > most:
+        raise UsageError(
+            f"{found.name} has room for {most} pages a context and {plan.output_tokens} output tokens",
+            "Give fewer --pages-per-context, or fewer --output-tokens",
+        )
+    return (rules.mode,)
+
+
+def _context_rows(stages: Stages, plan: SpeedPlan) -> Iterator[SpeedRow]:
+    for stage, together in product(plan.timed, plan.pages_per_context or ()):
+        for ratio, batch_size in product(plan.ratios, plan.batches):
+            work = partial(getattr(stages, stage), ratio, batch_size, together)
+            yield from _guarded(stages, f"context {stage}", ratio, batch_size, work, together)
+
+
 def _rows(stages: Stages, plan: SpeedPlan) -> Iterator[SpeedRow]:
-    if "preprocess" in plan.stages:
+    if "preprocess" in plan.timed:
         yield from stages.preprocess()
-    if "encode" in plan.stages:
-        for batch_size in plan.batch_sizes:
+    if "encode" in plan.timed:
+        for batch_size in plan.batches:
             yield from _guarded(stages, "encode", None, batch_size, partial(stages.encode, batch_size))
     for stage in ("prune", "prefill", "step"):
-        if stage in plan.stages:
-            for ratio, batch_size in product(plan.pruning if stage == "prune" else plan.ratios, plan.batch_sizes):
+        if stage in plan.timed:
+            for ratio, batch_size in product(plan.pruning if stage == "prune" else plan.ratios, plan.batches):
                 work = partial(getattr(stages, stage), ratio, batch_size)
                 yield from _guarded(stages, stage, ratio, batch_size, work)
-    if "whole" in plan.stages:
+    if "whole" in plan.timed:
         baseline: float | None = None
         for row in _guarded(stages, "whole", UNPRUNED, 1, stages.generate):
             baseline = row.get("pages_per_second")
             yield row
-        for ratio, batch_size in product(plan.ratios, plan.batch_sizes):
+        for ratio, batch_size in product(plan.ratios, plan.batches):
             work = partial(stages.whole, ratio, batch_size, baseline)
             yield from _guarded(stages, "whole", ratio, batch_size, work)
 
 
 def _guarded(
-    stages: Stages, stage: str, ratio: str | None, batch_size: int, work: Callable[[], Iterator[SpeedRow]]
+    stages: Stages,
+    stage: str,
+    ratio: str | None,
+    batch_size: int,
+    work: Callable[[], Iterator[SpeedRow]],
+    together: int | None = None,
 ) -> Iterator[SpeedRow]:
     """The rows of one part; where memory is short, one that says so."""
     try:
@@ -116,16 +159,11 @@ def _guarded(
         "mode": stages.mode,
         "ratio": ratio,
         "batch_size": batch_size,
-        "pages": batch_size,
+        "pages": batch_size * (together or 1),
+        **({} if together is None else {"pages_per_context": together}),
         "seconds": [],
         "error": "out_of_memory",
     }
-
-
-def _model(plan: SpeedPlan, device: torch.device) -> OcrModel:
-    if plan.arch is not None:
-        return arch.build(plan.arch, device, pick_dtype(plan.dtype, device), plan.seed)
-    return load(ModelOptions(model=str(plan.model), device=str(device), dtype=plan.dtype))
 
 
 def _model_facts(model: OcrModel) -> dict[str, Any]:
@@ -139,7 +177,7 @@ def _model_facts(model: OcrModel) -> dict[str, Any]:
         **{name: own[name] for name in ("name", "revision")},
         **sizes,
         **{name: own[name] for name in ("device", "dtype", "attention", "experts")},
-        "prompt_text_tokens": TEXT_TOKENS,
+        "prompt_text_tokens": 1 + architecture_of(model).text_after,
     }
 
 

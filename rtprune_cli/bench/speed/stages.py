@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rtprune_cli.bench.speed import authors, floors
-from rtprune_cli.bench.speed.arch import prompt_ids
+from rtprune_cli.bench.speed.arch import architecture_of, prompt_ids
 from rtprune_cli.bench.speed.clock import WARM_UP, Times, Work, spread, take_turns
 from rtprune_cli.bench.speed.floors import Cost, Rates
 from rtprune_cli.bench.speed.machine import PeakMemory
@@ -28,7 +28,7 @@ from rtprune_cli.decoding.scheduler import STEPS_AHEAD
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.timing import Stopwatch
 from rtprune_cli.engine import PageReader
-from rtprune_cli.engine.memory import RECORDED_PIXELS
+from rtprune_cli.engine.memory import ENCODED_PAGES, RECORDED_PIXELS
 from rtprune_cli.errors import OutOfMemoryError
 from rtprune_cli.failures import Failure
 from rtprune_cli.model import OcrModel
@@ -51,7 +51,7 @@ class TimedModel(OcrModel):
     token_kinds = TokenKinds()  # type: ignore[assignment]
 
     def prompt_embeds(self, prompt: str) -> tuple[Tensor, Tensor]:
-        before, after = prompt_ids(next(self._count), self.text_config.vocab_size)
+        before, after = prompt_ids(next(self._count), self.text_config.vocab_size, architecture_of(self).text_after)
         return self.embed(before), self.embed(after)
 
     def decode_text(self, token_ids: Sequence[int]) -> str:
@@ -113,32 +113,37 @@ class Stages:
         times = pairwise(theirs, ours)
         yield self._row("prune", ratio, batch_size, theirs, engine="authors", times_rtprune=times)
 
-    def prefill(self, ratio: str, batch_size: int) -> Iterator[SpeedRow]:
-        """The decoder over the prompts of a batch. With pruning: in turns without it, and with the prune step."""
-        network, whole_pages = self.model.network, self.material.pruned(UNPRUNED, batch_size)
+    def prefill(self, ratio: str, batch_size: int, together: int | None = None) -> Iterator[SpeedRow]:
+        """The decoder over the prompts of a batch of pages, or of contexts of so many pages ``together``. With pruning:
+        in turns without it, and with the prune step of all pages."""
+        network, count = self.model.network, batch_size * (together or 1)
+        whole_pages = self.material.pruned(UNPRUNED, count)
 
         def without_pruning() -> None:
-            prefill(network, self.material.assembled(whole_pages))
+            prefill(network, self.material.assembled(whole_pages, together))
 
-        unpruned = self.material.prompts(UNPRUNED, batch_size)
+        unpruned = self.material.assembled(whole_pages, together)
         if ratio == UNPRUNED:
             (times,) = self._time(without_pruning)
-            yield self._prefill_row(ratio, unpruned, times, Cost())
+            yield self._prefill_row(ratio, unpruned, times, Cost(), together)
             return
-        pages, pruner = self.material.encoded(batch_size), Pruner(self.plan.prune[ratio], graphs=Graphs())
-        tokens, pixels = [page.tokens for page in pages], torch.stack([page.pixels for page in pages])
+        pages, pruner = self.material.encoded(count), Pruner(self.plan.prune[ratio], graphs=Graphs())
+        # As a run does it: pages of a context are pruned as they are encoded, some at a time.
+        size = count if together is None else ENCODED_PAGES[self.model.device.type]
+        groups = [pages[start : start + size] for start in range(0, count, size)]
+        batches = [([p.tokens for p in group], torch.stack([p.pixels for p in group])) for group in groups]
         prune_seconds: list[float] = []
 
         def with_pruning() -> None:
             watch = Stopwatch(self.model.device)
-            pruned = pruner.start(tokens, pixels).result()
+            pruned = [page for batch in batches for page in pruner.start(*batch).result()]
             prune_seconds.append(watch.stop() / 1000)
-            prefill(network, self.material.assembled(pruned))
+            prefill(network, self.material.assembled(pruned, together))
 
         plain, pruned = self._time(without_pruning, with_pruning)
-        prompts, steps = self.material.prompts(ratio, batch_size), prune_seconds[-self.plan.repeats :]
+        prompts, steps = self.material.prompts(ratio, batch_size, together), prune_seconds[-self.plan.repeats :]
         shares = [step / (whole - step) for step, whole in zip(steps, pruned.seconds, strict=True)]
-        row = self._prefill_row(ratio, prompts, pruned, self._prune_costs(ratio, batch_size))
+        row = self._prefill_row(ratio, prompts, pruned, self._prune_costs(ratio, count), together)
         row |= {
             "retention": sum(len(p.embeds) for p in prompts) / sum(len(p.embeds) for p in unpruned),
             "unpruned": {"seconds": plain.seconds, **spread(plain.seconds)},
@@ -148,48 +153,80 @@ class Stages:
         }
         yield row
 
-    def step(self, ratio: str, batch_size: int) -> Iterator[SpeedRow]:
-        """One token more of each page, the mean over a page's text."""
-        prompts = self.material.prompts(ratio, batch_size)
+    def step(self, ratio: str, batch_size: int, together: int | None = None) -> Iterator[SpeedRow]:
+        """One token more of each page, or of each context of so many pages ``together``, the mean over a text. Contexts
+        that are pruned: in turns without pruning."""
+        prompts = self.material.prompts(ratio, batch_size, together)
+        rivals = [prompts]
+        if together is not None and ratio != UNPRUNED:
+            rivals.insert(0, self.material.prompts(UNPRUNED, batch_size, together))
         hit = self._experts_hit(prompts)
-        scheduler = self._scheduler(prompts, batch_size)
-        blocks = (self.output_length - 1) // self._steps - 2
-        times = Times()
-        for repeat in range(WARM_UP[self.model.device.type] + self.plan.repeats):
-            for key, prompt in enumerate(prompts):
-                scheduler.add(key, prompt)
-            scheduler.step()  # the prompts, and a first block
-            peak, watch = PeakMemory(self.model.device), Stopwatch(self.model.device)
-            for _ in range(blocks):
-                scheduler.step()
-            seconds = watch.stop() / 1000 / (blocks * self._steps)
-            if repeat >= WARM_UP[self.model.device.type]:
-                times.seconds.append(seconds)
-                times.peak_bytes = max(times.peak_bytes, peak.bytes())
-            if len(scheduler.keys) < batch_size:  # the scheduler tries again in halves
-                raise torch.OutOfMemoryError
-            drain(scheduler)
-        context = mean(len(prompt.embeds) for prompt in prompts) + 1 + self._steps * (1 + blocks / 2)
-        cost = floors.step_cost(self._text, batch_size, context, self._item)
+        *others, times = self._time_steps(rivals)
+        context, cost = self._step_cost(prompts)
         even = floors.experts_hit(batch_size, self._text.num_experts_per_tok, self._text.n_routed_experts)
-        yield self._row(
+        row = self._row(
             "step",
             ratio,
             batch_size,
             times,
             cost,
+            together,
             context=context,
             experts_hit=hit,
             experts_hit_if_even=even,
             tokens_per_second=batch_size / times.median,
         )
+        if together is not None:
+            row |= {"prompt_tokens": mean(len(prompt.embeds) for prompt in prompts), "step_bytes": cost.bytes}
+        for plain in others:
+            whole = self._step_cost(rivals[0])[1].bytes
+            row |= {
+                "unpruned": {"seconds": plain.seconds, **spread(plain.seconds), "step_bytes": whole},
+                "times_unpruned": pairwise(plain, times),
+                "times_unpruned_bytes": whole / cost.bytes,
+                "retention": row["prompt_tokens"] / mean(len(prompt.embeds) for prompt in rivals[0]),
+            }
+        yield row
+
+    def _time_steps(self, rivals: Sequence[Sequence[DecoderInput]]) -> list[Times]:
+        """Seconds of a step of each of several batches, in turns."""
+        device, schedulers = self.model.device, [self._scheduler(prompts, len(prompts)) for prompts in rivals]
+        found = [Times() for _ in rivals]
+        for repeat in range(WARM_UP[device.type] + self.plan.repeats):
+            for scheduler, prompts, times in zip(schedulers, rivals, found, strict=True):
+                for key, prompt in enumerate(prompts):
+                    scheduler.add(key, prompt)
+                scheduler.step()  # the prompts, and a first block
+                peak, watch = PeakMemory(device), Stopwatch(device)
+                for _ in range(self._blocks):
+                    scheduler.step()
+                seconds = watch.stop() / 1000 / (self._blocks * self._steps)
+                if repeat >= WARM_UP[device.type]:
+                    times.seconds.append(seconds)
+                    times.peak_bytes = max(times.peak_bytes, peak.bytes())
+                if len(scheduler.keys) < len(prompts):  # the scheduler tries again in halves
+                    raise torch.OutOfMemoryError
+                drain(scheduler)
+        return found
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks of steps that are timed, between the first and the last ones of a text."""
+        return (self.output_length - 1) // self._steps - 2
+
+    def _step_cost(self, prompts: Sequence[DecoderInput]) -> tuple[float, Cost]:
+        """Tokens in the cache of a row of these, the mean over the steps that are timed, and what such a step costs."""
+        written = range(self._steps + 1, self._steps * (1 + self._blocks) + 1)
+        length = mean(len(prompt.embeds) for prompt in prompts)
+        context = mean(floors.in_cache(self._text, length, count) for count in written)
+        return context, floors.step_cost(self._text, len(prompts), context, self._item)
 
     def whole(self, ratio: str, batch_size: int, baseline: float | None) -> Iterator[SpeedRow]:
         """From page images to tokens in ``batch_size`` rows, by the reader that a run uses.
 
         ``baseline``: pages/s of :meth:`generate`.
         """
-        images = self.images[: self.plan.pages or max(self.plan.batch_sizes)]
+        images = self.images[: self.plan.pages or max(self.plan.batches)]
         share = DecodeOptions.memory_fraction * (self.plan.memory_fraction or 1)
         decode = DecodeOptions(
             max_new_tokens=self.output_length, batch_size=batch_size, loop_window=0, memory_fraction=share
@@ -219,16 +256,8 @@ class Stages:
         def read() -> None:
             for number, image in enumerate(images):
                 tokens = self.model.encode([make_views(image, self.material.spec)])[0]
-                prompt = self.material.prompt(number, untouched(tokens))
-                self.model.network.generate(
-                    inputs_embeds=prompt.embeds[None],
-                    attention_mask=torch.ones(1, len(prompt.embeds), dtype=torch.long, device=self.model.device),
-                    position_ids=prompt.positions[None].to(self.model.device),
-                    max_new_tokens=length,
-                    min_new_tokens=length,
-                    do_sample=False,
-                    pad_token_id=0,
-                )
+                prompt = self.material.prompt(number, [untouched(tokens)])
+                generate(self.model.network, prompt, length)
 
         (times,) = self._time(read, repeats=self.plan.whole_repeats)
         yield self._whole_row("generate", UNPRUNED, 1, len(images), times, None)
@@ -274,18 +303,20 @@ class Stages:
             hook.remove()
         return mean(hits) if hits else None
 
-    def _prune_costs(self, ratio: str, batch_size: int) -> Cost:
+    def _prune_costs(self, ratio: str, count: int) -> Cost:
         hidden, iterations = self._text.hidden_size, self.plan.prune[ratio].iterations
         cost = Cost()
-        for page in self.material.pruned(ratio, batch_size):
+        for page in self.material.pruned(ratio, count):
             side = self.material.encoded(1)[0].views.side
             cost += floors.prune_cost(hidden, side, page.prunable, page.ratio, iterations, self._item)
         return cost
 
-    def _prefill_row(self, ratio: str, prompts: Sequence[DecoderInput], times: Times, prune: Cost) -> SpeedRow:
+    def _prefill_row(
+        self, ratio: str, prompts: Sequence[DecoderInput], times: Times, prune: Cost, together: int | None
+    ) -> SpeedRow:
         lengths = [len(prompt.embeds) for prompt in prompts]
         cost = floors.prefill_cost(self._text, lengths, self._item) + prune
-        row = self._row("prefill", ratio, len(prompts), times, cost, prompt_tokens=mean(lengths))
+        row = self._row("prefill", ratio, len(prompts), times, cost, together, prompt_tokens=mean(lengths))
         row["tokens_per_second"] = sum(lengths) / times.median
         return row
 
@@ -306,16 +337,25 @@ class Stages:
         )
 
     def _row(
-        self, stage: str, ratio: str | None, batch_size: int, times: Times, cost: Cost | None = None, **more: Any
+        self,
+        stage: str,
+        ratio: str | None,
+        batch_size: int,
+        times: Times,
+        cost: Cost | None = None,
+        together: int | None = None,
+        **more: Any,
     ) -> SpeedRow:
+        """A row of the result; of contexts of so many pages ``together`` it says so, under a stage of its own."""
         floor = None if cost is None else cost.seconds(self.rates)
         return {
-            "stage": stage,
+            "stage": stage if together is None else f"context {stage}",
             "engine": "rtprune",
             "mode": self.mode,
             "ratio": ratio,
             "batch_size": batch_size,
-            "pages": batch_size,
+            "pages": batch_size * (together or 1),
+            **({} if together is None else {"pages_per_context": together}),
             "seconds": times.seconds,
             **spread(times.seconds),
             "floor": None if cost is None else {"bytes": cost.bytes, "flops": cost.flops, "seconds": floor},
@@ -324,6 +364,21 @@ class Stages:
             "error": None,
             **more,
         }
+
+
+def generate(network: Any, prompt: DecoderInput, length: int) -> list[int]:
+    """What transformers' own loop writes, so many tokens of it, whether eos is among them or not."""
+    device = prompt.embeds.device
+    found = network.generate(
+        inputs_embeds=prompt.embeds[None],
+        attention_mask=torch.ones(1, len(prompt.embeds), dtype=torch.long, device=device),
+        position_ids=prompt.positions[None].to(device),
+        max_new_tokens=length,
+        min_new_tokens=length,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    return [int(token) for token in found[0]]
 
 
 def pairwise(one: Times, other: Times) -> SpeedRow:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-HEADINGS = ("stage", "mode", "ratio", "batch", "a page", "spread", "x floor", "peak", "")
+HEADINGS = ("stage", "mode", "ratio", "batch", "a page", "spread", "x floor", "GB a step", "peak", "")
+LEFT = ("stage", "mode", "ratio", "")
 
 
 def line(row: dict[str, Any]) -> str:
@@ -26,25 +27,30 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         title=f"{model['name']} in {model['dtype']} on {name}: "
         f"{rates['bandwidth_bytes_per_second'] / 1e9:.0f} GB/s, {rates['matmul_flops_per_second'] / 1e12:.2f} TFLOP/s"
     )
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("stage", "mode", "ratio", "") else "right")
-    for row in result["rows"]:
-        table.add_row(*cells(row))
+    columns = list(zip(*map(cells, result["rows"]), strict=True)) or [()] * len(HEADINGS)
+    shown = [(heading, column) for heading, column in zip(HEADINGS, columns, strict=True) if any(column)]
+    for heading, _ in shown:
+        table.add_column(heading, justify="left" if heading in LEFT else "right")
+    for row in zip(*(column for _, column in shown), strict=True):
+        table.add_row(*row)
     console.print(table)
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """The texts of a row, one for each of :data:`HEADINGS`."""
+    """The texts of a row, one for each of :data:`HEADINGS`; the time is that of a page, or of a context of many."""
     stage = row["stage"] if row["engine"] == "rtprune" else f"{row['stage']} ({row['engine']})"
+    if "pages_per_context" in row:
+        stage = f"{stage} of {row['pages_per_context']}"
     start = [stage, row["mode"], row["ratio"] or "", str(row["batch_size"])]
     if row["error"]:
-        return [*start, "", "", "", "", row["error"].replace("_", " ")]
+        return [*start, "", "", "", "", "", row["error"].replace("_", " ")]
     times = row["times_floor"]
     return [
         *start,
-        _duration(row["median"] / row["pages"]),
+        _duration(row["median"] / (row["batch_size"] if "pages_per_context" in row else row["pages"])),
         f"{100 * (row['quartile_3'] - row['quartile_1']) / row['median']:.0f} %",
         "" if times is None else f"{times:.1f}",
+        f"{row['step_bytes'] / 1e9:.3f}" if "step_bytes" in row else "",
         f"{row['peak_memory_bytes'] / 2**30:.2f} GiB",
         _remark(row),
     ]
@@ -53,6 +59,9 @@ def cells(row: dict[str, Any]) -> list[str]:
 def _remark(row: dict[str, Any]) -> str:
     if "times_rtprune" in row:
         return f"{row['times_rtprune']['median']:.1f} x ours"
+    if "times_unpruned_bytes" in row:
+        gain, fewer = row["times_unpruned"]["median"], row["times_unpruned_bytes"]
+        return f"{gain:.3f} x as fast at {100 * row['retention']:.1f} %, bytes of a step {1 / fewer:.3f} x"
     if "times_unpruned" in row:
         gain, share = row["times_unpruned"]["median"], row["prune_share_of_prefill"]
         return f"{gain:.3f} x as fast at {100 * row['retention']:.1f} %, prune step {100 * share:.1f} %"

@@ -18,6 +18,7 @@ from rtprune_cli.outputs.htmlreport.text import to_html
 from rtprune_cli.outputs.webpage import Templates, policy_hash
 from rtprune_cli.records import FIELDS, TIMES, PageRecord
 from rtprune_cli.report import SPEEDUPS, Summary
+from rtprune_cli.views.grid import NO_PLACE
 
 NOTHING = "–"
 COLUMNS = ("document", "page", "retention", "visual tokens", "ratio", "text tokens", "finish", "seconds")
@@ -90,6 +91,7 @@ def report_page(
             fields=Markup(_json({"fields": FIELDS, "times": TIMES})),
             markup=Markup,
             style=Markup(style),
+            unplaced=f"Of this model nothing is drawn over the page but boxes: {NO_PLACE}.",
             script=Markup(script),
             style_hash=policy_hash(style),
             script_hash=policy_hash(script),

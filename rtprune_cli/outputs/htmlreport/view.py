@@ -56,16 +56,18 @@ def _encode(tokens: TokenMap) -> dict[str, Any]:
     ``stays``: base64 of a bit a token, in decoder order, first bit highest. ``norms``: base64 of a byte a token, from 0
     at the lowest of ``norm_range`` to 255 at the highest, over tile and global tokens. ``grids``: the views in decoder
     order, each with the edges of its columns ``x`` and rows ``y`` in page pixels; a row of tokens is its columns and
-    the newline.
+    the newline. There are none where tokens have no place on the page; then all but the last token, the separator, are
+    tile and global ones.
     """
     cells = tokens.kind < NEWLINE
     low, high = float(tokens.norms[cells].min()), float(tokens.norms[cells].max())
     scaled = (tokens.norms - low) / max(high - low, 1e-9)
+    seen = [kind for kind in ("tile", "global") if (tokens.kind == KINDS.index(kind)).any()]
     return {
         "stays": _base64(np.packbits(tokens.stays)),
         "norms": _base64(np.rint(scaled.clip(0, 1) * 255).astype(np.uint8)),
         "norm_range": [round(low, 4), round(high, 4)],
-        "grids": [_grid(tokens, kind) for kind in ("tile", "global") if (tokens.kind == KINDS.index(kind)).any()],
+        "grids": [_grid(tokens, kind) for kind in seen] if tokens.placed else [],
     }
 
 

@@ -20,6 +20,7 @@ from rtprune_cli.storage import atomic_write, to_json
 DEVICE = torch.device("cpu" if os.environ.get("DEVICE") == "cpu" else "cuda:0")
 GPU = DEVICE.type == "cuda"
 GOLDEN = Path(__file__).parents[2] / "golden"
+GOLDEN2 = GOLDEN.with_name("golden2")
 WORTH_TELLING = 64 * 2**20  # bytes; what is lost or held below it is the allocator's rounding
 
 torch.set_grad_enabled(False)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from probe import recordings
+from probe import families, recordings
 from probe.common import GOLDEN, GPU, Parts, keep, say
 from probe.material import AMPERE, WAYS, as_card, by_way, decode_all, golden, make_views, prompts, tf32, told
 from rtprune_cli.device.graphs import Graphs
@@ -31,6 +31,7 @@ PAGES, LONG, COPIES = (8, 300, 8) if GPU else (3, 24, 2)
 def run() -> None:
     parts = Parts()
     parts.run("golden numbers", 30, golden_numbers)
+    parts.run("golden numbers of other models", 33, families.golden_numbers)
     parts.run("encoding, recorded", 35, encoding)
     parts.run("pruning, recorded", 38, pruning)
     for dtype in DTYPES if GPU else ("float32",):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from probe.common import DEVICE, GOLDEN, GPU
 from rtprune_cli import views as seeing
-from rtprune_cli.bench.speed.arch import build
+from rtprune_cli.bench.speed.arch import build, describe
 from rtprune_cli.decoding import Scheduler
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.hardware import Capability, set_up
@@ -45,7 +45,7 @@ def golden(dtype: str) -> OcrModel:
 
 def full_size() -> OcrModel:
     """The full-size model with random weights in bfloat16; on a CPU the golden one, to try the script."""
-    return build("deepseek-ocr", DEVICE, torch.bfloat16, 0) if GPU else golden("float32")
+    return build(describe("deepseek-ocr", DEVICE, torch.bfloat16), 0) if GPU else golden("float32")
 
 
 def in_dtype(model: OcrModel, dtype: torch.dtype) -> OcrModel:

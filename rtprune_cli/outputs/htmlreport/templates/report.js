@@ -181,6 +181,10 @@ function picture(record) {
     return new Option(`${grid.kind === "tile" ? "tiles" : "global view"}, ${cells}`, at);
   }));
   $("grids").hidden = tokens.grids.length < 2;
+  const placed = tokens.grids.length > 0, [low, high] = tokens.norm_range;
+  $("unplaced").hidden = placed;
+  for (const id of ["kept", "merged", "dropped", "norms"]) $(id).disabled = !placed;
+  $("hover").textContent = placed ? "Point at a cell to see its norm." : `Norms from ${low.toFixed(2)} to ${high.toFixed(2)}.`;
   regions(tokens, width);
   draw();
 }
@@ -192,7 +196,23 @@ function element(name, attributes, text) {
   return made;
 }
 
+const stays = (index) => (view.stays[index >> 3] >> (7 - (index & 7))) & 1;
+
 function draw() {
+  if (view.tokens.grids.length) cells(); else counted();
+  layers();
+}
+
+// Tokens without a place on the page: the last one is the separator, and of no kind that is counted.
+function counted() {
+  const count = { kept: 0, merged: 0, dropped: 0 };
+  for (let index = 0; index + 1 < view.norms.length; index++) count[stays(index) ? "kept" : "merged"]++;
+  $("cells").replaceChildren();
+  for (const kind of Object.keys(count)) tell(kind, count[kind]);
+  $("overlay").querySelector("title").textContent = `${count.kept} tokens kept, ${count.merged} merged`;
+}
+
+function cells() {
   const { grids, size, norm_range: [low, high] } = view.tokens;
   const chosen = Number($("grid").value);
   let offset = 0;
@@ -203,15 +223,14 @@ function draw() {
     const tall = y[row + 1] - y[row];
     for (let column = 0; column <= columns; column++) {
       const index = offset + row * (columns + 1) + column;
-      const stays = (view.stays[index >> 3] >> (7 - (index & 7))) & 1;
       if (column === columns) {
-        if (stays) continue;
+        if (stays(index)) continue;
         count.dropped++;
         const wide = Math.max(4, size[0] / 120);
         if (tall > 0) made.push(element("rect", { class: "dropped", x: size[0] - wide, y: y[row], width: wide, height: tall }));
         continue;
       }
-      const kind = stays ? "kept" : "merged", wide = x[column + 1] - x[column], share = view.norms[index] / 255;
+      const kind = stays(index) ? "kept" : "merged", wide = x[column + 1] - x[column], share = view.norms[index] / 255;
       count[kind]++;
       if (!(wide > 0 && tall > 0)) continue; // padding beside the page
       const cell = element("rect", { class: kind, x: x[column], y: y[row], width: wide, height: tall });
@@ -223,7 +242,6 @@ function draw() {
   $("cells").replaceChildren(...made);
   for (const kind of Object.keys(count)) tell(kind, count[kind]);
   $("overlay").querySelector("title").textContent = `${count.kept} cells kept, ${count.merged} merged, ${count.dropped} newlines dropped`;
-  layers();
 }
 
 function regions(tokens, width) {
