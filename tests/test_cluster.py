@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import pymupdf
@@ -185,6 +187,37 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EnvironmentFault, match="needs Ray"), driver.connected("local"):
         pass
+
+
+class NoCluster:
+    """In the place of Ray: a cluster that is gone, or on which readers never start."""
+
+    def __init__(self, takes: bool) -> None:
+        self._takes = takes
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {}
+
+    def remote(self, _: type) -> Any:
+        if not self._takes:
+            raise ConnectionError("gone")
+        return self
+
+    def options(self, **_: Any) -> Any:
+        return SimpleNamespace(remote=lambda *_: SimpleNamespace(facts=SimpleNamespace(remote=lambda: None)))
+
+    def get(self, _: Any) -> Any:
+        threading.Event().wait()
+
+    def kill(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("takes", "message"), [(False, "takes no readers"), (True, "no reader was there")])
+def test_a_cluster_that_is_gone_is_said(takes: bool, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "NOBODY", 0.1)
+    with pytest.raises(EnvironmentFault, match=message):
+        driver.ClusterSource(NoCluster(takes), options_of(2), 1).start()
 
 
 # --- With Ray ------------------------------------------------------------------------------------------------------

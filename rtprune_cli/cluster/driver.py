@@ -28,6 +28,7 @@ log = logging.getLogger("rtprune")
 ROOM = 64  # pages in flight with a reader where it decodes as many as memory allows
 PASSING = 60.0  # seconds for which a reader may not answer
 STARTS = 3  # of one reader in a row that comes to nothing
+NOBODY = 600.0  # seconds for which no reader may be there, as when a cluster has no machine for one
 
 
 @dataclass
@@ -80,6 +81,7 @@ class ClusterSource:
         self._readers: list[_Reader] = []
         self._heard: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
         self._made = self._empty_starts = 0
+        self._nobody_since = time.monotonic()
         self._dispatcher: Dispatcher | None = None
 
     def start(self) -> None:
@@ -145,10 +147,19 @@ class ClusterSource:
         if self._options.run.cluster == LOCAL:
             own = available_cores_of_this_machine()
             cores = tuple(own[number % self.count :: self.count]) or None
-        actor_class = self._ray.remote(RemoteReader)
-        actor = actor_class.options(
-            num_gpus=self._gpus, num_cpus=1, max_concurrency=4, max_restarts=0, scheduling_strategy="SPREAD"
-        ).remote(self._options, cores)
+        try:
+            actor = (
+                self._ray.remote(RemoteReader)
+                .options(
+                    num_gpus=self._gpus, num_cpus=1, max_concurrency=4, max_restarts=0, scheduling_strategy="SPREAD"
+                )
+                .remote(self._options, cores)
+            )
+        except Exception as error:
+            raise EnvironmentFault(
+                f"the cluster takes no readers ({type(error).__name__})",
+                "Run the same command again when it is there: it goes on where it stopped",
+            ) from error
         reader = _Reader(number, actor)
         self._readers.append(reader)
         threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
@@ -178,7 +189,19 @@ class ClusterSource:
                 self._heard.put(_Heard(reader, error=cause if isinstance(cause, RtpruneError) else error))
 
     def _next(self) -> _Heard | None:
+        """What a reader said, where one said something.
+
+        Raises:
+            EnvironmentFault: none was there for long.
+        """
         stopping.check()
+        if any(reader.facts for reader in self._readers):
+            self._nobody_since = time.monotonic()
+        elif time.monotonic() - self._nobody_since > NOBODY:
+            raise EnvironmentFault(
+                f"no reader was there for {NOBODY / 60:.0f} minutes",
+                "See with `ray status` what the cluster lacks; the same command goes on where it stopped",
+            )
         with suppress(queue.Empty):
             heard = self._heard.get(timeout=stopping.TICK)
             return None if heard.reader.gone else heard
