@@ -147,14 +147,10 @@ class ClusterSource:
         if self._options.run.cluster == LOCAL:
             own = available_cores_of_this_machine()
             cores = tuple(own[number % self.count :: self.count]) or None
+        needs = {"num_gpus": self._gpus, "num_cpus": 1, "scheduling_strategy": "SPREAD"}
         try:
-            actor = (
-                self._ray.remote(RemoteReader)
-                .options(
-                    num_gpus=self._gpus, num_cpus=1, max_concurrency=4, max_restarts=0, scheduling_strategy="SPREAD"
-                )
-                .remote(self._options, cores)
-            )
+            actor_class = self._ray.remote(RemoteReader)
+            actor = actor_class.options(max_concurrency=4, max_restarts=0, **needs).remote(self._options, cores)
         except Exception as error:
             raise EnvironmentFault(
                 f"the cluster takes no readers ({type(error).__name__})",
