@@ -19,9 +19,10 @@ from rtprune_cli.outputs.document import DocumentWriter, absolute
 from rtprune_cli.outputs.html import ReportFile, save_view
 from rtprune_cli.outputs.journal import Entry, Header, Journal
 from rtprune_cli.outputs.layout import DocumentFiles, Layout
-from rtprune_cli.outputs.lock import FolderLock
+from rtprune_cli.outputs.lock import SHARD, FolderLock
 from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import without_crops
+from rtprune_cli.outputs.shards import ShardNote, write_note
 from rtprune_cli.records import Document, Earlier, PageRecord, PageResult
 from rtprune_cli.storage import (
     make_folder,
@@ -45,7 +46,8 @@ class FolderOutput:
     :meth:`finish`; or through :meth:`skip`.
     """
 
-    def __init__(self, root: Path, options: OutputOptions, *, wait: bool = False) -> None:
+    def __init__(self, root: Path, options: OutputOptions, *, wait: bool = False, shard: str | None = None) -> None:
+        """``wait``: for another run to leave the folder. ``shard``: which one the run is, for those who find it there."""
         self.root = root
         self._options = options
         self._layout = Layout(root, options.md_only)
@@ -55,7 +57,7 @@ class FolderOutput:
         self._refused: set[PurePosixPath] = set()  # places whose names the file system does not take
         self._rows: IO[bytes] | None = None
         self._written: set[str] = set()  # folders of the documents in the rows
-        self._lock = FolderLock(self._layout.state, wait=wait)
+        self._lock = FolderLock(self._layout.state, wait=wait, what=f"{SHARD}{shard}" if shard else "")
 
     # --- Taking and leaving the folder
 
@@ -211,6 +213,14 @@ class FolderOutput:
         return self._files(document).text_path
 
     # --- A document
+
+    def begin_shard(self, note: ShardNote) -> None:
+        """Remember which part of the inputs the run reads, for `rtprune merge`.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_note(self._layout, note)
 
     def start(self, document: Document, fingerprint: str, content: str, keep: frozenset[int]) -> None:
         """Open the document's journal; the ``keep`` pages of an earlier run stay.

@@ -10,7 +10,7 @@ OUTPUT/NAME/images/          crops, page-0001-1.png
 OUTPUT/NAME/report/          what report.html shows of a page, page-0001.jpg and others
 OUTPUT/NAME.md               all there is of a document with --md-only
 OUTPUT/NAME/page-0001.*.png  pictures of `rtprune inspect`, in a folder of its own
-OUTPUT/.rtprune/             the tool's own: a journal a document, the lock, temporary files
+OUTPUT/.rtprune/             the tool's own: a journal a document, the lock, temporary files, a note a shard
 
 NAME may have folders, as documents found in subfolders do.
 """
@@ -135,6 +135,16 @@ class Layout:
         """The records of a run's documents until it ends."""
         return self.scratch / "rows.jsonl"
 
+    @property
+    def journals(self) -> Path:
+        """Below it, a folder for each beginning of their names."""
+        return self.state / "journal"
+
+    @property
+    def shards(self) -> Path:
+        """Notes of the shards whose documents are in the folder (shards.py)."""
+        return self.state / "shards"
+
     def of(self, folder: PurePosixPath) -> DocumentFiles:
         """The files of the document whose place is ``folder``.
 
@@ -182,7 +192,7 @@ class DocumentFiles:
         """Named after the markdown file, so that whoever owns that, with --md-only or without, is found; as a hash, so
         that no name is too long or in the way of another."""
         digest = hashlib.sha256(os.fsencode(self.text_path)).hexdigest()[:40]
-        return self.layout.state / "journal" / digest[:2] / f"{digest}.jsonl"
+        return self.layout.journals / digest[:2] / f"{digest}.jsonl"
 
     @property
     def text_path(self) -> str:

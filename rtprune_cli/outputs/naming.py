@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import re
@@ -70,6 +71,27 @@ def name_documents(found: Iterable[Document], occupancy: Callable[[Document], Oc
     return named
 
 
+def name_some(
+    found: Sequence[Document], chosen: Sequence[bool], occupancy: Callable[[Document], Occupancy] = _free
+) -> tuple[list[Document], list[Document]]:
+    """All documents with the places that they have in an empty output folder, and those that are ``chosen``.
+
+    Runs that choose others of the same inputs give the same places, whatever stands in their output folders. Where the
+    place of a chosen document is another one's there, it goes to one that no document of the run has.
+    """
+    namer = _Namer(_free)
+    named = [namer.claim(item) for item in found]
+    namer.tell()
+    again = namer.for_folder(occupancy)
+    own = [
+        again.claim(item) if occupancy(place) == "other" else place
+        for item, place, mine in zip(found, named, chosen, strict=True)
+        if mine
+    ]
+    again.tell()
+    return named, own
+
+
 class _Namer:
     """Gives every document its own folder, also where file systems ignore case or normalise Unicode."""
 
@@ -81,6 +103,12 @@ class _Namer:
         self._files = set(RESERVED)
         self._moved: list[tuple[str, str, str]] = []  # documents whose name was taken: which, where to, from where
         self._numbers: dict[str, int] = {}  # wanted place -> the first number that may still be free in this run
+
+    def for_folder(self, occupancy: Callable[[Document], Occupancy]) -> _Namer:
+        """One that goes on with other places in the output folder taken."""
+        other = copy.copy(self)  # what this run has taken is shared
+        other._occupancy, other._moved = occupancy, []
+        return other
 
     def tell(self) -> None:
         """Say whose names were taken, in one line."""
