@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -106,6 +107,11 @@ def is_output(folder: str) -> bool:
     return os.path.isdir(os.path.join(folder, STATE))
 
 
+def is_place(folder: PurePosixPath) -> bool:
+    """Whether that lies inside the output folder."""
+    return not folder.is_absolute() and ".." not in folder.parts and bool(folder.parts)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The places in one output folder. ``md_only``: each document is one markdown file."""
@@ -151,7 +157,7 @@ class Layout:
         Raises:
             OutputError: that is not inside the output folder.
         """
-        if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+        if not is_place(folder):
             raise OutputError(f"{str(folder)!r} is not a place inside the output folder", "Report this bug")
         return DocumentFiles(self, folder)
 
@@ -198,6 +204,16 @@ class DocumentFiles:
     def text_path(self) -> str:
         """Of the markdown, relative to the output folder."""
         return self.markdown.relative_to(self.layout.root).as_posix()
+
+    def own(self) -> Iterator[Path]:
+        """The files of the document that are there, its markdown last."""
+        if not self.layout.md_only:
+            for folder, page_of in ((self.images, crop_page), (self.views, view_page)):
+                names = sorted(os.listdir(folder)) if folder.is_dir() else []
+                yield from (folder / name for name in names if page_of(name) is not None)
+            yield from (path for path in map(self._file, reversed(ENDINGS)) if path.is_file() and path != self.markdown)
+        if self.markdown.is_file():
+            yield self.markdown
 
     def any_exists(self) -> bool:
         """Whether one of the document's own files is there."""

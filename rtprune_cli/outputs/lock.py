@@ -28,8 +28,8 @@ class FolderLock:
     """A lock in the folder ``state``, with a note that says who has it. The system drops the lock when its process
     ends, however it ends."""
 
-    def __init__(self, state: Path, *, wait: bool, what: str = "") -> None:
-        """``what`` the run is, for the note: ``shard 3/16``."""
+    def __init__(self, state: Path, *, wait: bool, what: str = "", hint: str = "") -> None:
+        """``what`` the run is, for the note: ``shard 3/16``. ``hint``: what to do where another run has the folder."""
         from filelock import FileLock
 
         self._state = state
@@ -37,6 +37,7 @@ class FolderLock:
         self._note = state / "owner"
         self._wait = wait
         self._what = what
+        self._hint = hint
 
     def acquire(self, folder: Path) -> None:
         """Take ``folder``, which messages name, or with ``wait`` wait for it.
@@ -51,7 +52,7 @@ class FolderLock:
         except Timeout:
             who = read_start(self._note) or "another rtprune"
             if not self._wait:
-                hint = OWN_FOLDERS if self._what or SHARD in who else OTHER_FOLDER
+                hint = self._hint or (OWN_FOLDERS if SHARD in self._what + who else OTHER_FOLDER)
                 raise OutputError(f"{who} writes to {str(folder)!r}", hint) from None
             log.log(NOTICE, "waiting: %s writes to %r", who, str(folder))
             self._acquire_in_time()

@@ -58,16 +58,19 @@ def _free(document: Document) -> Occupancy:
     return "free"
 
 
-def name_documents(found: Iterable[Document], occupancy: Callable[[Document], Occupancy] = _free) -> list[Document]:
+def name_documents(
+    found: Iterable[Document], occupancy: Callable[[Document], Occupancy] = _free, *, tell: bool = True
+) -> list[Document]:
     """Give every document its own place in the output folder.
 
     A place that another file of this run has, or whose ``occupancy`` is of another document of an earlier run, becomes
-    ``NAME_2``, ``NAME_3`` and so on, with a warning the first time. A document of an earlier run finds its place again
-    in whatever order the files come, unless a file that came first has it.
+    ``NAME_2``, ``NAME_3`` and so on, with a warning the first time (unless ``tell`` is off). A document of an earlier
+    run finds its place again in whatever order the files come, unless a file that came first has it.
     """
     namer = _Namer(occupancy)
     named = [namer.claim(item) for item in found]
-    namer.tell()
+    if tell:
+        namer.tell()
     return named
 
 
