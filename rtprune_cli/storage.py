@@ -33,6 +33,7 @@ _HINTS = {
     errno.ENOTDIR: "A file stands where a folder is needed; choose another folder with -o",
     errno.EEXIST: "A file stands where a folder is needed; choose another folder with -o",
     errno.EISDIR: "A folder stands where a file is needed; choose another folder with -o",
+    errno.EMFILE: "Raise the limit of open files: ulimit -n 4096",
     errno.ENAMETOOLONG: "Choose an output folder with a shorter path",
 }
 

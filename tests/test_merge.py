@@ -20,7 +20,7 @@ from test_outputs import cut_short, finish, page, rows, with_crop, write
 from rtprune_cli.errors import OutputError, UsageError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput, name_documents, take_shard
-from rtprune_cli.outputs.merging import Merged, merge, run
+from rtprune_cli.outputs.merging import MergeResult, merge, run
 from rtprune_cli.records import Document, PageResult, PageView
 
 TINY = ("--model", "tiny", "--max-new-tokens", "8", "--html", "--raw", "--workers", "0", "-q")
@@ -102,7 +102,7 @@ FOUND = [document(name) for name in ("c", "a", "x/b", "x/a")]
 def test_shards_are_what_one_run_writes_byte_by_byte(tmp_path: Path) -> None:
     folders = in_shards(tmp_path, FOUND, 3)
     before = {folder: files(folder) for folder in folders}
-    assert merge(folders, tmp_path / "whole") == Merged(4, 4, ())
+    assert merge(folders, tmp_path / "whole") == MergeResult(4, 4, ())
     assert files(tmp_path / "whole") == files(whole(tmp_path / "one", FOUND))
     assert {folder: files(folder) for folder in folders} == before
 
@@ -115,7 +115,7 @@ def test_it_can_be_done_again_and_shard_by_shard(tmp_path: Path) -> None:
     assert merge([one, one, three], merged).missing == ()
     once = files(merged)
     assert once == files(whole(tmp_path / "one", FOUND))
-    assert merge(list((tmp_path / "out").iterdir()), merged) == Merged(4, 0, ())
+    assert merge(list((tmp_path / "out").iterdir()), merged) == MergeResult(4, 0, ())
     assert files(merged) == once
 
 
@@ -149,7 +149,7 @@ def test_md_only_failures_and_killed_runs_come_along(tmp_path: Path) -> None:
     killed.__enter__()
     finish(killed, page(1, document=FOUND[0]), page(2, document=FOUND[0], error="no"), document=FOUND[0])
     killed._lock.release()
-    assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "whole") == Merged(3, 3, ())
+    assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "whole") == MergeResult(3, 3, ())
     texts = {"paper.md", "broken.md", "c/c.md", "c/c.json", "c/c.report.json", "report.jsonl"}
     assert {name for name in files(tmp_path / "whole") if not name.startswith(".")} == texts
     assert rows(tmp_path / "whole") == [("c", 1), ("c", 2)]
@@ -160,7 +160,7 @@ def test_records_alone_are_enough(tmp_path: Path) -> None:
     write(tmp_path / "a", page(1))
     shutil.rmtree(tmp_path / "a" / ".rtprune")
     for added in (1, 1):  # without a journal nobody knows that it is done
-        assert merge([tmp_path / "a"], tmp_path / "whole") == Merged(1, added, ())
+        assert merge([tmp_path / "a"], tmp_path / "whole") == MergeResult(1, added, ())
     assert files(tmp_path / "whole") == files(tmp_path / "a")
     assert not (tmp_path / "a" / ".rtprune").exists()
 
@@ -199,8 +199,8 @@ def test_a_shard_that_is_read_further_is_taken_further(tmp_path: Path) -> None:
     cut_short(tmp_path / "a", with_crop(1))
     assert merge([tmp_path / "a"], tmp_path / "whole").missing == ("documents that are not read to their end: 1",)
     write(tmp_path / "a", page(2))
-    assert merge([tmp_path / "a"], tmp_path / "whole") == Merged(1, 1, ())
-    assert merge([tmp_path / "a"], tmp_path / "whole") == Merged(1, 0, ())
+    assert merge([tmp_path / "a"], tmp_path / "whole") == MergeResult(1, 1, ())
+    assert merge([tmp_path / "a"], tmp_path / "whole") == MergeResult(1, 0, ())
     assert rows(tmp_path / "whole") == rows(tmp_path / "a")
 
 
@@ -209,7 +209,7 @@ def test_what_the_whole_has_read_further_stays(tmp_path: Path) -> None:
     merge([tmp_path / "a"], tmp_path / "whole")
     write(tmp_path / "whole", page(2))
     before = files(tmp_path / "whole")
-    assert merge([tmp_path / "a"], tmp_path / "whole") == Merged(1, 0, ())
+    assert merge([tmp_path / "a"], tmp_path / "whole") == MergeResult(1, 0, ())
     assert files(tmp_path / "whole") == before
 
 
@@ -233,7 +233,7 @@ def refused(*folders: Path, into: Path) -> str:
 def test_one_document_finished_twice_is_one(tmp_path: Path) -> None:
     write(tmp_path / "a", page(1))
     write(tmp_path / "b", page(1))
-    assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "whole") == Merged(1, 1, ())
+    assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "whole") == MergeResult(1, 1, ())
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -273,7 +273,7 @@ def test_files_of_others_are_not_replaced(tmp_path: Path, name: str) -> None:
 def test_a_folder_that_a_run_has_is_refused(tmp_path: Path) -> None:
     with FolderOutput(tmp_path / "a", OutputOptions()):
         assert "Merge again when it has ended" in refused(tmp_path / "a", into=tmp_path / "whole")
-    assert merge([tmp_path / "a"], tmp_path / "whole") == Merged(0, 0, ())
+    assert merge([tmp_path / "a"], tmp_path / "whole") == MergeResult(0, 0, ())
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,6 @@
 What stands in a folder (found.py), what of it is taken and what cannot be (choice.py), and the taking (run.py).
 """
 
-from rtprune_cli.outputs.merging.run import Merged, merge
+from rtprune_cli.outputs.merging.run import MergeResult, merge
 
-__all__ = ["Merged", "merge"]
+__all__ = ["MergeResult", "merge"]

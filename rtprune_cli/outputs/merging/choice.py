@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from rtprune_cli.errors import OutputError
 from rtprune_cli.outputs.layout import Layout
-from rtprune_cli.outputs.merging.found import Found, same_file
+from rtprune_cli.outputs.merging.found import FolderDocument, same_file
 from rtprune_cli.outputs.naming import name_documents
 from rtprune_cli.records import Document
 
@@ -16,16 +16,16 @@ APART = "Nothing was written. Merge them into different folders, or leave one of
 
 
 @dataclass(frozen=True)
-class Choice:
+class Taking:
     """A document of the whole; ``written`` is False where it is there already, and only its records are taken over.
     ``renewed``: an earlier state of it is there."""
 
-    found: Found
+    found: FolderDocument
     written: bool
     renewed: bool = False
 
 
-def choose(sources: Iterable[Found], there: Iterable[Found], whole: Layout) -> list[Choice]:
+def choose(sources: Iterable[FolderDocument], there: Iterable[FolderDocument], whole: Layout) -> list[Taking]:
     """The documents of the whole: those that are ``there`` first, each where it was in its list.
 
     Raises:
@@ -33,27 +33,27 @@ def choose(sources: Iterable[Found], there: Iterable[Found], whole: Layout) -> l
     """
     wanted = one_each(sources)
     old = {each.place: each for each in there}
-    chosen = {place: Choice(each, False) for place, each in old.items()}
+    chosen = {place: Taking(each, False) for place, each in old.items()}
     for place, source in wanted.items():
         target = old.get(place)
         if target is None or target.head is None:  # a merge that was interrupted left files without their journal
             _check_room(source, whole)
-            chosen[place] = Choice(source, True)
+            chosen[place] = Taking(source, True)
         elif not (_same(target, source) or _goes_on(target, source)):
             if not _goes_on(source, target):
                 raise _refusal(target, source)
-            chosen[place] = Choice(source, True, renewed=True)
+            chosen[place] = Taking(source, True, renewed=True)
     _check_names([choice.found for choice in chosen.values()])
     return list(chosen.values())
 
 
-def one_each(sources: Iterable[Found]) -> dict[str, Found]:
+def one_each(sources: Iterable[FolderDocument]) -> dict[str, FolderDocument]:
     """The documents by their places; one that is in two folders, read to its end in both, is one.
 
     Raises:
         OutputError: as for :func:`choose`.
     """
-    wanted: dict[str, Found] = {}
+    wanted: dict[str, FolderDocument] = {}
     for source in sources:
         other = wanted.setdefault(source.place, source)
         if other is not source and not _same(other, source):
@@ -62,7 +62,7 @@ def one_each(sources: Iterable[Found]) -> dict[str, Found]:
     return wanted
 
 
-def _same(one: Found, other: Found) -> bool:
+def _same(one: FolderDocument, other: FolderDocument) -> bool:
     """Whether two documents are the same text: finished under one fingerprint, or the same files."""
     if one.finished and other.finished:
         return one.fingerprint == other.fingerprint
@@ -76,7 +76,7 @@ def _same(one: Found, other: Found) -> bool:
     )
 
 
-def _goes_on(one: Found, other: Found) -> bool:
+def _goes_on(one: FolderDocument, other: FolderDocument) -> bool:
     """Whether ``one`` is a later state of ``other``, which has nothing that ``one`` lacks."""
     if one.head is None or other.head is None:
         return False
@@ -87,7 +87,7 @@ def _goes_on(one: Found, other: Found) -> bool:
     return one.finished or one.files.journal.read_bytes().startswith(other.files.journal.read_bytes())
 
 
-def _check_room(source: Found, whole: Layout) -> None:
+def _check_room(source: FolderDocument, whole: Layout) -> None:
     """Files that are there must be what would be written."""
     for name in source.names():
         place = whole.root / name
@@ -102,7 +102,7 @@ def _above(name: PurePosixPath, root: Path) -> Iterable[Path]:
     return (root / folder for folder in name.parents if folder.parts)
 
 
-def _check_names(found: list[Found]) -> None:
+def _check_names(found: list[FolderDocument]) -> None:
     """No document's file may be the folder of one from elsewhere, nor the same where file systems ignore case."""
     owners = {each.files.folder: each for each in found}
     wanting = [Document(None, str(folder), folder) for folder in owners]
@@ -119,11 +119,11 @@ def _meet(one: PurePosixPath, other: PurePosixPath) -> bool:
     return one != other and name_documents(pair, tell=False) != pair
 
 
-def _refusal(one: Found, other: Found) -> OutputError:
+def _refusal(one: FolderDocument, other: FolderDocument) -> OutputError:
     return OutputError(f"two documents for one place: {_described(one)}, and {_described(other)}", APART)
 
 
-def _described(found: Found) -> str:
+def _described(found: FolderDocument) -> str:
     path = found.head.header.path if found.head else None
     of = f" of {path!r}" if path else ""
     return f"{found.place!r} in {str(found.root)!r}{of} ({'finished' if found.finished else 'not finished'})"

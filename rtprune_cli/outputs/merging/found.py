@@ -15,7 +15,7 @@ from rtprune_cli.outputs.layout import MARKDOWN, DocumentFiles, Layout, is_place
 
 
 @dataclass(frozen=True)
-class Span:
+class Lines:
     """Lines of a file: bytes ``start`` to ``end``."""
 
     path: Path
@@ -29,12 +29,12 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderDocument:
     """A document: its files, the head of its journal if there is one, its lines of the report."""
 
     files: DocumentFiles
     head: Head | None
-    spans: tuple[Span, ...] = ()
+    spans: tuple[Lines, ...] = ()
 
     @property
     def root(self) -> Path:
@@ -78,17 +78,17 @@ def is_results(folder: Path) -> bool:
     return layout.state.is_dir() or layout.report.is_file()
 
 
-def documents_in(root: Path) -> list[Found]:
+def documents_in(root: Path) -> list[FolderDocument]:
     """The documents in an output folder, those of the report first, in its order. Nothing is written."""
     layout = Layout(root)
     heads = {path.stem: own for path in _journals(layout) if (own := journal.head(path))}
     spans = _spans(layout)
-    found: dict[str, Found] = {}
+    found: dict[str, FolderDocument] = {}
 
     def take(files: DocumentFiles) -> None:
         if not files.layout.md_only or files.journal.stem in heads:
             rows = () if files.layout.md_only else tuple(spans.get(str(files.folder), ()))
-            found.setdefault(files.text_path, Found(files, heads.get(files.journal.stem), rows))
+            found.setdefault(files.text_path, FolderDocument(files, heads.get(files.journal.stem), rows))
 
     for folder in spans:
         take(layout.of(PurePosixPath(folder)))
@@ -128,11 +128,11 @@ def _markdown_files(root: Path) -> Iterator[str]:
                 yield inside.as_posix()
 
 
-def _spans(layout: Layout) -> dict[str, list[Span]]:
+def _spans(layout: Layout) -> dict[str, list[Lines]]:
     """The lines of each document in the report; those of a run that was killed are still beside it, and newer."""
-    found: dict[str, list[Span]] = {}
+    found: dict[str, list[Lines]] = {}
     for path in (layout.report, layout.rows):
-        own: dict[str, list[Span]] = {}
+        own: dict[str, list[Lines]] = {}
         place = 0
         try:
             with open(path, "rb") as file:
@@ -142,9 +142,9 @@ def _spans(layout: Layout) -> dict[str, list[Span]]:
                         continue
                     spans = own.setdefault(folder, [])
                     if spans and spans[-1].end == start:
-                        spans[-1] = Span(path, spans[-1].start, place)
+                        spans[-1] = Lines(path, spans[-1].start, place)
                     else:
-                        spans.append(Span(path, start, place))
+                        spans.append(Lines(path, start, place))
         except OSError:
             continue  # there is none
         found |= own

@@ -19,8 +19,8 @@ from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs.folder import FolderOutput
 from rtprune_cli.outputs.layout import Layout
 from rtprune_cli.outputs.lock import FolderLock
-from rtprune_cli.outputs.merging.choice import Choice, choose, one_each
-from rtprune_cli.outputs.merging.found import Found, documents_in, is_results
+from rtprune_cli.outputs.merging.choice import Taking, choose, one_each
+from rtprune_cli.outputs.merging.found import FolderDocument, documents_in, is_results
 from rtprune_cli.outputs.shards import ShardNote, read_notes, write_note
 from rtprune_cli.storage import link_or_copy, make_folder, remove
 
@@ -28,7 +28,7 @@ log = logging.getLogger("rtprune")
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """What became of a merge: documents in the whole, those of them that were ``added`` or brought up to date now, and
     what is ``missing`` of the shards, in words."""
 
@@ -37,7 +37,7 @@ class Merged:
     missing: tuple[str, ...]
 
 
-def merge(folders: Sequence[Path], whole: Path, *, link: bool = True, wait: bool = False) -> Merged:
+def merge(folders: Sequence[Path], whole: Path, *, link: bool = True, wait: bool = False) -> MergeResult:
     """Join output folders into ``whole``, which may have documents already. ``link``: hard links rather than copies.
     ``wait``: for runs that have one of the folders.
 
@@ -64,7 +64,7 @@ def merge(folders: Sequence[Path], whole: Path, *, link: bool = True, wait: bool
         for note in notes:
             write_note(layout, note)
         added = sum(choice.written for choice in chosen)
-        return Merged(len(chosen), added, tuple(_missing(notes, [choice.found for choice in chosen])))
+        return MergeResult(len(chosen), added, tuple(_missing(notes, [choice.found for choice in chosen])))
 
 
 def _distinct(folders: Sequence[Path], whole: Path) -> list[Path]:
@@ -97,7 +97,7 @@ def _held(folder: Path, wait: bool) -> Iterator[None]:
         lock.release()
 
 
-def _take(choice: Choice, whole: Layout, output: FolderOutput, link: bool) -> None:
+def _take(choice: Taking, whole: Layout, output: FolderOutput, link: bool) -> None:
     """Have a document in the whole."""
     found = choice.found
     if not choice.written:
@@ -119,7 +119,7 @@ def _take(choice: Choice, whole: Layout, output: FolderOutput, link: bool) -> No
         link_or_copy(found.files.journal, files.journal, whole.scratch, link=False)
 
 
-def _missing(notes: Sequence[ShardNote], found: Sequence[Found]) -> Iterator[str]:
+def _missing(notes: Sequence[ShardNote], found: Sequence[FolderDocument]) -> Iterator[str]:
     """What of the shards is not in the whole, by what their notes say."""
     for count, group in groupby(sorted(notes, key=lambda note: note.count), key=lambda note: note.count):
         own = list(group)
