@@ -213,6 +213,18 @@ def test_what_the_whole_has_read_further_stays(tmp_path: Path) -> None:
     assert files(tmp_path / "whole") == before
 
 
+def test_a_page_that_fails_everywhere_is_no_collision(tmp_path: Path) -> None:
+    """Each run tries it again, and notes it again."""
+    for folder in ("a", "whole", "a"):
+        if folder == "whole":
+            merge([tmp_path / "a"], tmp_path / "whole")
+        write(tmp_path / folder, *([page(1)] if not (tmp_path / folder).exists() else []), page(2, error=folder))
+    assert merge([tmp_path / "a"], tmp_path / "whole") == MergeResult(1, 0, ())
+    write(tmp_path / "a", page(2))
+    assert merge([tmp_path / "a"], tmp_path / "whole") == MergeResult(1, 1, ())
+    assert files(tmp_path / "whole") == files(tmp_path / "a")
+
+
 def test_shards_of_different_inputs_are_told(tmp_path: Path) -> None:
     one, _ = in_shards(tmp_path / "a", FOUND, 2, OutputOptions())
     _, two = in_shards(tmp_path / "b", FOUND[:-1], 2, OutputOptions())

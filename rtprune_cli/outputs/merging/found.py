@@ -60,6 +60,11 @@ class FolderDocument:
         """Whether it was not read to its end: not so one that has its text, if with pages that failed."""
         return self.head is not None and not self.head.finished and not self.files.markdown.exists()
 
+    def pages(self) -> frozenset[int]:
+        """The pages that were read, and did not fail."""
+        past = journal.read(self.files.journal)
+        return frozenset() if past is None else frozenset(past.places)
+
     def rows(self) -> bytes:
         return b"".join(span.read() for span in self.spans)
 
