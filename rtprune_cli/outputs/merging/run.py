@@ -47,7 +47,7 @@ def merge(folders: Sequence[Path], whole: Path, *, link: bool = True, wait: bool
     """
     sources = _distinct(folders, whole)
     with ExitStack() as stack:
-        for source in sources:
+        for source in sorted(sources, key=os.path.realpath):  # in one order, or two merges could wait for each other
             stack.enter_context(_held(source, wait))
         found = [document for source in sources for document in documents_in(source)]
         one_each(found)  # before the whole is made
