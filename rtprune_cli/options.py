@@ -125,6 +125,22 @@ def _parse_ratio_or_auto(text: str) -> float | Dynamic | None:
     return None if text == AUTO else parse_ratio(text)
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """``3/16`` -> (3, 16): which part of the inputs, from 1, and of how many.
+
+    Raises:
+        UsageError: it is no part.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*", text)
+    if found is None:
+        raise UsageError(f"shard {text!r} is no part of a whole", "Write --shard K/N, like 3/16")
+    number, count = int(found[1]), int(found[2])
+    if not 1 <= number <= count:
+        hint = f"Give K/N with K from 1 to {count or 'N'}; add 1 to a number that a scheduler counts from 0"
+        raise UsageError(f"shard {text!r} is out of range", hint)
+    return number, count
+
+
 def setting(default: T, help: str, *, same_text: bool = False, **metadata: Any) -> T:
     """A field with what its flag needs.
 
@@ -469,7 +485,8 @@ class OutputOptions:
 class RunOptions:
     """How a run of many documents goes on, waits and gives up.
 
-    ``max_page_error_rate`` is the share of failed pages, 0 to 1, above which a run stops; None never stops.
+    ``max_page_error_rate`` is the share of failed pages, 0 to 1, above which a run stops; None never stops. ``shard``
+    is the part of the inputs that the run reads, as ``3/16``; None reads all.
     """
 
     force: bool = setting(False, "Read documents again that are done.", same_text=True)
@@ -490,8 +507,19 @@ class RunOptions:
     max_page_error_rate: float | None = setting(
         None, "Stop when more than this share of pages failed, 0 to 1; looked at from the 20th page on.", same_text=True
     )
+    shard: str | None = setting(
+        None, "Read part K of N of the inputs, like 3/16; each part into a folder of its own, for rtprune merge.",
+        same_text=True,
+    )  # fmt: skip
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """``shard`` as numbers, (3, 16); None: all inputs."""
+        return None if self.shard is None else parse_shard(self.shard)
 
     def __post_init__(self) -> None:
+        if self.shard is not None:
+            parse_shard(self.shard)
         rate = self.max_page_error_rate
         if rate is not None and not 0 <= rate <= 1:
             raise UsageError(f"max-page-error-rate {rate:g} is out of range", "Give a share from 0 to 1")

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -32,6 +33,7 @@ _HINTS = {
     errno.ENOTDIR: "A file stands where a folder is needed; choose another folder with -o",
     errno.EEXIST: "A file stands where a folder is needed; choose another folder with -o",
     errno.EISDIR: "A folder stands where a file is needed; choose another folder with -o",
+    errno.EMFILE: "Raise the limit of open files: ulimit -n 4096",
     errno.ENAMETOOLONG: "Choose an output folder with a shorter path",
 }
 
@@ -71,6 +73,34 @@ def temporary_path(path: Path, scratch: Path | None) -> Path:
         if scratch is not None and os.stat(scratch).st_dev == os.stat(path.parent).st_dev:
             return scratch / uuid.uuid4().hex
     return path.parent / f".rtprune-{uuid.uuid4().hex}.tmp"
+
+
+def link_or_copy(source: Path, target: Path, scratch: Path, *, link: bool = True) -> None:
+    """Have a file at ``target`` too, whole or not at all, in the place of what is there: by a hard link, or as a copy
+    without ``link`` and where the file system has none. Only for files that are replaced, not changed, later on.
+
+    Raises:
+        OutputError: it cannot be written; what was at ``target`` stays.
+    """
+    temporary = temporary_path(target, scratch)
+    try:
+        if not (link and _linked(source, temporary)):
+            with open(source, "rb") as old, open(temporary, "xb") as new:
+                shutil.copyfileobj(old, new)
+                sync(new)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise output_error(target, error) from None
+    finally:
+        remove(temporary)  # it is still there where both were one file already
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(os.path.realpath(source), target)
+    except (OSError, NotImplementedError):  # another file system, one without links, a file of somebody else
+        return False
+    return True
 
 
 def append(descriptor: int, data: bytes, path: Path) -> None:

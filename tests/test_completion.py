@@ -52,7 +52,7 @@ def run_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
-        ("rtprune ", "ocr analyze bench config convert datasets info inspect models"),
+        ("rtprune ", "ocr analyze bench config convert datasets info inspect merge models"),
         ("rtprune ocr --mode ", "tiny small base large gundam"),
         ("rtprune ocr --model ", "tiny"),
         (
@@ -61,6 +61,7 @@ def run_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         ),
         ("rtprune config show --tab", "--tables"),
         ("rtprune models path ", "tiny"),
+        ("rtprune merge --c", "--config --copy"),
         ("rtprune datasets pull ", "omnidocbench olmocr-bench"),
         # Nothing is offered: -o default leaves these to readline, which completes files.
         ("rtprune ocr ", ""),

@@ -18,6 +18,7 @@ from rtprune_cli.commands import (
     datasets,
     info,
     inspect,
+    merge,
     models,
     ocr,
 )
@@ -50,6 +51,7 @@ def _root(
 
 app.command(cls=SectionedCommand, epilog=EPILOG)(ocr.ocr)
 app.command("convert", cls=SectionedCommand, epilog=EPILOG)(convert.convert_command)
+app.command("merge", cls=SectionedCommand, epilog=EPILOG)(merge.merge_command)
 app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(config.app, name="config")

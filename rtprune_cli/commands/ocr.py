@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rtprune_cli.cluster import ClusterSource
     from rtprune_cli.model import Checkpoint
     from rtprune_cli.outputs import Output
+    from rtprune_cli.outputs.naming import Occupancy
     from rtprune_cli.records import Document
     from rtprune_cli.report import Totals
 
@@ -80,7 +81,7 @@ def _ocr(
 
     guard().start()  # it is there when torch is
     from rtprune_cli.inputs import check_pages, content_hash, find_files
-    from rtprune_cli.outputs import STDOUT, name_documents, open_output
+    from rtprune_cli.outputs import STDOUT, name_documents, open_output, take_shard
     from rtprune_cli.outputs.layout import Layout, is_output, is_written
 
     # What can be wrong with the command is found before the model, which takes longest, is loaded.
@@ -99,18 +100,30 @@ def _ocr(
     )
     if options.input.attachments:
         found = with_attachments(found, options.input)
-    output = open_output(options.output, wait=options.run.wait, several=len(found) > 1)
+    output = open_output(options.output, wait=options.run.wait, several=len(found) > 1, shard=options.run.shard)
+
+    def occupancy(document: Document) -> Occupancy:
+        return output.occupancy(document, lambda: content_hash(document))
 
     def documents() -> list[Document]:
         """Named as the output folder allows, which nobody else may change meanwhile."""
-        return name_documents(found, lambda document: output.occupancy(document, lambda: content_hash(document)))
+        if options.run.part is None:
+            return name_documents(found, occupancy)
+        own, note = take_shard(found, options.run.part, occupancy)
+        rest = "" if own else "; there is nothing to read"
+        log.log(NOTICE, "shard %s: %d of %d documents%s", note.name, len(own), len(found), rest)
+        if not dry_run:
+            output.begin_shard(note)
+        return own
 
     if dry_run:
         return _dry_run(documents(), options, output)
     with stoppable(), output:
-        code = _run(documents(), options, output, log_options)
-    if options.output.html:
-        log.log(NOTICE, "the report is %s", Layout(Path(options.output.output)).html)
+        named = documents()
+        code = _run(named, options, output, log_options) if named else ExitCode.OK
+    html = Layout(Path(options.output.output)).html
+    if options.output.html and html.exists():
+        log.log(NOTICE, "the report is %s", html)
     return code
 
 

@@ -4,6 +4,7 @@ from rtprune_cli.inputs.content import content_hash
 from rtprune_cli.inputs.documents import find_files
 from rtprune_cli.inputs.pages import read_pages, select_pages
 from rtprune_cli.inputs.ranges import check_pages, parse_pages
+from rtprune_cli.inputs.sharding import shard_keys, shard_of
 
 __all__ = [
     "check_pages",
@@ -12,4 +13,6 @@ __all__ = [
     "parse_pages",
     "read_pages",
     "select_pages",
+    "shard_keys",
+    "shard_of",
 ]

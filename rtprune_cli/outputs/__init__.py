@@ -8,9 +8,19 @@ from rtprune_cli.errors import UsageError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs.folder import FolderOutput
 from rtprune_cli.outputs.naming import find_documents, name_documents
+from rtprune_cli.outputs.shards import take_shard
 from rtprune_cli.outputs.stream import STDOUT, StreamOutput
 
-__all__ = ["STDOUT", "FolderOutput", "Output", "StreamOutput", "find_documents", "name_documents", "open_output"]
+__all__ = [
+    "STDOUT",
+    "FolderOutput",
+    "Output",
+    "StreamOutput",
+    "find_documents",
+    "name_documents",
+    "open_output",
+    "take_shard",
+]
 
 Output = FolderOutput | StreamOutput
 
@@ -18,9 +28,11 @@ Output = FolderOutput | StreamOutput
 FILES = frozenset((".md", ".txt", ".html", ".json", ".jsonl", ".pdf", ".docx"))  # what a folder is hardly called
 
 
-def open_output(options: OutputOptions, *, wait: bool = False, several: bool = False) -> Output:
+def open_output(
+    options: OutputOptions, *, wait: bool = False, several: bool = False, shard: str | None = None
+) -> Output:
     """The output that ``options.output`` names; enter it to use it. ``wait``: for another run to leave the folder.
-    ``several``: documents, to be told apart on standard output.
+    ``several``: documents, to be told apart on standard output. ``shard``: which one the run is.
 
     Raises:
         UsageError: it looks like a file.
@@ -31,4 +43,4 @@ def open_output(options: OutputOptions, *, wait: bool = False, several: bool = F
     if folder.suffix.lower() in FILES and not folder.is_dir():
         hint = f"Name a folder, or give -o - > {folder.name} for one text"
         raise UsageError(f"-o {str(folder)!r} looks like a file, and output is a folder", hint)
-    return FolderOutput(folder, options, wait=wait)
+    return FolderOutput(folder, options, wait=wait, shard=shard)

@@ -19,9 +19,10 @@ from rtprune_cli.outputs.document import DocumentWriter, absolute
 from rtprune_cli.outputs.html import ReportFile, save_view
 from rtprune_cli.outputs.journal import Entry, Header, Journal
 from rtprune_cli.outputs.layout import DocumentFiles, Layout
-from rtprune_cli.outputs.lock import FolderLock
+from rtprune_cli.outputs.lock import SHARD, FolderLock
 from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import without_crops
+from rtprune_cli.outputs.shards import ShardNote, write_note
 from rtprune_cli.records import Document, Earlier, PageRecord, PageResult
 from rtprune_cli.storage import (
     make_folder,
@@ -45,7 +46,8 @@ class FolderOutput:
     :meth:`finish`; or through :meth:`skip`.
     """
 
-    def __init__(self, root: Path, options: OutputOptions, *, wait: bool = False) -> None:
+    def __init__(self, root: Path, options: OutputOptions, *, wait: bool = False, shard: str | None = None) -> None:
+        """``wait``: for another run to leave the folder. ``shard``: which one this run is, for others to know."""
         self.root = root
         self._options = options
         self._layout = Layout(root, options.md_only)
@@ -55,7 +57,7 @@ class FolderOutput:
         self._refused: set[PurePosixPath] = set()  # places whose names the file system does not take
         self._rows: IO[bytes] | None = None
         self._written: set[str] = set()  # folders of the documents in the rows
-        self._lock = FolderLock(self._layout.state, wait=wait)
+        self._lock = FolderLock(self._layout.state, wait=wait, what=f"{SHARD}{shard}" if shard else "")
 
     # --- Taking and leaving the folder
 
@@ -85,7 +87,7 @@ class FolderOutput:
             lines = self._layout.rows.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return
-        whole = {line: folder for line in lines if (folder := _folder_of(line))}
+        whole = {line: folder for line in lines if (folder := folder_of(line))}
         self._layout.rows.write_bytes(b"".join(whole))
         self._written = set(whole.values())
         self._write_report()
@@ -148,7 +150,7 @@ class FolderOutput:
             return
         with old:
             for line in old:
-                folder = _folder_of(line)
+                folder = folder_of(line)
                 if folder and folder not in self._written:
                     yield line
 
@@ -211,6 +213,14 @@ class FolderOutput:
         return self._files(document).text_path
 
     # --- A document
+
+    def begin_shard(self, note: ShardNote) -> None:
+        """Remember which part of the inputs the run reads, for `rtprune merge`.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_note(self._layout, note)
 
     def start(self, document: Document, fingerprint: str, content: str, keep: frozenset[int]) -> None:
         """Open the document's journal; the ``keep`` pages of an earlier run stay.
@@ -320,17 +330,29 @@ class FolderOutput:
             self._writer.renew_source(document)
         self._append_rows(records)
 
+    def adopt(self, folder: PurePosixPath, lines: bytes) -> None:
+        """Take the records of a document into the report, as lines of another folder's.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        if lines:
+            self._append_lines(lines)
+            self._written.add(str(folder))
+
     def _append_rows(self, records: Sequence[PageRecord]) -> None:
+        if not self._options.md_only:
+            self._append_lines(b"".join(to_json(record.to_json()) for record in records))
+            self._written.update(record.folder for record in records)
+
+    def _append_lines(self, lines: bytes) -> None:
         if self._rows is None:
             raise RuntimeError("FolderOutput was not entered")
-        if self._options.md_only:
-            return
         try:
-            self._rows.write(b"".join(to_json(record.to_json()) for record in records))
+            self._rows.write(lines)
             self._rows.flush()
         except OSError as error:
             raise output_error(self._layout.report, error) from None
-        self._written.update(record.folder for record in records)
 
     # --- Places
 
@@ -338,7 +360,7 @@ class FolderOutput:
         return self._layout.of(document.folder)
 
 
-def _folder_of(line: bytes) -> str | None:
+def folder_of(line: bytes) -> str | None:
     """The document of a line of the report; None for one that is torn or no record."""
     try:
         folder = json.loads(line)["folder"]

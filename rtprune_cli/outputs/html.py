@@ -13,7 +13,7 @@ from typing import Any
 
 from rtprune_cli.outputs import journal
 from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, PagePlot, Shown, page_plot, plot_point, report_page
-from rtprune_cli.outputs.layout import VIEWS, DocumentFiles, Layout, view_names, view_page
+from rtprune_cli.outputs.layout import VIEWS, DocumentFiles, Layout, is_place, view_names, view_page
 from rtprune_cli.records import DocumentBlocks, PageRecord, PageView, from_json, parse
 from rtprune_cli.report import Summary, Totals
 from rtprune_cli.storage import atomic_write, make_folder, output_error, remove, temporary_path
@@ -148,8 +148,7 @@ def _record(line: bytes) -> PageRecord | None:
         record = from_json(json.loads(line))
     except ValueError:
         return None
-    path = PurePosixPath(record.folder)
-    return record if path.parts and not path.is_absolute() and ".." not in path.parts else None
+    return record if is_place(PurePosixPath(record.folder)) else None
 
 
 def _tokens(path: Path) -> dict[str, Any] | None:

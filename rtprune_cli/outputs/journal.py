@@ -185,11 +185,32 @@ def rename_owner(path: Path, owner: str | None, scratch: Path) -> None:
 
 def owner(path: Path) -> Header | None:
     """Whose journal ``path`` is; only its first line is read."""
+    found = head(path)
+    return None if found is None else found.header
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the first two lines of a journal say; ``folder``, the document's place, is None where no page is in it."""
+
+    header: Header
+    finished: bool
+    folder: str | None
+
+
+def head(path: Path) -> Head | None:
+    """The head of the journal at ``path``; None as for :func:`read`."""
     try:
         with open(path, "rb") as file:
-            return _header(_line(file.readline()))
+            first, second = _line(file.readline()), _line(file.readline())
     except OSError:
         return None
+    header = _header(first)
+    if header is None or first is None:
+        return None
+    record = (second or {}).get("record")
+    folder = record.get("folder") if isinstance(record, dict) else None
+    return Head(header, bool(first.get("finished")), folder if isinstance(folder, str) else None)
 
 
 def _line(raw: bytes) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ OUTPUT/NAME/images/          crops, page-0001-1.png
 OUTPUT/NAME/report/          what report.html shows of a page, page-0001.jpg and others
 OUTPUT/NAME.md               all there is of a document with --md-only
 OUTPUT/NAME/page-0001.*.png  pictures of `rtprune inspect`, in a folder of its own
-OUTPUT/.rtprune/             the tool's own: a journal a document, the lock, temporary files
+OUTPUT/.rtprune/             the tool's own: a journal a document, the lock, temporary files, a note a shard
 
 NAME may have folders, as documents found in subfolders do.
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -106,6 +107,11 @@ def is_output(folder: str) -> bool:
     return os.path.isdir(os.path.join(folder, STATE))
 
 
+def is_place(folder: PurePosixPath) -> bool:
+    """Whether that lies inside the output folder."""
+    return not folder.is_absolute() and ".." not in folder.parts and bool(folder.parts)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The places in one output folder. ``md_only``: each document is one markdown file."""
@@ -135,13 +141,23 @@ class Layout:
         """The records of a run's documents until it ends."""
         return self.scratch / "rows.jsonl"
 
+    @property
+    def journals(self) -> Path:
+        """Below it, a folder for each beginning of their names."""
+        return self.state / "journal"
+
+    @property
+    def shards(self) -> Path:
+        """Notes of the shards whose documents are in the folder (shards.py)."""
+        return self.state / "shards"
+
     def of(self, folder: PurePosixPath) -> DocumentFiles:
         """The files of the document whose place is ``folder``.
 
         Raises:
             OutputError: that is not inside the output folder.
         """
-        if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+        if not is_place(folder):
             raise OutputError(f"{str(folder)!r} is not a place inside the output folder", "Report this bug")
         return DocumentFiles(self, folder)
 
@@ -182,12 +198,22 @@ class DocumentFiles:
         """Named after the markdown file, so that whoever owns that, with --md-only or without, is found; as a hash, so
         that no name is too long or in the way of another."""
         digest = hashlib.sha256(os.fsencode(self.text_path)).hexdigest()[:40]
-        return self.layout.state / "journal" / digest[:2] / f"{digest}.jsonl"
+        return self.layout.journals / digest[:2] / f"{digest}.jsonl"
 
     @property
     def text_path(self) -> str:
         """Of the markdown, relative to the output folder."""
         return self.markdown.relative_to(self.layout.root).as_posix()
+
+    def own(self) -> Iterator[Path]:
+        """The files of the document that are there, its markdown last."""
+        if not self.layout.md_only:
+            for folder, page_of in ((self.images, crop_page), (self.views, view_page)):
+                names = sorted(os.listdir(folder)) if folder.is_dir() else []
+                yield from (folder / name for name in names if page_of(name) is not None)
+            yield from (path for path in map(self._file, reversed(ENDINGS)) if path.is_file() and path != self.markdown)
+        if self.markdown.is_file():
+            yield self.markdown
 
     def any_exists(self) -> bool:
         """Whether one of the document's own files is there."""

@@ -19,18 +19,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtprune")
 
+SHARD = "shard "  # what a run is, before its number
+OTHER_FOLDER = "Wait for it (or use --wait), or choose another folder with -o"
+OWN_FOLDERS = "Each shard needs a folder of its own while it runs: -o OUT/K, and then rtprune merge"
+
 
 class FolderLock:
     """A lock in the folder ``state``, with a note that says who has it. The system drops the lock when its process
     ends, however it ends."""
 
-    def __init__(self, state: Path, *, wait: bool) -> None:
+    def __init__(self, state: Path, *, wait: bool, what: str = "", hint: str = "") -> None:
+        """``what`` the run is, for the note: ``shard 3/16``. ``hint``: what to do where another run has the folder."""
         from filelock import FileLock
 
         self._state = state
         self._lock: BaseFileLock = FileLock(state / "lock")
         self._note = state / "owner"
         self._wait = wait
+        self._what = what
+        self._hint = hint
 
     def acquire(self, folder: Path) -> None:
         """Take ``folder``, which messages name, or with ``wait`` wait for it.
@@ -45,14 +52,15 @@ class FolderLock:
         except Timeout:
             who = read_start(self._note) or "another rtprune"
             if not self._wait:
-                hint = "Wait for it (or use --wait), or choose another folder with -o"
+                hint = self._hint or (OWN_FOLDERS if SHARD in self._what + who else OTHER_FOLDER)
                 raise OutputError(f"{who} writes to {str(folder)!r}", hint) from None
             log.log(NOTICE, "waiting: %s writes to %r", who, str(folder))
             self._acquire_in_time()
         except OSError as error:
             raise output_error(folder, error) from None
         started = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-        note = f"rtprune process {os.getpid()} on {socket.gethostname()}, since {started},"
+        process = f"rtprune process {os.getpid()} on {socket.gethostname()}"
+        note = ", ".join(filter(None, [process, self._what, f"since {started},"]))
         try:
             atomic_write(self._note, note.encode())
         except BaseException:

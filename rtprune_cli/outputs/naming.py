@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import re
@@ -57,17 +58,41 @@ def _free(document: Document) -> Occupancy:
     return "free"
 
 
-def name_documents(found: Iterable[Document], occupancy: Callable[[Document], Occupancy] = _free) -> list[Document]:
+def name_documents(
+    found: Iterable[Document], occupancy: Callable[[Document], Occupancy] = _free, *, tell: bool = True
+) -> list[Document]:
     """Give every document its own place in the output folder.
 
     A place that another file of this run has, or whose ``occupancy`` is of another document of an earlier run, becomes
-    ``NAME_2``, ``NAME_3`` and so on, with a warning the first time. A document of an earlier run finds its place again
-    in whatever order the files come, unless a file that came first has it.
+    ``NAME_2``, ``NAME_3`` and so on, with a warning the first time (unless ``tell`` is off). A document of an earlier
+    run finds its place again in whatever order the files come, unless a file that came first has it.
     """
     namer = _Namer(occupancy)
     named = [namer.claim(item) for item in found]
-    namer.tell()
+    if tell:
+        namer.tell()
     return named
+
+
+def name_some(
+    found: Sequence[Document], chosen: Sequence[bool], occupancy: Callable[[Document], Occupancy] = _free
+) -> tuple[list[Document], list[Document]]:
+    """All documents with the places that they have in an empty output folder, and those that are ``chosen``.
+
+    Runs that choose others of the same inputs give the same places, whatever stands in their output folders. Where the
+    place of a chosen document is another one's there, it goes to one that no document of the run has.
+    """
+    namer = _Namer(_free)
+    named = [namer.claim(item) for item in found]
+    namer.tell()
+    again = namer.for_folder(occupancy)
+    own = [
+        again.claim(item) if occupancy(place) == "other" else place
+        for item, place, mine in zip(found, named, chosen, strict=True)
+        if mine
+    ]
+    again.tell()
+    return named, own
 
 
 class _Namer:
@@ -81,6 +106,12 @@ class _Namer:
         self._files = set(RESERVED)
         self._moved: list[tuple[str, str, str]] = []  # documents whose name was taken: which, where to, from where
         self._numbers: dict[str, int] = {}  # wanted place -> the first number that may still be free in this run
+
+    def for_folder(self, occupancy: Callable[[Document], Occupancy]) -> _Namer:
+        """One that goes on with other places in the output folder taken."""
+        other = copy.copy(self)  # what this run has taken is shared
+        other._occupancy, other._moved = occupancy, []
+        return other
 
     def tell(self) -> None:
         """Say whose names were taken, in one line."""

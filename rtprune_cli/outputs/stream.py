@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import document_line, join, page_text, without_crops
+from rtprune_cli.outputs.shards import ShardNote
 from rtprune_cli.records import Document, Earlier, PageRecord, PageResult
 from rtprune_cli.storage import output_error
 
@@ -48,6 +49,9 @@ class StreamOutput:
     def text_path(self, document: Document) -> str | None:
         """None: there is no file."""
         return None
+
+    def begin_shard(self, note: ShardNote) -> None:
+        """A stream is not merged."""
 
     def start(self, document: Document, fingerprint: str, content: str, keep: frozenset[int]) -> None:
         """Nothing to open."""
