@@ -132,7 +132,6 @@ class Dispatcher:
         self.readers_lost += 1
         units = list({id(unit): unit for unit in state.flight.values()}.values())
         for unit in units:
-            unit.pages = tuple(page for page in unit.pages if (unit.folder, page) in state.flight)
             unit.lost += 1
             self.pages_again += len(unit.pages)
             if unit.lost > 1 and state.on_trial:
@@ -187,10 +186,10 @@ class Dispatcher:
     def _fail(self, unit: _Unit) -> None:
         document = self._documents[unit.folder]
         hint = "Run the same command without --cluster to see what it does"
-        for page in unit.pages:
+        for page in document.left.intersection(unit.pages):
             error = ReaderLostError(f"page {page} of {document.plan.document.name} ended its reader twice", hint)
             self._events.append(failed(document.plan.document, page, error))
-            document.left.discard(page)
+        document.left.difference_update(unit.pages)
         self._close(unit.folder)
 
     def _close(self, folder: PurePosixPath) -> None:

@@ -16,7 +16,7 @@ from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare.guarded import guard, sendable, timed_out
 from rtprune_cli.prepare.loader import Outcome
 from rtprune_cli.prepare.pool import Call, Job, Overdue, Pool
-from rtprune_cli.records import Document, PageFault, PreparedPage, ViewSpec
+from rtprune_cli.records import Document, Idle, PageFault, PreparedPage, ViewSpec
 
 log = logging.getLogger("rtprune")
 
@@ -157,6 +157,8 @@ class Preparer:
         # After a worker's death nothing is sent until the calls without a future have been tried alone.
         while len(calls) < self.ahead and len(waiting) < 2 * self.ahead and all(call.future for call in calls):
             stopping.check()
+            if waiting and isinstance(waiting[-1], Idle):
+                return  # what comes after it is not there yet
             try:
                 item = next(source)
             except StopIteration:
