@@ -127,7 +127,7 @@ class OutOfMemoryError(PageFailedError):
 
 
 class ReaderLostError(PageFailedError):
-    """A page that its reader on a cluster did not survive, twice."""
+    """A page that its reader on a cluster does not survive."""
 
     code = "reader_lost"
 

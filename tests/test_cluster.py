@@ -18,7 +18,7 @@ from conftest import for_every
 
 from rtprune_cli.cluster import dispatch, driver
 from rtprune_cli.cluster.dispatch import Chunk, Dispatcher
-from rtprune_cli.cluster.remote import RemoteReader
+from rtprune_cli.cluster.remote import ReaderFacts, RemoteReader
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, UsageError
 from rtprune_cli.model import Checkpoint, locate
 from rtprune_cli.options import InputOptions, ModelOptions, OcrOptions, OutputOptions, RunOptions
@@ -49,7 +49,7 @@ def all_events(dispatcher: Dispatcher) -> list[Event]:
 def test_pages_leave_in_chunks_and_only_as_many_as_there_is_room_for() -> None:
     dispatcher = Dispatcher([plan_of("a", 40)], room=20)
     dispatcher.join(0)
-    chunks = dispatcher.assign(0)
+    chunks = dispatcher.assign(0) + dispatcher.assign(0)
     assert [chunk.pages for chunk in chunks] == [list(range(1, 17)), list(range(17, 21))]
     assert dispatcher.assign(0) == []
     assert [chunk.plan.goes_on for chunk in chunks] == [False, True]  # what concerns the document is said once
@@ -101,7 +101,15 @@ def test_a_page_that_comes_twice_counts_once() -> None:
     assert dispatcher.arrived(0, result_of(chunk, 1)) is None
 
 
-def test_pages_of_a_lost_reader_are_tried_alone_and_others_go_on() -> None:
+def test_readers_have_equal_parts() -> None:
+    dispatcher = Dispatcher([plan_of("a", 60)], room=512)
+    for reader in (0, 1):
+        dispatcher.join(reader)
+    counts = [sum(len(chunk.pages) for chunk in dispatcher.assign(reader)) for _ in range(2) for reader in (0, 1)]
+    assert counts == [16, 16, 16, 12]
+
+
+def test_pages_of_a_lost_reader_are_tried_apart_and_others_go_on() -> None:
     dispatcher = Dispatcher([plan_of("a", 9)], room=3)
     for reader in (0, 1):
         dispatcher.join(reader)
@@ -109,11 +117,14 @@ def test_pages_of_a_lost_reader_are_tried_alone_and_others_go_on() -> None:
     (second,) = dispatcher.assign(1)
     dispatcher.lost(0)
     dispatcher.join(2)
-    assert [chunk.pages for chunk in dispatcher.assign(2)] == [[1]]
-    assert dispatcher.assign(2) == []  # alone
+    assert [chunk.pages for chunk in dispatcher.assign(2)] == [[1, 2, 3]]  # all of them
+    assert dispatcher.assign(2) == []  # and nothing else
     dispatcher.arrived(1, result_of(second, 4))
     assert [chunk.pages for chunk in dispatcher.assign(1)] == [[7]]
     dispatcher.lost(2)
+    dispatcher.join(3)
+    assert [chunk.pages for chunk in dispatcher.assign(3)] == [[1]]  # by itself
+    dispatcher.lost(3)
     (failure,) = [each for each in all_events(dispatcher) if isinstance(each, PageResult)]
     assert failure.record.page == 1 and failure.error is not None and failure.error.code == "reader_lost"
 
@@ -218,6 +229,15 @@ def test_a_cluster_that_is_gone_is_said(takes: bool, message: str, monkeypatch: 
     monkeypatch.setattr(driver, "NOBODY", 0.1)
     with pytest.raises(EnvironmentFault, match=message):
         driver.ClusterSource(NoCluster(takes), options_of(2), 1).start()
+
+
+def test_readers_that_found_other_models_are_refused() -> None:
+    """Also one that comes later, in the place of one that was lost."""
+    source = driver.ClusterSource(NoCluster(True), options_of(1), 1)
+    facts = ReaderFacts("local-1", "float32", "cpu", "here")
+    source._welcome(driver._Reader(0, None), facts)
+    with pytest.raises(EnvironmentFault, match="different models or precisions"):
+        source._welcome(driver._Reader(1, None), replace(facts, dtype="bfloat16"))
 
 
 # --- With Ray ------------------------------------------------------------------------------------------------------
@@ -325,7 +345,7 @@ def test_a_reader_that_is_lost_costs_nothing(
     reader_that_ends(monkeypatch, until=tmp_path / "ended")
     totals, summary = read(books, tiny, tmp_path / "out", ray)
     assert (totals.pages, totals.failed) == (PAGES + 2, 0)
-    assert summary["readers_lost"] == 1 and 0 < summary["pages_read_again"] <= driver.ROOM
+    assert summary["readers_lost"] == 1 and 0 < summary["pages_read_again"] <= driver.ROOM["cpu"]
     assert texts(tmp_path / "out") == plain
 
 
@@ -335,7 +355,7 @@ def test_a_page_that_always_ends_its_reader_fails_alone(
 ) -> None:
     reader_that_ends(monkeypatch, until=None)
     totals, summary = read(books, tiny, tmp_path, ray, readers=1)
-    assert (totals.pages, totals.failed, summary["readers_lost"]) == (PAGES + 1, 1, 2)
+    assert (totals.pages, totals.failed, summary["readers_lost"]) == (PAGES + 1, 1, 3)
     (failure,) = totals.failures
     assert failure.page == 7 and failure.error is not None and failure.error.code == "reader_lost"
 

@@ -1,10 +1,11 @@
 """Which reader gets which pages, and what becomes of the pages of a reader that is lost. Nothing of Ray is in here.
 
 Pages leave in chunks and come back one by one, in any order. A reader has at most ``room`` pages in flight; it is given
-the next ones before it is through with those.
+the next ones before it is through with those, and no more at a time than the others.
 
 Of the pages in flight with a reader that was lost, one may be at fault, and nobody knows which: all of them are
-suspects, and are tried again one at a time, each alone on its reader. Who loses that reader too has failed.
+suspects. They are tried again a chunk at a time, on a reader that has nothing else, while the others go on; of a chunk
+that loses its reader, each page by itself. What loses its reader by itself has failed.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class _Unit:
 @dataclass
 class _Reader:
     flight: dict[PageKey, _Unit] = field(default_factory=dict)
-    on_trial: bool = False  # it has a suspect, alone
+    on_trial: bool = False  # it has suspects, and nothing else
 
 
 @dataclass
@@ -99,14 +100,16 @@ class Dispatcher:
             if state.flight:
                 return []  # until it is empty
             state.on_trial = True
-            return self._sent(state, [self._suspects.popleft()])
-        units: list[_Unit] = []
-        free = self.room - len(state.flight)
+            return self._sent(state, self._next_suspects())
+        free = min(self.room - len(state.flight), max(CHUNK, self._context))
         self._refill(free)
-        while self._units and len(self._units[0].pages) <= free:
-            units.append(self._units.popleft())
-            free -= len(units[-1].pages)
-        return self._sent(state, units)
+        return self._sent(state, _taken(self._units, free))
+
+    def _next_suspects(self) -> list[_Unit]:
+        """Some that are tried together, or one that was tried so before."""
+        if self._suspects[0].lost > 1:
+            return [self._suspects.popleft()]
+        return _taken(self._suspects, max(CHUNK, self._context))
 
     def arrived(self, reader: int, result: PageResult) -> Event | None:
         """A page came; what to do with it, None where it had come before or is not waited for."""
@@ -134,10 +137,11 @@ class Dispatcher:
         for unit in units:
             unit.lost += 1
             self.pages_again += len(unit.pages)
-            if unit.lost > 1 and state.on_trial:
+            if state.on_trial and len(units) == 1:
                 self._fail(unit)
             else:
                 self._suspects.append(unit)
+        self._suspects = deque(sorted(self._suspects, key=lambda unit: -unit.lost))
 
     def _refill(self, wanted: int) -> None:
         """Take documents in until so many pages are there to be given away."""
@@ -187,7 +191,9 @@ class Dispatcher:
         document = self._documents[unit.folder]
         hint = "Run the same command without --cluster to see what it does"
         for page in document.left.intersection(unit.pages):
-            error = ReaderLostError(f"page {page} of {document.plan.document.name} ended its reader twice", hint)
+            error = ReaderLostError(
+                f"page {page} of {document.plan.document.name} ends its reader, also by itself", hint
+            )
             self._events.append(failed(document.plan.document, page, error))
         document.left.difference_update(unit.pages)
         self._close(unit.folder)
@@ -202,3 +208,12 @@ class Dispatcher:
         for state in self._readers.values():
             for page in pages:
                 state.flight.pop((folder, page), None)
+
+
+def _taken(units: deque[_Unit], room: int) -> list[_Unit]:
+    """The first units that have together no more pages than there is room for, taken out."""
+    found: list[_Unit] = []
+    while units and len(units[0].pages) <= room:
+        found.append(units.popleft())
+        room -= len(found[-1].pages)
+    return found

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,7 +25,8 @@ from rtprune_cli.prepare import available_cores
 
 log = logging.getLogger("rtprune")
 
-ROOM = 64  # pages in flight with a reader where it decodes as many as memory allows
+# Pages in flight with a reader: twice those that it decodes together, at most (engine/memory.py)
+ROOM = {"cuda": 512, "cpu": 64}
 PASSING = 60.0  # seconds for which a reader may not answer
 STARTS = 3  # of one reader in a row that comes to nothing
 NOBODY = 600.0  # seconds for which no reader may be there, as when a cluster has no machine for one
@@ -38,7 +39,7 @@ class _Reader:
     facts: ReaderFacts | None = None
     confirmed: int = 0
     gone: bool = False
-    has_read: bool = field(default=False)
+    has_read: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class ClusterSource:
         self._made = self._empty_starts = 0
         self._nobody_since = time.monotonic()
         self._dispatcher: Dispatcher | None = None
+        self._found: ReaderFacts | None = None
 
     def start(self) -> None:
         """Start all readers, and wait for what they find.
@@ -102,17 +104,26 @@ class ClusterSource:
             if heard.error is not None:
                 self._replace(heard.reader, heard.error)
             elif heard.facts is not None:
-                heard.reader.facts = heard.facts
-        found = {(reader.facts.revision, reader.facts.dtype) for reader in self._readers if reader.facts}
-        if len(found) > 1:
+                self._welcome(heard.reader, heard.facts)
+
+    def _welcome(self, reader: _Reader, facts: ReaderFacts) -> None:
+        """A reader has found its model.
+
+        Raises:
+            EnvironmentFault: it is another than that of the readers before it.
+        """
+        found = self._found = self._found or facts
+        if (facts.revision, facts.dtype) != (found.revision, found.dtype):
             raise EnvironmentFault(
                 "the readers have different models or precisions", "Give --revision, or --dtype, so that all read alike"
             )
+        reader.facts = facts
 
     @property
     def facts(self) -> ReaderFacts:
-        """What a reader found; they are alike."""
-        return next(reader.facts for reader in self._readers if reader.facts)
+        """What the first reader found; the others found the same."""
+        assert self._found is not None
+        return self._found
 
     @property
     def cuda_graphs(self) -> bool | None:
@@ -225,7 +236,8 @@ class ClusterSource:
             EnvironmentFault: no reader stays alive, or the cluster is gone.
         """
         rows = self._options.decode.rows
-        dispatcher = Dispatcher(plans, context=self._context, room=2 * rows * self._context if rows else ROOM)
+        room = ROOM["cuda" if self.facts.device.startswith("cuda") else "cpu"]
+        dispatcher = Dispatcher(plans, context=self._context, room=2 * rows * self._context if rows else room)
         self._dispatcher = dispatcher
         for reader in self._readers:
             dispatcher.join(reader.number)
@@ -242,7 +254,8 @@ class ClusterSource:
 
     def _take(self, dispatcher: Dispatcher, heard: _Heard) -> Iterator[Event]:
         error = heard.error
-        heard.reader.facts = heard.facts or heard.reader.facts
+        if heard.facts is not None:
+            self._welcome(heard.reader, heard.facts)
         for each in heard.results:
             if each.end:
                 error = RuntimeError(each.end)
