@@ -158,7 +158,8 @@ class ClusterSource:
         if self._options.run.cluster == LOCAL:
             own = available_cores_of_this_machine()
             cores = tuple(own[number % self.count :: self.count]) or None
-        needs = {"num_gpus": self._gpus, "num_cpus": 1, "scheduling_strategy": "SPREAD"}
+        cpus = 0 if self._options.run.cluster == LOCAL else 1
+        needs = {"num_gpus": self._gpus, "num_cpus": cpus, "scheduling_strategy": "SPREAD"}
         try:
             actor_class = self._ray.remote(RemoteReader)
             actor = actor_class.options(max_concurrency=4, max_restarts=0, **needs).remote(self._options, cores)

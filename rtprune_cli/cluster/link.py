@@ -16,7 +16,6 @@ from rtprune_cli.errors import EnvironmentFault
 log = logging.getLogger("rtprune")
 
 LOCAL = "local"
-MOST_READERS = 64  # of a cluster that is started here
 OBJECT_STORE = 300 * 2**20  # bytes, of a cluster that is started here: results are kilobytes
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -64,8 +63,8 @@ def _arguments(address: str) -> dict[str, Any]:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address != LOCAL:
         return {"address": address, **quiet}
-    # Readers have the cores that they are given (remote.py): Ray is not to count them.
-    own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE, "num_cpus": MOST_READERS}
+    # Readers have the cores that they are given (remote.py), and Ray starts a process for each that it counts.
+    own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE, "num_cpus": 1}
     return {"address": "local", **own, **quiet}
 
 

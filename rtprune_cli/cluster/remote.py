@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rtprune_cli.pipeline import DocumentPlan
 
 WAIT = 0.5  # seconds after which an answer without results is given
+GATHER = 0.2  # seconds for which results are gathered for one answer
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,9 @@ class RemoteReader:
             self._results = [each for each in self._results if each.number >= confirmed]
             if not self._results:
                 self._there.wait(WAIT)
+        if self._results:
+            time.sleep(GATHER)  # an answer costs about as much as the part of a page
+        with self._there:
             return list(self._results)
 
     def _work(self) -> None:
