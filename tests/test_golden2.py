@@ -74,7 +74,15 @@ def test_visual_tokens_equal_the_official_ones(case: Case) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_pruning_and_decoding_equal_the_official_ones(case: Case) -> None:
+def test_pruning_and_decoding_equal_the_official_ones(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen_from: list[torch.Tensor] = []
+    choose: Callable[..., torch.Tensor] = ModelRunner._choose
+
+    def watched(runner: ModelRunner, rows: Any, logits: torch.Tensor) -> torch.Tensor:
+        chosen_from.append(logits.clone())
+        return choose(runner, rows, logits)
+
+    monkeypatch.setattr(ModelRunner, "_choose", watched)
     _, pixels, tokens = see(case)
     for name, expected in case.values["results"].items():
         pages = [untouched(page) for page in tokens]
@@ -89,7 +97,9 @@ def test_pruning_and_decoding_equal_the_official_ones(case: Case) -> None:
         network = model_of(case.folder.name).network
         logits = prefill(network, [prompt])[0]
         torch.testing.assert_close(logits, case.tensor(f"{name}/first_logits"), rtol=0, atol=1e-3)
+        chosen_from.clear()
         assert decode(network, [prompt], FREE, eos_token_id=-1)[0].token_ids == expected["tokens"], name
+        torch.testing.assert_close(chosen_from[31][0], case.tensor(f"{name}/last_logits"), rtol=0, atol=1e-3)
 
 
 UNLIMITED_CASES = golden_cases(GOLDEN2 / UNLIMITED)
