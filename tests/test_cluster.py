@@ -234,7 +234,7 @@ def test_a_cluster_that_is_gone_is_said(takes: bool, message: str, monkeypatch: 
 def test_readers_that_found_other_models_are_refused() -> None:
     """Also one that comes later, in the place of one that was lost."""
     source = driver.ClusterSource(NoCluster(True), options_of(1), 1)
-    facts = ReaderFacts("local-1", "float32", "cpu", "here")
+    facts = ReaderFacts("local-1", "float32", "cpu")
     source._welcome(driver._Reader(0, None), facts)
     with pytest.raises(EnvironmentFault, match="different models or precisions"):
         source._welcome(driver._Reader(1, None), replace(facts, dtype="bfloat16"))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import PurePosixPath
 
 from rtprune_cli.errors import ReaderLostError
@@ -145,7 +146,8 @@ class Dispatcher:
 
     def _refill(self, wanted: int) -> None:
         """Take documents in until so many pages are there to be given away."""
-        while not self._exhausted and sum(len(unit.pages) for unit in self._units) < wanted:
+        # No unit is without a page: those of a long document need not all be counted each time.
+        while not self._exhausted and sum(len(unit.pages) for unit in islice(self._units, max(0, wanted))) < wanted:
             plan = next(self._plans, None)
             if plan is None:
                 self._exhausted = True

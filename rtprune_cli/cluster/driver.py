@@ -21,7 +21,7 @@ from rtprune_cli.errors import EnvironmentFault, RtpruneError
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import OcrOptions
 from rtprune_cli.pipeline import DocumentPlan, Event
-from rtprune_cli.prepare import available_cores
+from rtprune_cli.prepare import own_cores
 
 log = logging.getLogger("rtprune")
 
@@ -156,8 +156,7 @@ class ClusterSource:
         number, self._made = self._made, self._made + 1
         cores = None
         if self._options.run.cluster == LOCAL:
-            own = available_cores_of_this_machine()
-            cores = tuple(own[number % self.count :: self.count]) or None
+            cores = tuple(own_cores()[number % self.count :: self.count]) or None
         cpus = 0 if self._options.run.cluster == LOCAL else 1
         needs = {"num_gpus": self._gpus, "num_cpus": cpus, "scheduling_strategy": "SPREAD"}
         try:
@@ -271,10 +270,3 @@ class ClusterSource:
             log.warning("a reader was lost (%s); its pages go elsewhere", type(error).__name__)
             dispatcher.lost(heard.reader.number)
             dispatcher.join(self._replace(heard.reader, error).number)
-
-
-def available_cores_of_this_machine() -> list[int]:
-    """The numbers of the cores that this process may use."""
-    import os
-
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(available_cores()))

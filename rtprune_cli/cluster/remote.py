@@ -17,6 +17,7 @@ from rtprune_cli.records import Idle, PageResult
 
 if TYPE_CHECKING:
     from rtprune_cli.cluster.dispatch import Chunk
+    from rtprune_cli.model import Checkpoint
     from rtprune_cli.pipeline import DocumentPlan
 
 WAIT = 0.5  # seconds after which an answer without results is given
@@ -25,12 +26,11 @@ GATHER = 0.2  # seconds for which results are gathered for one answer
 
 @dataclass(frozen=True)
 class ReaderFacts:
-    """What a reader found: ``revision`` of the model, ``dtype`` and ``device`` in words, and its ``host``."""
+    """What a reader found: ``revision`` of the model, ``dtype`` and ``device`` in words."""
 
     revision: str
     dtype: str
     device: str
-    host: str
 
 
 @dataclass(frozen=True)
@@ -51,28 +51,26 @@ class RemoteReader:
             os.sched_setaffinity(0, cores)  # before torch counts them
         logging.getLogger("rtprune").setLevel(logging.CRITICAL)  # what there is to say is in the results
         self._options = options
-        self._chunks: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
+        self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         self._results: list[Numbered] = []  # that nobody has confirmed yet
         self._count = 0
         self._there = threading.Condition()
 
     def facts(self) -> ReaderFacts:
-        """Find the checkpoint.
+        """Find the checkpoint, and begin to wait for pages.
 
         Raises:
             RtpruneError: it is not there.
         """
-        import socket
-
         from rtprune_cli.model import locate
+        from rtprune_cli.report.facts import dtype_name
 
         checkpoint = locate(self._options.model)
-        threading.Thread(target=self._work, daemon=True).start()
-        dtype = str(checkpoint.dtype).removeprefix("torch.")
-        return ReaderFacts(checkpoint.revision, dtype, str(checkpoint.device), socket.gethostname())
+        threading.Thread(target=self._work, args=(checkpoint,), daemon=True).start()
+        return ReaderFacts(checkpoint.revision, dtype_name(checkpoint.dtype), str(checkpoint.device))
 
-    def add(self, chunk: Chunk | None) -> None:
-        """Pages to read; None: there will be no more."""
+    def add(self, chunk: Chunk) -> None:
+        """Pages to read."""
         self._chunks.put(chunk)
 
     def take(self, confirmed: int) -> list[Numbered]:
@@ -83,20 +81,18 @@ class RemoteReader:
             if not self._results:
                 self._there.wait(WAIT)
         if self._results:
-            time.sleep(GATHER)  # an answer costs about as much as the part of a page
+            time.sleep(GATHER)
         with self._there:
             return list(self._results)
 
-    def _work(self) -> None:
+    def _work(self, checkpoint: Checkpoint) -> None:
+        """Read until the process is ended from outside."""
         try:
-            from rtprune_cli.model import locate
             from rtprune_cli.pipeline import ReadingSession
 
-            checkpoint = locate(self._options.model)
             with closing(ReadingSession(checkpoint, self._options)) as session:
                 for result in session.read(self._plans()):
                     self._put(replace(result, document=replace(result.document, data=None)).packed())
-            self._put(None, "done")
         except BaseException as error:
             self._put(None, f"{type(error).__name__}: {error}")
 
@@ -106,10 +102,8 @@ class RemoteReader:
                 chunk = self._chunks.get_nowait()
             except queue.Empty:
                 yield Idle()
-                continue
-            if chunk is None:
-                return
-            yield chunk.plan
+            else:
+                yield chunk.plan
 
     def _put(self, result: PageResult | None, end: str = "") -> None:
         with self._there:

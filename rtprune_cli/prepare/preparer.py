@@ -45,9 +45,14 @@ def worker_count(setting: int | None, cores: int, *, on_gpu: bool, small_model: 
     return min(cores - 1, 1) if small_model else 0
 
 
+def own_cores() -> list[int]:
+    """The numbers of the cores that this process may run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def available_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may run on."""
+    return len(own_cores())
 
 
 class Preparer:
