@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -17,7 +18,7 @@ from rtprune_cli import __version__, stopping
 from rtprune_cli.engine import PageReader
 from rtprune_cli.errors import OutputNameError, RtpruneError
 from rtprune_cli.failures import tell, tell_warnings
-from rtprune_cli.inputs import content_hash
+from rtprune_cli.inputs import content_hash, fetcher
 from rtprune_cli.markdown import plain_markdown
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions, ResolvedOptions, affecting
@@ -40,6 +41,7 @@ from rtprune_cli.report.facts import model_facts, versions
 from rtprune_cli.settings import all_settings
 
 SAID_ONCE = frozenset(("untrained_mode", "untrained_prompt"))
+FETCHED_AHEAD = 32  # documents at URLs
 MIN_PAGES_FOR_RATE = 20  # before that, one bad page in the first three would stop a run of thousands
 
 
@@ -48,9 +50,9 @@ class DocumentPlan:
     """What is to be done with a document.
 
     ``pages`` are those that were asked for, in order; ``earlier`` what is done already; ``error`` why nothing can be.
-    ``content`` is the SHA-256 of the file and ``fingerprint`` stands for all that its text depends on; both are empty
-    when the file cannot be read. ``goes_on``: others of its pages are read elsewhere, and with one of them it is said
-    what concerns the whole document.
+    ``content`` is the SHA-256 of the file, or what stands for it at a URL, and ``fingerprint`` stands for all that its
+    text depends on; both are empty when the file cannot be read. ``goes_on``: others of its pages are read elsewhere,
+    and with one of them it is said what concerns the whole document.
     """
 
     document: Document
@@ -160,7 +162,7 @@ def ocr(
     said: set[str] = set()
     at_hand: dict[PurePosixPath, tuple[DocumentPlan, Totals]] = {}  # documents by their folders
     watcher.begin(totals)
-    plans = _starting((make_plan(document, checkpoint, options, output) for document in documents), output)
+    plans = _starting(_planned(documents, checkpoint, options, output), output)
     source = source or OwnReader(checkpoint, options, watcher.loading)
     with closing(source.read(plans)) as events:
         for event in events:
@@ -255,6 +257,26 @@ def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOpt
 
     Without a checkpoint nothing counts as done.
     """
+    return _with_pages(_begun(document, checkpoint, options, output), checkpoint, options)
+
+
+def _planned(
+    documents: Iterable[Document], checkpoint: Checkpoint, options: OcrOptions, output: Output
+) -> Iterator[DocumentPlan]:
+    """The plans of all documents; files at URLs that are to be read are fetched before their turn comes."""
+    ahead: deque[DocumentPlan] = deque()
+    for document in documents:
+        ahead.append(_begun(document, checkpoint, options, output))
+        if document.remote is not None and not ahead[-1].earlier.finished:
+            fetcher().want(document.remote)
+        while ahead and (document.remote is None or len(ahead) > FETCHED_AHEAD):
+            yield _with_pages(ahead.popleft(), checkpoint, options)
+    while ahead:
+        yield _with_pages(ahead.popleft(), checkpoint, options)
+
+
+def _begun(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> DocumentPlan:
+    """What is known of a document without opening it."""
     plan = DocumentPlan(document)
     try:
         content = content_hash(document)
@@ -262,9 +284,18 @@ def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOpt
             plan = replace(plan, content=content, fingerprint=fingerprint(content, checkpoint, options))
             if not options.run.force:
                 plan = replace(plan, earlier=output.earlier(document, plan.fingerprint))
-        if plan.earlier.finished:
-            return replace(plan, pages=tuple(record.page for record in plan.earlier.records if record.page is not None))
-        plan = replace(plan, pages=tuple(select_pages(document, options.input)))
+        return plan
+    except RtpruneError as error:
+        return replace(plan, error=error)
+
+
+def _with_pages(plan: DocumentPlan, checkpoint: Checkpoint | None, options: OcrOptions) -> DocumentPlan:
+    if plan.error is not None:
+        return plan
+    if plan.earlier.finished:
+        return replace(plan, pages=tuple(record.page for record in plan.earlier.records if record.page is not None))
+    try:
+        plan = replace(plan, pages=tuple(select_pages(plan.document, options.input)))
         if checkpoint is None:
             return plan
         done = whole_contexts(plan.pages, plan.earlier, checkpoint.resolve(options).pages_per_context)
@@ -448,8 +479,10 @@ def _said_as(result: PageResult, warning: WarningRecord) -> str | None:
 
 def _placed(result: PageResult, plan: DocumentPlan, output: Output) -> PageResult:
     """With what the report says of where the page came from and went to."""
-    path, content = output.text_path(result.document), plan.content or None
-    return replace(result, record=replace(result.record, text_path=path, input_sha256=content))
+    path, remote = output.text_path(result.document), plan.document.remote
+    version = remote.version if remote else None
+    content = plan.content or None if version is None else None
+    return replace(result, record=replace(result.record, text_path=path, input_sha256=content, input_version=version))
 
 
 def _reason_to_stop(totals: Totals, options: OcrOptions) -> str | None:

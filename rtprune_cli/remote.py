@@ -5,18 +5,19 @@ Credentials are found by each library's own rules, as the environment and config
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from rtprune_cli import stopping
 from rtprune_cli.errors import EnvironmentFault, UsageError
+from rtprune_cli.records import RemoteFile
 
 log = logging.getLogger("rtprune")
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 EXTRAS = {
     "s3": "s3", "s3a": "s3",
     "gs": "gcs", "gcs": "gcs",
-    "az": "azure", "abfs": "azure", "abfss": "azure", "adl": "azure",
+    "az": "azure", "abfs": "azure", "abfss": "azure",
     "http": "http", "https": "http",
 }  # fmt: skip
 SCHEMES = "s3, gs, az, https"  # as messages name them; fsspec knows more
@@ -69,27 +70,6 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file at a URL. ``size`` in bytes and ``version``, a text that changes with the content (an ETag, else a time),
-    are None where the server does not say."""
-
-    url: str
-    size: int | None
-    version: str | None
-
-    @property
-    def shown(self) -> str:
-        """As :func:`shown`."""
-        return shown(self.url)
-
-    @property
-    def path(self) -> PurePosixPath:
-        """Of the URL, its escapes undone where it has some."""
-        parts = urlsplit(self.url) if self.url.lower().startswith("http") else None
-        return PurePosixPath(unquote(parts.path) if parts else self.url.partition("://")[2])
-
-
 class RemoteError(Exception):
     """A file at a URL cannot be had or written: ``reason`` in a few words, ``hint`` what to do next; ``may_pass``:
     another try may go better."""
@@ -97,6 +77,10 @@ class RemoteError(Exception):
     def __init__(self, reason: str, hint: str, *, may_pass: bool = False) -> None:
         super().__init__(reason)
         self.reason, self.hint, self.may_pass = reason, hint, may_pass
+
+
+class RemoteMissingError(RemoteError):
+    """There is no such file."""
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -112,10 +96,12 @@ def filesystem(url: str) -> tuple[Any, str]:
     extra = EXTRAS.get(scheme)
     try:
         system, path = fsspec.core.url_to_fs(url)
-    except ValueError:
-        raise UsageError(f"{scheme}:// is no address that can be read", f"Use a path, or one of {SCHEMES}") from None
-    except ImportError as error:
+    except (ValueError, ImportError) as error:
         log.debug("no library for %s://", scheme, exc_info=True)
+        if isinstance(error, ValueError) and extra is None:
+            raise UsageError(
+                f"{scheme}:// is no address that can be used", f"Give a path, or one of {SCHEMES}"
+            ) from None
         hint = f"Install rtprune with the extra [{extra}]" if extra else str(error)
         raise EnvironmentFault(f"{scheme}:// needs a package that is not installed", hint) from None
     return system, path
@@ -143,7 +129,7 @@ def _in_words(error: Exception) -> RemoteError:
         error = cause  # type: ignore[assignment]  # of https, whatever went wrong is called so
     name, status = type(error).__name__, getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) or status == 404:
-        return RemoteError("there is no such file", "Check the URL")
+        return RemoteMissingError("there is no such file", "Check the URL")
     if isinstance(error, PermissionError) or status in (401, 403) or "Credential" in name:
         return RemoteError("access is denied", "Give credentials as the cloud's own tools take them")
     if isinstance(error, FileExistsError):
@@ -151,6 +137,8 @@ def _in_words(error: Exception) -> RemoteError:
     if isinstance(error, (TimeoutError, ConnectionError)) or "Connect" in name or "Timeout" in name:
         hint = "Check the network and the address, then run the same command again"
         return RemoteError("the server does not answer", hint, may_pass=True)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RemoteError("the disk for temporary files is full", "Free some space, or set TMPDIR to another disk")
     text = " ".join(str(error).split()).rstrip(".")
     reason = text if 0 < len(text) <= 100 and not _URL.search(text) else name
     may_pass = not isinstance(error, (ValueError, NotImplementedError)) and (status is None or status >= 500)
@@ -212,7 +200,7 @@ def listed(url: str, *, recursive: bool) -> list[tuple[PurePosixPath, RemoteFile
 def _file(url: str, info: Mapping[str, Any]) -> RemoteFile:
     version = next((str(info[name]) for name in _VERSIONS if info.get(name)), None)
     size = info.get("size")
-    return RemoteFile(url, None if size is None else int(size), version)
+    return RemoteFile(url, shown(url), None if size is None else int(size), version)
 
 
 def fetch(file: RemoteFile, target: Path) -> None:
@@ -223,9 +211,23 @@ def fetch(file: RemoteFile, target: Path) -> None:
         OSError: ``target`` cannot be written.
     """
     system, path = filesystem(file.url)
-    tried(lambda: system.get_file(path, str(target)))
+    tried(lambda: system.get_file(path, str(target), callback=_until_stopped()))
     if file.size is not None and target.stat().st_size != file.size:
         raise RemoteError("it changed while it was read", "Run the same command again")
+
+
+def _until_stopped() -> Any:
+    """What fsspec calls after each part of a file."""
+    from fsspec.callbacks import Callback  # type: ignore[import-untyped]
+
+    class UntilStopped(Callback):  # type: ignore[misc]
+        def call(self, *_: Any, **__: Any) -> None:
+            try:
+                stopping.check()
+            except KeyboardInterrupt as stop:  # as it is, it would end the thread that all transfers share
+                raise RuntimeError("stopped") from stop
+
+    return UntilStopped()
 
 
 def read(url: str) -> bytes:

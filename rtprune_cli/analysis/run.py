@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from rtprune_cli.analysis.attention import token_groups, watch
@@ -195,14 +195,20 @@ def group_names(documents: Sequence[Document], group_by: str | None) -> list[str
     """
     if group_by == "document":
         return [document.name for document in documents]
-    folders = [None if document.path is None else document.path.absolute().parent for document in documents]
+    folders = [_folder(document) for document in documents]
     if group_by == "none" or (group_by is None and len(set(folders)) < 2):
         return ["pages"] * len(documents)
-    by_label: dict[str, set[Path | None]] = {}
+    by_label: dict[str, set[PurePath | None]] = {}
     for folder in folders:
         by_label.setdefault(_label(folder), set()).add(folder)
     return [_label(folder) if len(by_label[_label(folder)]) == 1 else printable(str(folder)) for folder in folders]
 
 
-def _label(folder: Path | None) -> str:
+def _folder(document: Document) -> PurePath | None:
+    if document.remote is not None:
+        return document.remote.path.parent
+    return None if document.path is None else document.path.absolute().parent
+
+
+def _label(folder: PurePath | None) -> str:
     return "stdin" if folder is None else printable(folder.name or str(folder))

@@ -34,14 +34,14 @@ def ocr(
     given: Given,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUTS", help="PDFs, images or folders; '-' reads a document from standard input."),
+        typer.Argument(metavar="INPUTS", help="PDFs, images, folders or URLs; '-' reads a document from standard input."),
     ] = None,
     files_from: Annotated[
         str | None,
         typer.Option(
             "--files-from",
             metavar="FILE",
-            help="File with one input path a line; '-' for standard input.",
+            help="File, or a URL, with one input a line; '-' for standard input.",
             rich_help_panel=SECTIONS["input"],
         ),
     ] = None,

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rtprune_cli import remote
 from rtprune_cli.convert.blocks_file import AGAIN
 from rtprune_cli.convert.glyphless import GlyphlessFont
 from rtprune_cli.convert.layer import FONT, Matrix, content, multiplied, page_lines
 from rtprune_cli.convert.text import block_text
 from rtprune_cli.errors import InputError, OutputNameError
 from rtprune_cli.failures import page_name
-from rtprune_cli.inputs.content import content_hash, read_head
+from rtprune_cli.inputs.content import content_hash, here, read_head
 from rtprune_cli.inputs.formats import printable
 from rtprune_cli.inputs.mupdf import opened_pymupdf, quiet_pymupdf
 from rtprune_cli.inputs.pages import is_pdf, open_document
@@ -69,18 +70,20 @@ def to_searchable(document: DocumentBlocks, blocks: Path, destination: Path, opt
         InputError: the original is gone, has changed, or cannot be opened; something else stands at ``destination``.
         EncryptedError: it needs a password.
     """
-    original = _original(document)
     if destination.exists() and (not is_converted(destination) or destination.samefile(document.path or blocks)):
         message = f"{printable(str(destination))} was not written by rtprune convert and is kept"
         raise OutputNameError(message, "Move it, or choose another place with -o")
     read = _read_options(blocks)
-    if is_pdf(original, read_head(original)):
-        return _marked(_from_pdf(document, original, read, options))
-    return _marked(_from_images(document, original, read))
+    with here(_original(document)) as original:
+        if is_pdf(original, read_head(original)):
+            return _marked(_from_pdf(document, original, read, options))
+        return _marked(_from_images(document, original, read))
 
 
 def _original(document: DocumentBlocks) -> Document:
     name = printable(document.document.name)
+    if document.url is not None:
+        return _original_at(document.url, document.document.version, name)
     if document.path is None:
         hint = f"Save it as a file and {AGAIN} on that"
         raise InputError(f"{name} was read from a pipe or out of another file: its pages are not there", hint)
@@ -89,8 +92,22 @@ def _original(document: DocumentBlocks) -> Document:
         raise InputError(f"the original of {name} is gone", f"Put it back as {place}, or {AGAIN} where it is now")
     original = Document(document.path, name, PurePosixPath(document.path.stem))
     if content_hash(original) != document.document.sha256:
-        raise InputError(f"{name} has changed since it was read", f"{AGAIN.capitalize()}")
+        raise _changed(name)
     return original
+
+
+def _original_at(url: str, version: str | None, name: str) -> Document:
+    try:
+        file = remote.look(url)
+    except remote.RemoteError as error:
+        raise InputError(f"the original of {name} cannot be had: {error.reason}", error.hint) from None
+    if file is None or file.version != version:
+        raise _changed(name)
+    return Document(None, name, PurePosixPath(file.path.stem), remote=file)
+
+
+def _changed(name: str) -> InputError:
+    return InputError(f"{name} has changed since it was read", f"{AGAIN.capitalize()}")
 
 
 def _read_options(blocks: Path) -> InputOptions:

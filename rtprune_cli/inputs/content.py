@@ -8,11 +8,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from rtprune_cli import stopping
 from rtprune_cli.errors import InputError, UnsupportedFileError
+from rtprune_cli.inputs.fetching import fetcher
 from rtprune_cli.inputs.formats import READS, reason
 from rtprune_cli.records import Document
 
@@ -31,8 +33,22 @@ def read_head(document: Document) -> bytes:
         return file.read(HEAD)
 
 
+@contextmanager
+def here(document: Document) -> Iterator[Document]:
+    """A document at a URL as a file of this machine, as long as this lasts; any other as it is.
+
+    Raises:
+        InputError: it cannot be fetched.
+    """
+    if document.remote is None:
+        yield document
+        return
+    with fetcher().have(document.remote) as path:
+        yield replace(document, path=path, remote=None)
+
+
 def where(document: Document) -> Path | bytes:
-    """Where libraries find the document: its path, or the bytes of standard input."""
+    """Where libraries find a document that is :func:`here`: its path, or the bytes of standard input."""
     if document.data is not None:
         return document.data
     assert document.path is not None
@@ -40,12 +56,18 @@ def where(document: Document) -> Path | bytes:
 
 
 def content_hash(document: Document) -> str:
-    """The SHA-256 of a document's bytes, as lower-case hexadecimal digits.
+    """The SHA-256 of a document's bytes, as lower-case hexadecimal digits; of a file at a URL its size and version,
+    where its server tells one.
 
     Raises:
         UnsupportedFileError: not a regular file.
-        InputError: missing or forbidden.
+        InputError: missing or forbidden, or it cannot be fetched.
     """
+    if document.remote is not None:
+        if document.remote.version is not None:
+            return f"{document.remote.size} bytes, version {document.remote.version}"
+        with here(document) as fetched:
+            return content_hash(fetched)
     digest = hashlib.sha256()
     with _opened(document) as file:
         while chunk := file.read(CHUNK):

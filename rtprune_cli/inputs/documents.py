@@ -1,4 +1,4 @@
-"""Which documents: the files behind paths, folders and list files."""
+"""Which documents: the files behind paths, URLs, folders and list files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from rtprune_cli import remote
 from rtprune_cli.errors import InputError, UsageError
 from rtprune_cli.inputs.formats import EXTENSIONS, OTHERS, READS, printable, reason
+from rtprune_cli.inputs.urls import IsOutput, IsWritten, UrlSearch
 from rtprune_cli.records import Document
 
 log = logging.getLogger("rtprune")
@@ -31,8 +33,8 @@ def find_files(
     stdin: BinaryIO | None = None,
     exclude: Iterable[Path] = (),
     patterns: Sequence[str] = (),
-    is_written: Callable[[str], bool] = lambda path: False,
-    is_output: Callable[[str], bool] = lambda folder: False,
+    is_written: IsWritten = lambda path, exists=os.path.exists: False,
+    is_output: IsOutput = lambda folder, is_folder=os.path.isdir: False,
 ) -> list[Document]:
     """The files behind command-line paths, in the order given; a folder's files are sorted.
 
@@ -47,9 +49,12 @@ def find_files(
     results does not read its own crops; where input and output are one folder, what ``is_written`` knows is left out.
     A path that is reached twice is one file.
 
+    All of that holds for URLs too, as far as fsspec has a library for them; what an ``https`` URL names is a file.
+
     Raises:
         UsageError: nothing to read, a path that does not exist, a folder without supported files.
         InputError: a folder or list that cannot be read.
+        EnvironmentFault: a library for URLs is not installed.
     """
     if files_from == STDIN and STDIN in paths:
         raise UsageError("both a list and a document on standard input", "Put one of them in a file")
@@ -57,16 +62,18 @@ def find_files(
     found: list[Document] = []
     seen: set[str] = set()
     listed = [] if files_from is None else _read_list(files_from, null, stdin)
+    search.look_up(listed)
     for raw, is_listed in [(path, False) for path in paths] + [(path, True) for path in listed]:
         if raw == STDIN and not is_listed:
             if STDIN not in seen:
                 seen.add(STDIN)
                 found.append(Document(None, "stdin", PurePosixPath("stdin"), _standard_input(stdin).read()))
             continue
-        for path, place in search.expand(raw, is_listed):
-            if (key := os.path.abspath(path)) not in seen:
+        for each in search.expand(raw, is_listed):
+            key = os.path.abspath(each.path) if each.path else each.name
+            if key not in seen:
                 seen.add(key)
-                found.append(Document(path, printable(str(path)), place, _drain_pipe(path)))
+                found.append(each)
     search.tell()
     if not found:
         what = "no input given" if files_from is None else f"the list {printable(files_from)} names no files"
@@ -80,7 +87,12 @@ def _standard_input(stdin: BinaryIO | None) -> BinaryIO:
 
 def _read_list(source: str, null: bool, stdin: BinaryIO | None) -> list[str]:
     try:
-        blob = _standard_input(stdin).read() if source == STDIN else Path(source).read_bytes()
+        if remote.is_url(source):
+            blob = remote.read(source)
+        else:
+            blob = _standard_input(stdin).read() if source == STDIN else Path(source).read_bytes()
+    except remote.RemoteError as error:
+        raise UsageError(f"cannot read the list {remote.shown(source)}: {error.reason}", error.hint) from None
     except OSError as error:
         raise UsageError(f"cannot read the list {printable(source)}: {reason(error)}", "Check --files-from") from None
     if encoding := _utf16(blob):  # as Windows PowerShell writes lists
@@ -113,16 +125,34 @@ class _Search:
         recursive: bool,
         skipped: set[str],
         patterns: Sequence[str],
-        is_written: Callable[[str], bool],
-        is_output: Callable[[str], bool],
+        is_written: IsWritten,
+        is_output: IsOutput,
     ) -> None:
         self._recursive, self._skipped, self._patterns = recursive, skipped, patterns
         self._is_written, self._is_output = is_written, is_output
         self._others: Counter[str] = Counter()  # suffixes of files that look like documents and are not read
         self._results: list[str] = []  # folders of other runs
+        self._urls = UrlSearch(recursive, patterns, is_written, is_output)
 
-    def expand(self, raw: str, is_listed: bool) -> list[tuple[Path, PurePosixPath]]:
+    def look_up(self, paths: Sequence[str]) -> None:
+        """See what is at those that are URLs, many at a time."""
+        self._urls.look_up([path for path in dict.fromkeys(paths) if remote.is_url(path)])
+
+    def expand(self, raw: str, is_listed: bool) -> list[Document]:
         """The files behind one path, each with the place it would like in the output folder."""
+        if remote.is_url(raw):
+            found, left_out, results = self._urls.expand(raw, is_listed)
+            self._others.update(left_out)
+            self._results += results
+            if not found and not is_listed:
+                self._refuse_empty(printable(remote.shown(raw)))
+            return found
+        return [
+            Document(path, printable(str(path)), place, _drain_pipe(path))
+            for path, place in self._expand_path(raw, is_listed)
+        ]
+
+    def _expand_path(self, raw: str, is_listed: bool) -> list[tuple[Path, PurePosixPath]]:
         path = Path(raw)
         try:
             is_folder = stat.S_ISDIR(os.stat(raw).st_mode)
@@ -137,10 +167,13 @@ class _Search:
             return [(path, PurePosixPath(path.stem))]
         files = self._walk(path)
         if not files and not is_listed:
-            self.tell()
-            hint = f"rtprune reads {READS}" + ("" if self._recursive else "; add -r to look into subfolders")
-            raise UsageError(f"the folder {printable(raw)} holds no file that can be read", hint)
+            self._refuse_empty(printable(raw))
         return [(file, PurePosixPath(*file.relative_to(path).with_suffix("").parts)) for file in files]
+
+    def _refuse_empty(self, name: str) -> None:
+        self.tell()
+        hint = f"rtprune reads {READS}" + ("" if self._recursive else "; add -r to look into subfolders")
+        raise UsageError(f"the folder {name} holds no file that can be read", hint)
 
     def tell(self) -> None:
         """Say what was left out."""

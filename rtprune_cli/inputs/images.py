@@ -136,7 +136,7 @@ def _pages_of(image: ImageFile) -> list[int]:
 
 
 def _not_read(document: Document) -> InputError:
-    suffix = document.path.suffix.lower() if document.path else ""
+    suffix = document.suffix
     if suffix in HEIC and "HEIF" not in _formats():
         hint = "Install rtprune with the extra [heic]"
         return UnsupportedFileError(f"{document.name} is HEIC, which needs a package of its own", hint)

@@ -113,7 +113,7 @@ def is_pdf(document: Document, head: bytes) -> bool:
     """By its header, which may stand after some junk; or by its name, where it looks like nothing else."""
     if head.startswith(IMAGE_STARTS):
         return False
-    return b"%PDF-" in head or (document.path is not None and document.path.suffix.lower() == PDF)
+    return b"%PDF-" in head or document.suffix == PDF
 
 
 def select_pages(document: Document, options: InputOptions) -> list[int]:

@@ -25,7 +25,8 @@ def shard_keys(found: Sequence[Document]) -> list[str]:
     keys: list[str] = []
     outer: Document | None = None
     for item in found:
-        inside = item.path is None and outer is not None and item.name.startswith(f"{outer.name}/")
+        held = item.path is None and item.data is not None
+        inside = held and outer is not None and item.name.startswith(f"{outer.name}/")
         if not inside:
             outer = item
         keys.append(keys[-1] if inside else _key(item, top))

@@ -93,8 +93,14 @@ class DocumentWriter:
 
 
 def _blocks(document: Document, entries: Sequence[Entry]) -> bytes:
-    sha256 = next((entry.record.input_sha256 for entry in entries if entry.record.input_sha256), None)
-    source = BlocksSource(name=document.name, path=absolute(document), folder=str(document.folder), sha256=sha256)
+    about = next((entry.record for entry in entries if entry.record.input_sha256 or entry.record.input_version), None)
+    source = BlocksSource(
+        name=document.name,
+        path=absolute(document),
+        folder=str(document.folder),
+        sha256=about.input_sha256 if about else None,
+        version=about.input_version if about else None,
+    )
     pages = tuple(
         page_blocks(entry.record, entry.text, entry.blocks) for entry in entries if entry.record.page is not None
     )
@@ -127,8 +133,10 @@ def _report_json(value: object) -> bytes:
 
 
 def absolute(document: Document) -> str | None:
-    """Where the document lies; None for what was read from a pipe, whose name says nothing. Bytes that are no text are
-    escaped, as JSON would lose them."""
+    """Where the document lies, a path or a URL; None for what was read from a pipe, whose name says nothing. Bytes that
+    are no text are escaped, as JSON would lose them."""
+    if document.remote is not None:
+        return document.remote.shown
     if document.path is None or document.data is not None:
         return None
     return os.fsencode(os.path.abspath(document.path)).decode("utf-8", "backslashreplace")

@@ -24,6 +24,7 @@ from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import without_crops
 from rtprune_cli.outputs.shards import ShardNote, write_note
 from rtprune_cli.records import Document, Earlier, PageRecord, PageResult
+from rtprune_cli.remote import is_url
 from rtprune_cli.storage import (
     make_folder,
     output_error,
@@ -161,7 +162,7 @@ class FolderOutput:
         another document, or a file that is not the tool's.
 
         A document is the same when its path is, or when the recorded path is gone (or was standard input) and its
-        ``content``, a SHA-256, is the recorded one.
+        ``content``, a SHA-256, is the recorded one. Of a URL nobody knows here whether it is gone.
         """
         path = absolute(document)
         header = journal.owner(self._files(document).journal)
@@ -172,7 +173,7 @@ class FolderOutput:
         if path is not None and header.path == path:
             return "own"
         try:
-            moved = (header.path is None or not os.path.exists(header.path)) and header.sha256 == content()
+            moved = _is_gone(header.path) and header.sha256 == content()
         except RtpruneError:  # what cannot be read cannot be known; the run will say why
             moved = False
         return "own" if moved else "other"
@@ -358,6 +359,10 @@ class FolderOutput:
 
     def _files(self, document: Document) -> DocumentFiles:
         return self._layout.of(document.folder)
+
+
+def _is_gone(path: str | None) -> bool:
+    return path is None or not (is_url(path) or os.path.exists(path))
 
 
 def folder_of(line: bytes) -> str | None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -75,10 +75,11 @@ def numbers_name(page: int) -> str:
     return f"page-{page:04d}.json"
 
 
-def is_written(path: str) -> bool:
+def is_written(path: str, exists: Callable[[str], bool] = os.path.exists) -> bool:
     """Whether an image was written by an earlier run, and is no input of the next where output and input are mixed.
 
-    A scan may well be called report/page-0001.jpg: it is a run's where the other files of such a page lie beside it.
+    A scan may well be called report/page-0001.jpg: it is a run's where the other files of such a page lie beside it,
+    of which ``exists`` knows.
     """
     folder, name = os.path.split(path)
     if name.lower().endswith(SEARCHABLE):
@@ -87,9 +88,9 @@ def is_written(path: str) -> bool:
     if kind == IMAGES and crop_page(name) is not None:
         return True
     if kind == VIEWS and (page := view_page(name)) is not None:
-        return any(os.path.exists(os.path.join(folder, other)) for other in view_names(page) if other != name)
+        return any(exists(os.path.join(folder, other)) for other in view_names(page) if other != name)
     picture = _PICTURE.fullmatch(name)
-    return picture is not None and os.path.exists(os.path.join(folder, numbers_name(int(picture[1]))))
+    return picture is not None and exists(os.path.join(folder, numbers_name(int(picture[1]))))
 
 
 def is_converted(path: str | Path) -> bool:
@@ -102,9 +103,9 @@ def is_converted(path: str | Path) -> bool:
         return False
 
 
-def is_output(folder: str) -> bool:
+def is_output(folder: str, is_folder: Callable[[str], bool] = os.path.isdir) -> bool:
     """Whether a folder is the output folder of a run; its documents lie in it and are no input."""
-    return os.path.isdir(os.path.join(folder, STATE))
+    return is_folder(os.path.join(folder, STATE))
 
 
 def is_place(folder: PurePosixPath) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 
 from rtprune_cli.errors import DocumentTimeoutError, InputError, PageTimeoutError, RtpruneError
 from rtprune_cli.failures import page_name, tell_warnings
+from rtprune_cli.inputs.content import here
 from rtprune_cli.inputs.formats import EXTENSIONS, PDF, printable
 from rtprune_cli.inputs.pages import open_document
 from rtprune_cli.inputs.pages import select_pages as select_pages_here
@@ -153,10 +154,15 @@ def guard() -> Guard:
 
 @contextmanager
 def sendable(document: Document) -> Iterator[Document]:
-    """The document as a worker finds it: bytes from standard input, which would have to go through a pipe for every
-    page, as a file, as long as this lasts."""
+    """The document as a worker finds it, as a file as long as this lasts: one at a URL, and bytes from standard input,
+    which would have to go through a pipe for every page.
+
+    Raises:
+        InputError: it cannot be fetched.
+    """
     if document.data is None:
-        yield document
+        with here(document) as found:
+            yield found
         return
     descriptor, name = tempfile.mkstemp(prefix="rtprune-")
     try:
@@ -215,7 +221,7 @@ def with_attachments(documents: Iterable[Document], options: InputOptions) -> li
     found = []
     for document in documents:
         found.append(document)
-        if document.path is None or document.path.suffix.lower() == PDF:
+        if document.suffix in ("", PDF):
             try:
                 inside = guard().attachments(document, options)
             except RtpruneError:  # reading it says what is wrong

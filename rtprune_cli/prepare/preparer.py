@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from rtprune_cli import stopping
+from rtprune_cli.errors import InputError
 from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare.guarded import guard, sendable, timed_out
 from rtprune_cli.prepare.loader import Outcome
@@ -114,7 +115,12 @@ class Preparer:
 
     def _one_by_one(self, job: Job) -> Iterator[Outcome]:
         """The pages of a job, prepared as they are asked for."""
-        with sendable(job.document) as source:
+        with ExitStack() as file:
+            try:
+                source = file.enter_context(sendable(job.document))
+            except InputError as error:
+                yield PageFault(job.document, None, error)
+                return
             for page in job.pages:
                 if job is not self._lost:
                     made = guard().load(source, page, self._options, self._spec)
@@ -123,7 +129,7 @@ class Preparer:
     def _ahead(self, items: Iterable[Job | T]) -> Iterator[Outcome | T]:
         self._on_start()
         source = self._calls(items)
-        waiting: deque[Call | Job | _Sent | T] = deque()
+        waiting: deque[Call | Job | _Sent | PageFault | T] = deque()
         while True:
             self._fill(waiting, source)
             if not waiting:
@@ -141,22 +147,28 @@ class Preparer:
             else:
                 yield self._said(item.job, self._made(item, waiting))
 
-    def _calls(self, items: Iterable[Job | T]) -> Iterator[Call | Job | _Sent | T]:
+    def _calls(self, items: Iterable[Job | T]) -> Iterator[Call | Job | _Sent | PageFault | T]:
         for item in items:
             if not isinstance(item, Job) or not self._workers:
                 yield item
                 continue
             file = ExitStack()
-            found: Document = file.enter_context(sendable(item.document))
-            if item.document.data is not None:
+            try:
+                found: Document = file.enter_context(sendable(item.document))
+            except InputError as error:
+                yield PageFault(item.document, None, error)
+                continue
+            if found is not item.document:
                 self._files[item] = file
             for page in item.pages:
                 if item is not self._lost:
                     yield Call(item, page, found, self._options, self._spec)
-            if item.document.data is not None:
+            if found is not item.document:
                 yield _Sent(item)
 
-    def _fill(self, waiting: deque[Call | Job | _Sent | T], source: Iterator[Call | Job | _Sent | T]) -> None:
+    def _fill(
+        self, waiting: deque[Call | Job | _Sent | PageFault | T], source: Iterator[Call | Job | _Sent | PageFault | T]
+    ) -> None:
         """Take items until enough pages are in flight. Documents that are done have no pages: they end it too."""
         calls = [item for item in waiting if isinstance(item, Call)]
         # After a worker's death nothing is sent until the calls without a future have been tried alone.

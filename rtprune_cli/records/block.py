@@ -85,9 +85,10 @@ class BlocksSource:
     """The document that was read."""
 
     name: str = described("As named on the command line, or found in its folder.")
-    path: str | None = described("Absolute; null for standard input.")
+    path: str | None = described("Absolute, or a URL; null for standard input.")
     folder: str = described("Its place in the output folder.")
-    sha256: str | None = described("Of the file; null where it could not be read.")
+    sha256: str | None = described("Of the file; null where it could not be read, and with `version`.")
+    version: str | None = described("Of a file at a URL: its ETag, else the time of its last change.", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,5 +101,11 @@ class DocumentBlocks:
 
     @property
     def path(self) -> Path | None:
-        """Where the input lay; None for standard input."""
-        return None if self.document.path is None else Path(self.document.path)
+        """Where the input lay; None for standard input, and for a file at a URL."""
+        place = self.document.path
+        return None if place is None or "://" in place else Path(place)
+
+    @property
+    def url(self) -> str | None:
+        """Where the input lay, if that was at a URL."""
+        return self.document.path if self.path is None else None

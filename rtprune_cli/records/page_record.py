@@ -110,7 +110,14 @@ class PageRecord:
         of_failed=True,
     )
     input_sha256: str | None = described(
-        "SHA-256 of the input file; null where it could not be read.", default=None, of_failed=True
+        "SHA-256 of the input file; null where it could not be read, and with `input_version`.",
+        default=None,
+        of_failed=True,
+    )
+    input_version: str | None = described(
+        "Of an input at a URL: its ETag, else when it was changed, which stands for its content; null for others.",
+        default=None,
+        of_failed=True,
     )
     started: str | None = described("When the drawing of the page began, UTC, ISO 8601.", default=None)
     seconds: float | None = _read("Seconds of all its stages together.")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.options import Mode, PruneOptions
@@ -28,8 +29,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class RemoteFile:
+    """A file at a URL, which is ``shown`` without what in it lets others in.
+
+    ``size`` in bytes and ``version``, a text that changes with the content (an ETag, else a time), are None where the
+    server does not say.
+    """
+
+    url: str
+    shown: str
+    size: int | None = None
+    version: str | None = None
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Where it lies on its server or in its cloud."""
+        place = self.shown.partition("://")[2]
+        return PurePosixPath(unquote(urlsplit(self.shown).path) if self.shown.startswith("http") else place)
+
+
+@dataclass(frozen=True)
 class Document:
-    """One input file. ``path`` is None for standard input, whose bytes are then in ``data``.
+    """One input file. ``path`` is None for standard input, whose bytes are then in ``data``, and for a ``remote`` file.
 
     ``name`` is what messages and reports call it; ``folder`` is its place in the output folder, unique in a run.
     """
@@ -38,11 +59,18 @@ class Document:
     name: str
     folder: PurePosixPath
     data: bytes | None = None
+    remote: RemoteFile | None = None
 
     @property
     def stem(self) -> str:
         """The name of the markdown file, without ``.md``."""
         return self.folder.name
+
+    @property
+    def suffix(self) -> str:
+        """Of the file's name, in lower case with its dot; empty for standard input."""
+        path = self.path or (self.remote and self.remote.path)
+        return path.suffix.lower() if path else ""
 
 
 @dataclass(frozen=True)
