@@ -12,7 +12,9 @@ RUN useradd --create-home --uid 1000 rtprune \
 COPY pyproject.toml README.md LICENSE constraints.txt /src/
 COPY rtprune_cli /src/rtprune_cli
 # torch's own wheels bring the CUDA libraries.
-RUN pip install -c /src/constraints.txt /src && rm -r /src
+# --build-arg EXTRAS='[cluster,s3]' for a Ray cluster and buckets.
+ARG EXTRAS=""
+RUN pip install -c /src/constraints.txt "/src${EXTRAS}" && rm -r /src
 
 USER 1000
 WORKDIR /work
