@@ -29,6 +29,7 @@ PdfReader = Literal["auto", "pymupdf", "pdfium"]
 TextLayer = Literal["ignore", "prefer"]
 Rotate = Literal["auto", "0", "90", "180", "270"]
 LogFormat = Literal["text", "json"]
+KernelChoice = Literal["auto", "off"]
 Dynamic = Literal["dynamic"]
 Auto = Literal["auto"]
 
@@ -322,6 +323,12 @@ class DecodeOptions:
         0.9, "Share of the device's memory that may be used, for --batch-size auto.", same_text=True
     )
     cuda_graphs: bool = setting(True, "Record work that comes again on the GPU and replay it.", same_text=True)
+    kernels: KernelChoice = setting(
+        "auto",
+        "Decode with rtprune's own kernels on NVIDIA GPUs; off: without.",
+        same_text=True,
+        choices=get_args(KernelChoice),
+    )
     loop_window: int = setting(512, "Stop a page after this many tokens of repetition; 0 never stops early.")
 
     @property
@@ -337,6 +344,7 @@ class DecodeOptions:
         return ResolvedDecodeOptions(**{**given, **chosen})
 
     def __post_init__(self) -> None:
+        _choose("kernels", self.kernels, get_args(KernelChoice))
         least = {"max_new_tokens": 1, "no_repeat_ngram": 0, "no_repeat_window": 0, "batch_size": 1, "loop_window": 0}
         for name, smallest in least.items():
             _take_auto(self, name, f"a whole number of at least {smallest}")

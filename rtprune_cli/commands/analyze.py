@@ -112,7 +112,7 @@ def _analyze(
     from rtprune_cli.storage import make_folder
 
     plan = AnalysisPlan(**facts)
-    decode = replace(settings.decode, max_new_tokens=plan.max_tokens, cuda_graphs=False)
+    decode = replace(settings.decode, max_new_tokens=plan.max_tokens, cuda_graphs=False, kernels="off")
     make_folder(folder)
     checkpoint = locate(settings.model)
     analysis = Analysis(

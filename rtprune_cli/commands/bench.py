@@ -52,7 +52,7 @@ log = logging.getLogger("rtprune")
 SETTINGS = (
     "model", "revision", "offline", "device", "dtype", "mode", "prompt", "measure_baseline", "dpi", "max_pixels",
     "workers", "max_new_tokens", "no_repeat_ngram", "no_repeat_window", "batch_size", "memory_fraction", "cuda_graphs",
-    "loop_window", "force", "wait", "quiet", "verbose", "log_format",
+    "kernels", "loop_window", "force", "wait", "quiet", "verbose", "log_format",
 )  # fmt: skip
 
 

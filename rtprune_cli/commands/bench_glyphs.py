@@ -22,8 +22,8 @@ log = logging.getLogger("rtprune")
 OUTPUT = Path("bench/glyphs")
 SETTINGS = (
     "model", "revision", "offline", "device", "dtype", "mode", "prompt", "max_pixels", "max_new_tokens",
-    "no_repeat_ngram", "no_repeat_window", "batch_size", "memory_fraction", "cuda_graphs", "loop_window", "wait",
-    "quiet", "verbose", "log_format",
+    "no_repeat_ngram", "no_repeat_window", "batch_size", "memory_fraction", "cuda_graphs", "kernels", "loop_window",
+    "wait", "quiet", "verbose", "log_format",
 )  # fmt: skip
 
 

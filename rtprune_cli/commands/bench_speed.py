@@ -101,6 +101,9 @@ def speed(
             help="Share of the GPU's memory to use, as if it were smaller.",
         ),
     ] = None,
+    kernels: Annotated[
+        str, typer.Option(metavar="TEXT", help="auto, or off: decode without rtprune's own kernels.")
+    ] = SpeedPlan.kernels,
     json: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write the result here, again after every measurement."),
@@ -132,6 +135,7 @@ def speed(
             baseline_pages=baseline_pages,
             seed=seed,
             memory_fraction=memory_share,
+            kernels=kernels,
         )
         _speed(plan, json, quiet)
 

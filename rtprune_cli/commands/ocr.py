@@ -34,7 +34,9 @@ def ocr(
     given: Given,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUTS", help="PDFs, images, folders or URLs; '-' reads a document from standard input."),
+        typer.Argument(
+            metavar="INPUTS", help="PDFs, images, folders or URLs; '-' reads a document from standard input."
+        ),
     ] = None,
     files_from: Annotated[
         str | None,

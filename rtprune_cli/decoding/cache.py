@@ -52,6 +52,11 @@ class KvCache:
         """
         return _Steps(self._slots, count, reach, places)
 
+    def layer(self, number: int) -> tuple[Tensor, Tensor]:
+        """The keys and values of all slots of a layer, (rows, heads, capacity, head_dim) each."""
+        keys, values = self._slots[number]
+        return keys, values
+
     def move(self, source: int, target: int, used: int) -> None:
         """Copy the first ``used`` tokens of a row to another slot."""
         self._slots[:, :, target, :, :used] = self._slots[:, :, source, :, :used]

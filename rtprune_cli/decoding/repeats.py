@@ -20,12 +20,12 @@ class RepeatRule:
     ) -> None:
         """``exempt`` tokens are never banned; ``window`` is at least n, or nothing can ever be banned."""
         self._n = n if n <= window else 0
-        if not self._n:
-            return
+        window = window if self._n else 1
         # Latest last; -1 where a row has written less.
         self._tokens = torch.full((rows, window), -1, dtype=torch.long, device=device)
         self._runs = torch.zeros((rows, window), dtype=torch.int32, device=device)
-        self._follows = torch.arange(window, device=device) >= n - 1  # its n-gram starts within the window
+        # its n-gram starts within the window
+        self._follows = (torch.arange(window, device=device) >= n - 1) & bool(self._n)
         self._bannable = torch.ones(vocabulary, dtype=torch.bool, device=device)
         self._bannable[[token for token in exempt if token < vocabulary]] = False
 
@@ -51,6 +51,10 @@ class RepeatRule:
         banned = (self._runs[rows] >= self._n - 1) & self._follows & (seen >= 0) & self._bannable[token]
         limit = torch.where(banned, float("-inf"), float("inf")).to(logits.dtype)
         return logits.scatter_reduce(1, token, limit, "amin")
+
+    def facts(self, rows: slice | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        """What :func:`~rtprune_cli.decoding.kernels.choosing.pick` has to know of these rows."""
+        return self._tokens[rows], self._runs[rows], self._follows, self._bannable, self._n - 1
 
     def move(self, source: int, target: int) -> None:
         """A row goes to another slot."""

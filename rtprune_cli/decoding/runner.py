@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.decoding.forward import prefill, run_decoder
+from rtprune_cli.decoding.fused import FusedStep
 from rtprune_cli.decoding.repeats import RepeatRule
 from rtprune_cli.device.graphs import Graphs, send
 from rtprune_cli.records import DecoderInput
@@ -39,7 +40,10 @@ class ModelRunner:
         device: torch.device,
         graphs: Graphs,
         window: int | None = None,
+        fused: FusedStep | None = None,
     ) -> None:
+        """``fused`` runs the layers of a step; None: the network's own do."""
+        self._fused = fused
         self._network, self._cache, self._rule, self._graphs = network, cache, rule, graphs
         self._device, self._window = device, window
         # token, position, length, 1 for rows in use, and the prompt's length
@@ -64,7 +68,9 @@ class ModelRunner:
         ``reach`` afterwards."""
         if not self._graphs.recording(self._device):
             return self._step(count, reach)
-        chosen: Tensor = self._graphs.run((count, reach), lambda: self._step(count, reach))
+        # The kernels of a fused step read from memory how far they reach.
+        key = (count,) if self._fused else (count, reach)
+        chosen: Tensor = self._graphs.run(key, lambda: self._step(count, reach))
         return chosen.clone()
 
     def _step(self, count: int, reach: int) -> Tensor:
@@ -73,12 +79,15 @@ class ModelRunner:
             prompt = self._prompt[:count]
             place = prompt + (last - prompt) % self._window
             last = torch.minimum(last, prompt + self._window - 1)
-        embeds = self._network.get_input_embeddings()(self._token[:count, None])
-        seen = torch.arange(reach, device=self._device) <= last[:, None]
-        mask = torch.zeros_like(seen, dtype=embeds.dtype).masked_fill(~seen, float("-inf"))[:, None, None]
-        cache = self._cache.steps(count, reach, place)
-        hidden = run_decoder(self._network, embeds, self._position[:count, None], mask, cache)
-        chosen = self._choose(slice(count), self._network.lm_head(hidden[:, -1]).float())
+        embeds = self._network.get_input_embeddings()(self._token[:count])
+        if self._fused is not None:
+            hidden = self._fused(embeds, self._position[:count], self._cache, place, last)
+        else:
+            seen = torch.arange(reach, device=self._device) <= last[:, None]
+            mask = torch.zeros_like(seen, dtype=embeds.dtype).masked_fill(~seen, float("-inf"))[:, None, None]
+            cache, positions = self._cache.steps(count, reach, place), self._position[:count, None]
+            hidden = run_decoder(self._network, embeds[:, None], positions, mask, cache)[:, -1]
+        chosen = self._choose(slice(count), self._network.lm_head(hidden))
         self._state[1:3, :count] += self._used[:count]
         self._token[:count] = _fed(chosen)
         return chosen
@@ -88,10 +97,15 @@ class ModelRunner:
 
         float64 holds every token id as it is.
         """
-        best, token = self._rule.ban(rows, logits).max(dim=-1)
+        if self._fused is not None and self._fused.pick is not None:
+            best, token, logprob = self._fused.pick(logits, *self._rule.facts(rows))
+        else:
+            logits = logits.float()
+            best, token = self._rule.ban(rows, logits).max(dim=-1)
+            logprob = logits.log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
         self._rule.push(rows, token)
-        logprob = _logprob(logits, token)
-        return torch.stack([torch.where(best.isnan(), NOT_A_TOKEN, token).double(), logprob.double()])
+        # In a row with a logit beyond all numbers the log-probability is 0.
+        return torch.stack([torch.where(best.isnan(), NOT_A_TOKEN, token).double(), logprob.nan_to_num(0.0).double()])
 
     def lay_out(self, rows: int, capacity: int, used_rows: int, used: int) -> None:
         """Lay the cache out anew (:meth:`KvCache.lay_out`), and let go what was recorded on the old slots."""
@@ -113,8 +127,3 @@ class ModelRunner:
 def _fed(chosen: Tensor) -> Tensor:
     """The tokens (k,) of what was chosen as the network takes them: a row without one gets any."""
     return chosen[0].long().clamp_min(0)
-
-
-def _logprob(logits: Tensor, token: Tensor) -> Tensor:
-    """The log-probability (k,) of a token of each row. In a row with a logit beyond all numbers it is 0."""
-    return logits.log_softmax(dim=-1).gather(1, token[:, None])[:, 0].nan_to_num(0.0)

@@ -17,6 +17,7 @@ import torch
 
 from rtprune_cli.decoding.cache import KvCache, window_of
 from rtprune_cli.decoding.forward import padded_length
+from rtprune_cli.decoding.fused import FusedStep
 from rtprune_cli.decoding.loops import LoopGuard, TokenKinds
 from rtprune_cli.decoding.repeats import RepeatRule
 from rtprune_cli.decoding.runner import NOT_A_TOKEN, ModelRunner
@@ -75,6 +76,7 @@ class Scheduler:
         steps: int | None = None,
         buckets: bool | None = None,
         graphs: Graphs | None = None,
+        fused: FusedStep | None = None,
     ) -> None:
         """``token_kinds``: what the loop guard knows of the vocabulary; None: it sees exact repetition alone.
         ``longest``: no page has more tokens in the cache, prompt and output; None: as many as the decoder has
@@ -84,6 +86,7 @@ class Scheduler:
         their pages where memory is short. ``prompt_tokens`` of one prefill. ``steps`` of a block, which is
         looked at one block later when it has more than one; ``buckets``: few numbers of rows and few reaches, so that
         few graphs are recorded. None: as the device needs. ``graphs``: where steps are recorded, None: in its own.
+        ``fused``: what runs the layers of a step; None: the network itself.
         """
         text_config = network.config.text_config
         weight = network.get_input_embeddings().weight
@@ -112,8 +115,9 @@ class Scheduler:
             capacity = largest  # nothing ever has to move (on a CPU, what is not touched is not there yet)
         self.graphs = graphs or Graphs(options.cuda_graphs)
         self._runner = ModelRunner(
-            network, self._cache, rule, rows=rows, device=self._device, graphs=self.graphs, window=self._window
-        )
+            network, self._cache, rule, rows=rows, device=self._device, graphs=self.graphs, window=self._window,
+            fused=fused,
+        )  # fmt: skip
         self._slots = Slots(self._cache, self._runner, rows=rows, largest=largest, fixed=capacity)
         self._waiting: deque[Sequence] = deque()
         self._blocks: deque[_Block] = deque()
@@ -341,6 +345,7 @@ def decode(
     eos_token_id: int,
     ngram_exempt: frozenset[int] = frozenset(),
     rows: int | None = None,
+    fused: FusedStep | None = None,
 ) -> list[Decoded]:
     """Decode pages, ``rows`` of them at a time (None: all); one result a page, in order. See :class:`Scheduler`.
 
@@ -354,6 +359,7 @@ def decode(
         ngram_exempt=ngram_exempt,
         rows=min(rows or len(prompts), len(prompts)),
         longest=max(len(prompt.embeds) for prompt in prompts) + options.resolved().max_new_tokens,
+        fused=fused,
     )
     for number, prompt in enumerate(prompts):
         scheduler.add(number, prompt)

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from typing import TypeVar
 
 from rtprune_cli.decoding import Scheduler
+from rtprune_cli.decoding.fused import fused_step
 from rtprune_cli.device import hardware
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.engine.memory import SLACK, MemoryPlan, Workload, plan
@@ -32,7 +33,8 @@ def workload(model: OcrModel, options: ResolvedOptions) -> Workload:
 
 def make_scheduler(model: OcrModel, options: ResolvedOptions, size: MemoryPlan) -> Scheduler:
     """The scheduler of a run with this model, as large as the plan says."""
-    recorded = options.decode.cuda_graphs and _recordable(model, size.rows)
+    fused = fused_step(model.network) if options.decode.kernels == "auto" else None
+    recorded = options.decode.cuda_graphs and ((fused and not fused.waits) or _recordable(model, size.rows))
     return Scheduler(
         model.network,
         options.decode,
@@ -44,7 +46,8 @@ def make_scheduler(model: OcrModel, options: ResolvedOptions, size: MemoryPlan) 
         longest=size.longest - SLACK,
         capacity=size.capacity,
         prompt_tokens=size.prompt_tokens,
-        graphs=Graphs(recorded, most=size.graphs),
+        graphs=Graphs(bool(recorded), most=size.graphs),
+        fused=fused,
     )
 
 

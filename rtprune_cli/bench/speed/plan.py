@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import get_args
 
 from rtprune_cli.errors import UsageError
-from rtprune_cli.options import DTYPES, DYNAMIC, Mode, PruneOptions, check_mode, parse_ratio
+from rtprune_cli.options import (
+    DTYPES,
+    DYNAMIC,
+    DecodeOptions,
+    KernelChoice,
+    Mode,
+    PruneOptions,
+    check_mode,
+    parse_ratio,
+)
 
 STAGES = ("preprocess", "encode", "prune", "prefill", "step", "whole")
 CONTEXT_STAGES = ("prefill", "step")  # what is timed of contexts of many pages: all else is a page's own
@@ -44,7 +54,7 @@ class SpeedPlan:
     place of pages, and these are contexts together. Each stage is timed ``repeats`` times, the whole ``whole_repeats``
     times over ``pages`` pages (None: as many as the largest batch), of which generate reads ``baseline_pages``.
     ``memory_fraction`` is the share of the GPU's memory that this process may use, so that a smaller card can be
-    tried on a larger one.
+    tried on a larger one. ``kernels`` as in :class:`~rtprune_cli.options.DecodeOptions`.
     """
 
     arch: str | None = None
@@ -64,6 +74,7 @@ class SpeedPlan:
     baseline_pages: int = 1
     seed: int = 0
     memory_fraction: float | None = None
+    kernels: str = DecodeOptions.kernels
     prune: dict[str, PruneOptions] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +84,7 @@ class SpeedPlan:
             raise UsageError("--arch and --model exclude each other", "Give one of them")
         _check("architecture", [self.arch] if self.arch else [], ARCHITECTURES)
         _check("dtype", [self.dtype], DTYPES)
+        _check("kernels", [self.kernels], get_args(KernelChoice))
         if self.modes is not None:
             object.__setattr__(self, "modes", tuple(dict.fromkeys(map(check_mode, self.modes))))
         for name in ("modes", "ratios", "batch_sizes", "stages", "pages_per_context"):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import cached_property
 from statistics import mean, median
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from rtprune_cli.bench.speed.machine import PeakMemory
 from rtprune_cli.bench.speed.material import UNPRUNED, Material
 from rtprune_cli.bench.speed.plan import SpeedPlan
 from rtprune_cli.decoding import Scheduler, prefill
+from rtprune_cli.decoding.fused import fused_step
 from rtprune_cli.decoding.loops import TokenKinds
 from rtprune_cli.decoding.scheduler import STEPS_AHEAD
 from rtprune_cli.device.graphs import Graphs
@@ -32,7 +33,7 @@ from rtprune_cli.engine.memory import ENCODED_PAGES, RECORDED_PIXELS
 from rtprune_cli.errors import OutOfMemoryError
 from rtprune_cli.failures import Failure
 from rtprune_cli.model import OcrModel
-from rtprune_cli.options import DecodeOptions, OcrOptions
+from rtprune_cli.options import DecodeOptions, KernelChoice, OcrOptions
 from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.records import DecoderInput
 from rtprune_cli.views import make_views
@@ -229,7 +230,11 @@ class Stages:
         images = self.images[: self.plan.pages or max(self.plan.batches)]
         share = DecodeOptions.memory_fraction * (self.plan.memory_fraction or 1)
         decode = DecodeOptions(
-            max_new_tokens=self.output_length, batch_size=batch_size, loop_window=0, memory_fraction=share
+            max_new_tokens=self.output_length,
+            batch_size=batch_size,
+            loop_window=0,
+            memory_fraction=share,
+            kernels=cast(KernelChoice, self.plan.kernels),
         )
         options = OcrOptions(prune=self.plan.prune[ratio], decode=decode, mode=self.mode)
         model = TimedModel(**{each.name: getattr(self.model, each.name) for each in fields(self.model)})
@@ -268,10 +273,13 @@ class Stages:
         with torch.inference_mode():
             return take_turns(works, self.model.device, repeats or self.plan.repeats)
 
-    def _scheduler(self, prompts: Sequence[DecoderInput], rows: int, cuda_graphs: bool = True) -> Scheduler:
-        """With a cache for as many rows of the longest of these prompts and its text, so that none has to move."""
+    def _scheduler(self, prompts: Sequence[DecoderInput], rows: int, *, watched: bool = False) -> Scheduler:
+        """With a cache for as many rows of the longest of these prompts and its text, so that none has to move.
+
+        ``watched``: the network's own modules run, each time anew, as hooks need it.
+        """
         # With random weights every page is a loop.
-        options = DecodeOptions(max_new_tokens=self.output_length, loop_window=0, cuda_graphs=cuda_graphs)
+        options = DecodeOptions(max_new_tokens=self.output_length, loop_window=0, cuda_graphs=not watched)
         longest = max(len(prompt.embeds) for prompt in prompts) + self.output_length
         return Scheduler(
             self.model.network,
@@ -281,6 +289,7 @@ class Stages:
             # On a CPU, what is not touched takes no memory: any page will do.
             longest=longest if self.model.device.type == "cuda" else None,
             steps=self._steps,
+            fused=None if watched or self.plan.kernels == "off" else fused_step(self.model.network),
         )
 
     def _experts_hit(self, prompts: Sequence[DecoderInput]) -> float | None:
@@ -294,7 +303,7 @@ class Stages:
 
         routers = [m for m in self.model.network.modules() if type(m).__name__.endswith("TopkRouter")]
         hooks = [router.register_forward_hook(count) for router in routers]
-        scheduler = self._scheduler(prompts, len(prompts), cuda_graphs=False)  # a recorded step has no hooks
+        scheduler = self._scheduler(prompts, len(prompts), watched=True)
         for key, prompt in enumerate(prompts):
             scheduler.add(key, prompt)
         for _ in range(4):
