@@ -1,7 +1,7 @@
 """How many pages a second the process that writes can take, with readers that answer at once: docs/benchmarks.md.
 
-Documents are planned (SHA-256, number of pages), pages are handed out by the cluster's own Dispatcher, and results go to
-an output folder with journal, markdown, blocks, records and report, all as in a run; only the reading is left out. A
+Documents are planned (SHA-256, number of pages), pages are handed out by the cluster's own Dispatcher, and results go
+to an output folder with journal, markdown, blocks, records and report, all as in a run; only the reading is left out. A
 result is one of the bundled model, its text and blocks repeated until the text has 3,000 characters; each tenth page
 has a crop. With --ray readers are Ray's actors, in processes of their own.
 
@@ -63,7 +63,8 @@ def sample(checkpoint: Checkpoint) -> PageResult:
 def answer(page: PageResult, document: Document, number: int) -> PageResult:
     """The sample as the result of another page."""
     record = replace(page.record, document=document.name, folder=str(document.folder), page=number)
-    crops = {f"page-{number:04d}-1.png": each for each in (page.crops or {}).values()} if number % CROP_EVERY == 1 else {}
+    pictures = (page.crops or {}).values() if number % CROP_EVERY == 1 else ()
+    crops = {f"page-{number:04d}-1.png": each for each in pictures}
     return replace(page, document=document, record=record, crops=crops)
 
 
