@@ -184,21 +184,23 @@ def to_json(value: object, *, indent: int | None = None) -> bytes:
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str).encode
 
 
+SIMPLE = frozenset((str, int, bool, NoneType))  # what JSON has words for as it is
+
+
 def _plain(value: object) -> Any:
-    """What JSON has words for. Pages by the thousand come through here."""
+    """What JSON has words for. Pages by the thousand come through here, so that most values are not called for."""
     kind: type = type(value)
-    if kind in (str, int, bool, NoneType):
+    if kind in SIMPLE:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if kind in (list, tuple):
-        return [_plain(item) for item in value]  # type: ignore[attr-defined]
     if (names := _field_names(kind)) is not None:
-        return {name: _plain(getattr(value, name)) for name in names}
+        items = [(name, getattr(value, name)) for name in names]
+        return {name: item if type(item) in SIMPLE else _plain(item) for name, item in items}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): item if type(item) in SIMPLE else _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [item if type(item) in SIMPLE else _plain(item) for item in value]
     return value
 
 
@@ -216,12 +218,15 @@ def _indented(value: Any, line: str, step: str) -> str:
     if isinstance(value, dict):
         items = [f"{_key(key)}: {_indented(item, inner, step)}" for key, item in value.items()]
         return f"{{{inner}{f',{inner}'.join(items)}{line}}}"
+    if all([type(item) in NUMBERS for item in value]):
+        return f"[{inner}{f',{inner}'.join(map(repr, value))}{line}]"
     return f"[{inner}{f',{inner}'.join([_indented(item, inner, step) for item in value])}{line}]"
 
 
+NUMBERS = frozenset((int, float))
 _key = lru_cache(1000)(_compact)  # most are names of fields
 
 
 def _leaf(value: Any) -> str:
     kind = type(value)
-    return repr(value) if kind is int or kind is float else "null" if value is None else _compact(value)
+    return repr(value) if kind in NUMBERS else "null" if value is None else _compact(value)
