@@ -16,12 +16,11 @@ import hashlib
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -181,29 +180,33 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "rows": [],
     }
     sizes = {size: max(1, int(count * arguments.scale)) for size, count in SIZES.items()}
-    for where in arguments.folders:
-        with tempfile.TemporaryDirectory(dir=where) as folder:
-            inputs = {size: make_inputs(Path(folder, f"in{size}"), size, count) for size, count in sizes.items()}
-            for size, documents in inputs.items():
-                times = []
-                for _ in range(arguments.repeats):
-                    if arguments.ray:
-                        with remote_readers(page, arguments.readers) as source:
-                            times.append(measure(documents, source, checkpoint, Path(folder, "out")))
-                    else:
-                        here = HereAtOnce(page, arguments.readers)
-                        times.append(measure(documents, here, checkpoint, Path(folder, "out")))
-                row = {
-                    "folder": where,
-                    "pages_a_document": size,
-                    "pages": times[0]["pages"],
-                    "pages_per_second": [round(each["pages"] / each["seconds"], 1) for each in times],
-                    "cpu_ms_a_page": [round(1000 * each["cpu_seconds"] / each["pages"], 3) for each in times],
-                }
-                found["rows"].append(row)
-                rate, cpu = (statistics.median(row[key]) for key in ("pages_per_second", "cpu_ms_a_page"))
-                print(f"{where}: {size} pages a document: {rate:.0f} pages/s, {cpu:.2f} ms CPU", file=sys.stderr)
+    readers = (
+        remote_readers(page, arguments.readers) if arguments.ray else nullcontext(HereAtOnce(page, arguments.readers))
+    )
+    with readers as source:
+        for where in arguments.folders:
+            with tempfile.TemporaryDirectory(dir=where) as folder:
+                for size, count in sizes.items():
+                    documents = make_inputs(Path(folder, f"in{size}"), size, count)
+                    measure(
+                        documents[:2], source, checkpoint, Path(folder, "out")
+                    )  # what is imported when it is needed
+                    times = [
+                        measure(documents, source, checkpoint, Path(folder, "out")) for _ in range(arguments.repeats)
+                    ]
+                    found["rows"].append({"folder": where, "pages_a_document": size, **summary(times)})
+                    print(json.dumps(found["rows"][-1]), file=sys.stderr)
+    found["machine"]["load_after"] = os.getloadavg()[0]
     return found
+
+
+def summary(times: list[dict[str, float]]) -> dict[str, Any]:
+    """Runs of the same pages, each in its place."""
+    return {
+        "pages": times[0]["pages"],
+        "pages_per_second": [round(each["pages"] / each["seconds"], 1) for each in times],
+        "cpu_ms_a_page": [round(1000 * each["cpu_seconds"] / each["pages"], 3) for each in times],
+    }
 
 
 def main() -> None:
