@@ -78,25 +78,24 @@ def measure(readers: int, checkpoint: Checkpoint, pages: int, folder: Path) -> d
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--pages", type=int, default=200)
+    parser.add_argument("--pages", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     checkpoint, rows = locate(options_of(1).model), []
-    machine = machine_facts(checkpoint.device)
-    for _ in range(arguments.repeats):
-        for readers in (1, 2):
-            with tempfile.TemporaryDirectory() as folder:
-                rows.append(measure(readers, checkpoint, arguments.pages, Path(folder)))
-            print(rows[-1], file=sys.stderr)
-    found = {
-        "command": "OMP_NUM_THREADS=1 python docs/cluster_speedup.py",
-        "machine": machine | {"load_after": os.getloadavg()[0]},
+    found: dict[str, Any] = {
+        "command": f"OMP_NUM_THREADS=1 python docs/cluster_speedup.py --pages {arguments.pages}",
+        "machine": machine_facts(checkpoint.device),
         "versions": versions((*ENGINE, "ray")),
         "rows": rows,
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for readers in (1, 2) * arguments.repeats:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(measure(readers, checkpoint, arguments.pages, Path(folder)))
+        print(rows[-1], file=sys.stderr)
+        found["machine"]["load_after"] = os.getloadavg()[0]
+        if arguments.json:
+            arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,8 @@ class Dispatcher:
             state.on_trial = True
             return self._sent(state, self._next_suspects())
         free = min(self.room - len(state.flight), max(CHUNK, self._context))
+        if free <= 0:
+            return []  # what is asked most often: all readers are looked at whenever one has said something
         self._refill(free)
         return self._sent(state, _taken(self._units, free))
 
