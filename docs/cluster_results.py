@@ -53,6 +53,13 @@ def driver(folder: Path) -> Table:
     return DRIVER_HEAD, lines
 
 
+def hashing(folder: Path) -> str:
+    """What is not in the table: inputs are small there."""
+    result = read(folder, "driver")
+    rate = result.get("hash_bytes_per_second")
+    return where(result) + (f" SHA-256 of inputs in memory: {rate / 1e6:,.0f} MB/s." if rate else "")
+
+
 def simulation(folder: Path) -> Table:
     """How busy readers are kept."""
     lines = []
@@ -91,7 +98,7 @@ def speedup(folder: Path) -> Table:
 def parts(folder: Path) -> Sequence[tuple[str, Table, str]]:
     """Marker, table, machine and versions of each."""
     return [
-        ("cluster-driver", driver(folder), where(read(folder, "driver"))),
+        ("cluster-driver", driver(folder), hashing(folder)),
         ("cluster-simulation", simulation(folder), ""),
         ("cluster-speedup", speedup(folder), where(read(folder, "two-readers"))),
     ]
