@@ -218,7 +218,7 @@ def _indented(value: Any, line: str, step: str) -> str:
     if isinstance(value, dict):
         items = [f"{_key(key)}: {_indented(item, inner, step)}" for key, item in value.items()]
         return f"{{{inner}{f',{inner}'.join(items)}{line}}}"
-    if all([type(item) in NUMBERS for item in value]):
+    if NUMBERS.issuperset(map(type, value)):
         return f"[{inner}{f',{inner}'.join(map(repr, value))}{line}]"
     return f"[{inner}{f',{inner}'.join([_indented(item, inner, step) for item in value])}{line}]"
 
