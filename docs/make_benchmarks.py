@@ -1,6 +1,7 @@
 """Write the tables and pictures of docs/benchmarks.md from the results in docs/benchmarks/.
 
-*.json are of `rtprune bench speed`, gpu/CARD/*.json of the GPU kit (gpu_results.py), accuracy/*.json are the
+*.json are of `rtprune bench speed`, gpu/CARD/*.json of the GPU kit (gpu_results.py), cluster/*.json of
+cluster_speed.py, simulate_cluster.py and cluster_speedup.py (cluster_results.py), accuracy/*.json are the
 summary.json of runs of `rtprune bench`, and glyphs/*.json the glyphs.json of `rtprune bench glyphs`. What contexts of
 many pages cost by formula is worked out here (context_costs.py).
 
@@ -21,6 +22,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parent))  # for a test, which loads this file from elsewhere
 
+import cluster_results
 import context_costs
 import gpu_results
 from gpu_results import NOT_MEASURED, Card, Result, Row, duration, rows
@@ -63,6 +65,8 @@ def write(page: Path = PAGE, results: Path = RESULTS, images: Path = IMAGES) -> 
     text = fill(text, "gpu", "\n".join([by_card(cards), "", *sections]))
     text = fill(text, "results", "\n".join(section(name, found[name], pictures[name]) for name in found))
     text = fill(text, "contexts", table(context_costs.HEAD, context_costs.lines()))
+    for name, (head, lines), where in cluster_results.parts(results / "cluster"):
+        text = fill(text, name, "\n\n".join(part for part in (where, table(head, lines)) if part))
     compared = read_results(results / "accuracy")
     for name, summary in compared.items():
         if not has_ablations(summary):

@@ -11,7 +11,10 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from functools import cache, lru_cache
 from pathlib import Path
+from types import NoneType
 from typing import IO, Any
 
 from rtprune_cli.errors import OutputError
@@ -172,19 +175,58 @@ def read_start(path: Path, size: int = 200) -> str:
 
 
 def to_json(value: object, *, indent: int | None = None) -> bytes:
-    """One line of JSON (or indented), UTF-8, with NaN and infinity as null."""
-    separators = (",", ":") if indent is None else None
-    text = json.dumps(
-        _finite(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators, default=str
-    )
+    """One line of JSON (or indented), UTF-8, with NaN and infinity as null, and dataclasses as objects."""
+    plain = _plain(value)
+    text = _compact(plain) if indent is None else _indented(plain, "\n", " " * indent)
     return (text + "\n").encode("utf-8", "replace")
 
 
-def _finite(value: object) -> object:
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str).encode
+
+
+SIMPLE = frozenset((str, int, bool, NoneType))  # what JSON has words for as it is
+
+
+def _plain(value: object) -> Any:
+    """What JSON has words for. Pages by the thousand come through here, so that most values are not called for."""
+    kind: type = type(value)
+    if kind in SIMPLE:
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if (names := _field_names(kind)) is not None:
+        items = [(name, getattr(value, name)) for name in names]
+        return {name: item if type(item) in SIMPLE else _plain(item) for name, item in items}
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): item if type(item) in SIMPLE else _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [item if type(item) in SIMPLE else _plain(item) for item in value]
     return value
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else None
+
+
+def _indented(value: Any, line: str, step: str) -> str:
+    """A value of JSON as the standard library indents it, which takes many times as long; ``line`` begins a line where
+    the value stands."""
+    if not (value and isinstance(value, (dict, list))):
+        return _leaf(value)
+    inner = line + step
+    if isinstance(value, dict):
+        items = [f"{_key(key)}: {_indented(item, inner, step)}" for key, item in value.items()]
+        return f"{{{inner}{f',{inner}'.join(items)}{line}}}"
+    if NUMBERS.issuperset(map(type, value)):
+        return f"[{inner}{f',{inner}'.join(map(repr, value))}{line}]"
+    return f"[{inner}{f',{inner}'.join([_indented(item, inner, step) for item in value])}{line}]"
+
+
+NUMBERS = frozenset((int, float))
+_key = lru_cache(1000)(_compact)  # most are names of fields
+
+
+def _leaf(value: Any) -> str:
+    kind = type(value)
+    return repr(value) if kind in NUMBERS else "null" if value is None else _compact(value)

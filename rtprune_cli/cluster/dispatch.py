@@ -103,6 +103,8 @@ class Dispatcher:
             state.on_trial = True
             return self._sent(state, self._next_suspects())
         free = min(self.room - len(state.flight), max(CHUNK, self._context))
+        if free <= 0:
+            return []  # what is asked most often: all readers are looked at whenever one has said something
         self._refill(free)
         return self._sent(state, _taken(self._units, free))
 
@@ -185,7 +187,7 @@ class Dispatcher:
     def _chunk(self, units: Sequence[_Unit]) -> Chunk:
         plan = self._documents[units[0].folder].plan
         pages = {page for unit in units for page in unit.pages}
-        asked = plan.pages if self._context > 1 else tuple(page for page in plan.pages if page in pages)
+        asked = plan.pages if self._context > 1 else tuple(page for unit in units for page in unit.pages)
         done = Earlier(pages=frozenset(asked) - pages)  # contexts are counted from the document's first page
         return Chunk(replace(plan, pages=asked, earlier=done, goes_on=not any(unit.first for unit in units)))
 

@@ -195,8 +195,8 @@ class ClusterSource:
                 cause = getattr(error, "cause", None)
                 self._heard.put(_Heard(reader, error=cause if isinstance(cause, RtpruneError) else error))
 
-    def _next(self) -> _Heard | None:
-        """What a reader said, where one said something.
+    def _next(self, wait: float = stopping.TICK) -> _Heard | None:
+        """What a reader said, where one said something within so many seconds.
 
         Raises:
             EnvironmentFault: none was there for long.
@@ -210,7 +210,7 @@ class ClusterSource:
                 "See with `ray status` what the cluster lacks; the same command goes on where it stopped",
             )
         with suppress(queue.Empty):
-            heard = self._heard.get(timeout=stopping.TICK)
+            heard = self._heard.get(timeout=wait) if wait else self._heard.get_nowait()
             return None if heard.reader.gone else heard
         return None
 
@@ -243,14 +243,20 @@ class ClusterSource:
             dispatcher.join(reader.number)
         while not dispatcher.done:
             yield from dispatcher.events()
+            given = False
             for reader in self._readers:
-                if reader.facts is not None:
-                    for chunk in dispatcher.assign(reader.number):
-                        reader.actor.add.remote(chunk)
+                if reader.facts is not None and (chunks := dispatcher.assign(reader.number)):
+                    reader.actor.add.remote(chunks)
+                    given = True
             yield from dispatcher.events()
-            heard = self._next()
-            if heard is not None:
+            # All readers are looked at above: for what one of many said, that would take longer than what it said.
+            wait = 0.0 if given else stopping.TICK
+            for _ in range(len(self._readers)):
+                heard = self._next(wait)
+                if heard is None:
+                    break
                 yield from self._take(dispatcher, heard)
+                wait = 0.0
 
     def _take(self, dispatcher: Dispatcher, heard: _Heard) -> Iterator[Event]:
         error = heard.error

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -69,9 +69,10 @@ class RemoteReader:
         threading.Thread(target=self._work, args=(checkpoint,), daemon=True).start()
         return ReaderFacts(checkpoint.revision, dtype_name(checkpoint.dtype), str(checkpoint.device))
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunks: Sequence[Chunk]) -> None:
         """Pages to read."""
-        self._chunks.put(chunk)
+        for chunk in chunks:
+            self._chunks.put(chunk)
 
     def take(self, confirmed: int) -> list[Numbered]:
         """The results that were not ``confirmed`` yet; waits a little for the first. A call whose answer got lost can

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rtprune_cli.options import OutputOptions
@@ -104,7 +103,7 @@ def _blocks(document: Document, entries: Sequence[Entry]) -> bytes:
     pages = tuple(
         page_blocks(entry.record, entry.text, entry.blocks) for entry in entries if entry.record.page is not None
     )
-    return _blocks_json(asdict(DocumentBlocks(document=source, pages=pages)))
+    return _blocks_json(DocumentBlocks(document=source, pages=pages))
 
 
 def _blocks_json(value: object) -> bytes:
@@ -121,7 +120,7 @@ def _report(document: Document, entries: Sequence[Entry], settings: Mapping[str,
     report = {
         "schema_version": SCHEMA_VERSION,
         "document": {"name": document.name, "path": absolute(document), "folder": str(document.folder)},
-        "pages": [record.to_json() for record in records],
+        "pages": records,
         "summary": summarise(records),
         "settings": settings,
     }

@@ -343,7 +343,7 @@ class FolderOutput:
 
     def _append_rows(self, records: Sequence[PageRecord]) -> None:
         if not self._options.md_only:
-            self._append_lines(b"".join(to_json(record.to_json()) for record in records))
+            self._append_lines(b"".join(map(to_json, records)))
             self._written.update(record.folder for record in records)
 
     def _append_lines(self, lines: bytes) -> None:

@@ -80,7 +80,7 @@ class Journal:
             OutputError: it cannot be written; the journal is as it was.
         """
         place = os.lseek(self._descriptor, 0, os.SEEK_END)
-        append(self._descriptor, to_json(asdict(entry)), self._path)
+        append(self._descriptor, to_json(entry), self._path)
         if entry.record.page is not None:
             self._places[entry.record.page] = place
 
@@ -100,7 +100,7 @@ class Journal:
         Raises:
             OutputError: it cannot be written; the document counts as unfinished.
         """
-        pages = ({"record": entry.record.to_json(), "crops": entry.crops} for entry in entries)
+        pages = ({"record": entry.record, "crops": entry.crops} for entry in entries)
         lines = [{**_header_line(self._header), "finished": True}, *pages]
         atomic_write(self._path, b"".join(map(to_json, lines)), self._scratch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import UnionType
@@ -253,21 +254,47 @@ def parse(kind: Any, value: Any) -> Any:
         LookupError: an object lacks a field that has no default.
         TypeError: it is something else.
     """
-    outer, inner = get_origin(kind), next(iter(get_args(kind)), None)
-    if outer in (Union, UnionType):  # with None
-        return None if value is None else parse(inner, value)
-    if outer is tuple and isinstance(value, list) and (... in get_args(kind) or len(value) == len(get_args(kind))):
-        return tuple(parse(inner, each) for each in value)
-    if is_dataclass(kind) and isinstance(value, dict):
-        types: dict[str, Any] = _types(kind)  # type: ignore[arg-type]
-        newer = {each.name for each in fields(kind) if each.default is not MISSING} - value.keys()
-        return kind(**{name: parse(each, value[name]) for name, each in types.items() if name not in newer})  # type: ignore[operator]
-    fits = value in get_args(kind) if outer is Literal else type(value) in ((int, float) if kind is float else (kind,))
-    if not fits:
-        raise TypeError(f"{value!r} is no {kind}")
-    return value
+    return _parser(kind)(value)
 
 
 @cache
-def _types(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _parser(kind: Any) -> Callable[[Any], Any]:
+    """:func:`parse` for one kind. What there is to know of a kind is found out once: journals have many pages."""
+    outer, arguments = get_origin(kind), get_args(kind)
+    if outer in (Union, UnionType):  # with None
+        inner = _parser(arguments[0])
+        return lambda value: None if value is None else inner(value)
+    if outer is tuple:
+        return _tuple_parser(kind, _parser(arguments[0]), None if ... in arguments else len(arguments))
+    if is_dataclass(kind):
+        return _record_parser(kind)
+    types, words = ((int, float) if kind is float else (kind,)), arguments if outer is Literal else None
+
+    def parsed(value: Any) -> Any:
+        if value in words if words is not None else type(value) in types:
+            return value
+        raise TypeError(f"{value!r} is no {kind}")
+
+    return parsed
+
+
+def _tuple_parser(kind: Any, inner: Callable[[Any], Any], length: int | None) -> Callable[[Any], Any]:
+    def parsed(value: Any) -> Any:
+        if isinstance(value, list) and length in (None, len(value)):
+            return tuple([inner(each) for each in value])
+        raise TypeError(f"{value!r} is no {kind}")
+
+    return parsed
+
+
+def _record_parser(kind: Any) -> Callable[[Any], Any]:
+    types = get_type_hints(kind)
+    known = [(each.name, _parser(types[each.name]), each.default is not MISSING) for each in fields(kind)]
+
+    def parsed(value: Any) -> Any:
+        if isinstance(value, dict):
+            # What has a default may lack: another version has written it.
+            return kind(**{name: inner(value[name]) for name, inner, may in known if not may or name in value})
+        raise TypeError(f"{value!r} is no {kind}")
+
+    return parsed
