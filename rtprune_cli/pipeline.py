@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
@@ -77,6 +77,9 @@ class Watcher:
     def page(self, result: PageResult) -> None:
         """A page was read, or failed."""
 
+    def rates(self, pages: Sequence[float]) -> None:
+        """So many pages a second each reader of a cluster reads now, of those that have read."""
+
     def closed(self, plan: DocumentPlan, totals: Totals) -> None:
         """All pages of this document are written; the totals are of those that were read now."""
 
@@ -142,12 +145,13 @@ def ocr(
     output: Output,
     watcher: Watcher | None = None,
     source: PageSource | None = None,
+    contents: Mapping[PurePosixPath, str] | None = None,
 ) -> Totals:
     """Read documents and write each as soon as its last page is done; the totals of what was read.
 
     Pages that an earlier run has done are not read again, and the model is loaded only when there is one to read.
     ``totals.stopped`` says why a run ended early (``--abort-on-error``, ``--max-page-error-rate``). ``source`` is who
-    reads; None: this process.
+    reads; None: this process. ``contents``: hashes that :func:`look_ahead` has made already.
 
     Raises:
         OutputError: the output cannot be written; what was finished before stays.
@@ -160,7 +164,9 @@ def ocr(
     said: set[str] = set()
     at_hand: dict[PurePosixPath, tuple[DocumentPlan, Totals]] = {}  # documents by their folders
     watcher.begin(totals)
-    plans = _starting((make_plan(document, checkpoint, options, output) for document in documents), output)
+    known = contents or {}
+    made = (make_plan(each, checkpoint, options, output, content=known.get(each.folder)) for each in documents)
+    plans = _starting(made, output)
     source = source or OwnReader(checkpoint, options, watcher.loading)
     with closing(source.read(plans)) as events:
         for event in events:
@@ -230,6 +236,11 @@ class ReadingSession:
         return self._reader.model
 
     @property
+    def cuda_graphs(self) -> bool | None:
+        """As :class:`PageSource` says."""
+        return self._reader.cuda_graphs
+
+    @property
     def on_gpu(self) -> bool:
         """Whether the model works on a GPU."""
         return self._checkpoint.device.type == "cuda"
@@ -250,16 +261,40 @@ class ReadingSession:
         self._preparer.close()
 
 
-def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> DocumentPlan:
+def look_ahead(
+    documents: Iterable[Document], checkpoint: Checkpoint, options: OcrOptions, output: Output
+) -> tuple[bool, dict[PurePosixPath, str]]:
+    """Whether there is a page to read, which costs something to be ready for; and, of the documents that had to be
+    opened to know it, the hashes of their contents, by folder. Nothing is written."""
+    contents = {}
+    for document in documents:
+        stopping.check()
+        plan = make_plan(document, checkpoint, options, output)
+        if plan.content:
+            contents[document.folder] = plan.content
+        if plan.error is None and not plan.earlier.pages.issuperset(plan.pages):
+            return True, contents
+    return False, contents
+
+
+def make_plan(
+    document: Document,
+    checkpoint: Checkpoint | None,
+    options: OcrOptions,
+    output: Output,
+    *,
+    content: str | None = None,
+) -> DocumentPlan:
     """What is to be done with a document. Opens it, reads no page, writes nothing; never raises RtpruneError.
 
-    Without a checkpoint nothing counts as done.
+    Without a checkpoint nothing counts as done. ``content``: the hash of its bytes where it is known.
     """
     plan = DocumentPlan(document)
     try:
-        content = content_hash(document)
+        content = content or content_hash(document)
         if checkpoint is not None:
-            plan = replace(plan, content=content, fingerprint=fingerprint(content, checkpoint, options))
+            resolved = checkpoint.resolve(options)
+            plan = replace(plan, content=content, fingerprint=fingerprint(content, checkpoint, resolved))
             if not options.run.force:
                 plan = replace(plan, earlier=output.earlier(document, plan.fingerprint))
         if plan.earlier.finished:
@@ -267,7 +302,7 @@ def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOpt
         plan = replace(plan, pages=tuple(select_pages(document, options.input)))
         if checkpoint is None:
             return plan
-        done = whole_contexts(plan.pages, plan.earlier, checkpoint.resolve(options).pages_per_context)
+        done = whole_contexts(plan.pages, plan.earlier, resolved.pages_per_context)
         return replace(plan, earlier=replace(plan.earlier, pages=done))
     except RtpruneError as error:
         return replace(plan, error=error)
@@ -281,13 +316,14 @@ def whole_contexts(pages: Sequence[int], earlier: Earlier, size: int) -> frozens
     return earlier.pages & {page for group in groups if tried.issuperset(group) for page in group}
 
 
-def fingerprint(content: str, checkpoint: Checkpoint, options: OcrOptions) -> str:
+def fingerprint(content: str, checkpoint: Checkpoint, options: ResolvedOptions) -> str:
     """What stands for everything that the text of a document depends on: content (SHA-256), settings, model, version.
 
-    The device is not part of it: a run may go on elsewhere, if with the same dtype.
+    The device is not part of it: a run may go on elsewhere, if with the same dtype. The options are as the checkpoint
+    resolves them.
     """
     facts = {
-        **affecting(checkpoint.resolve(options)),
+        **affecting(options),
         "content": content,
         "revision": checkpoint.revision,
         "dtype": str(checkpoint.dtype),
