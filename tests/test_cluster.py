@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -18,11 +19,13 @@ from typing import Any
 import pymupdf
 import pytest
 from conftest import for_every
+from rich.console import Console
 
 from rtprune_cli.cluster import dispatch, driver, listening, remote, shipping
 from rtprune_cli.cluster.dispatch import Chunk, Dispatcher
 from rtprune_cli.cluster.remote import Numbered, ReaderFacts, RemoteReader
 from rtprune_cli.cluster.shipping import Copies, FileStamp, PassingFile, Shipper
+from rtprune_cli.commands import display
 from rtprune_cli.commands.display import readers
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, UsageError
 from rtprune_cli.model import Checkpoint, locate
@@ -398,8 +401,22 @@ def test_a_reader_asks_for_what_it_does_not_see_and_reads_the_rest_meanwhile(
 
 def test_readers_are_shown_each_or_as_a_range() -> None:
     assert readers([0.5]) == "1 reader"
-    assert readers([0.5, 1.25]) == "2 readers: 0.50, 1.25"
-    assert readers([0.5, 1.25, 3, 2, 1]) == "5 readers: 0.50 to 3.00"
+    assert readers([0.5, 1.25]) == "2 readers 0.50, 1.25"
+    assert readers([0.5, 1.25, 3, 2, 1]) == "5 readers 0.50–3.00"
+
+
+def test_on_a_terminal_the_speed_of_many_readers_fits_a_line() -> None:
+    plan, totals = plan_of("a", 20), Totals()
+    totals.pages, totals.failures = 12345, [result_of(Chunk(plan), 2).record]
+    with display._Bar(Console(file=io.StringIO(), width=80, force_terminal=True)) as bar:
+        shown = display.ProgressDisplay(1, bar, "finding the model")
+        shown.begin(totals)
+        shown.rates([])
+        shown.opened(plan)
+        shown.page(result_of(Chunk(plan), 1))
+        shown.rates([0.3, *[1.0] * 98, 10.5])
+        line = bar.figures.plain
+    assert line == "12345 pages · 1 failed · 108.80 pages/s · 100 readers 0.30–10.50 · a" and len(line) < 80
 
 
 def test_the_speed_of_a_reader_is_that_of_the_last_minute() -> None:

@@ -254,7 +254,7 @@ def readers(rates: Sequence[float]) -> str:
     if len(rates) == 1:
         return "1 reader"
     each = ", ".join(f"{rate:.2f}" for rate in rates)
-    return f"{len(rates)} readers: " + (each if len(rates) <= FEW_READERS else f"{min(rates):.2f} to {max(rates):.2f}")
+    return f"{len(rates)} readers " + (each if len(rates) <= FEW_READERS else f"{min(rates):.2f}–{max(rates):.2f}")
 
 
 def _troubles(totals: Totals) -> list[str]:
