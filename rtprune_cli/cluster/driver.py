@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -33,6 +34,7 @@ ROOM = {"cuda": 512, "cpu": 64}
 STARTS = 3  # of each reader in a row that come to nothing
 LEAST_STARTS = 10  # of all: a page that ends its reader, by itself too, is lost with four of them
 RATES_EVERY = 1.0  # seconds between two words about the speed of readers
+FAREWELL = 10.0  # seconds to wait for the last answers of readers that were ended
 NOBODY = 600.0  # seconds for which no reader may be there, as when a cluster has no machine for one
 
 
@@ -80,6 +82,7 @@ class ClusterSource:
         wanted = options.run.readers if isinstance(options.run.readers, int) else None
         self.count = wanted or max(1, fitting)
         self._readers: list[ReaderHandle] = []
+        self._listeners: list[threading.Thread] = []
         self._heard: queue.SimpleQueue[Heard] = queue.SimpleQueue()
         self._made = self._empty_starts = 0
         self._nobody_since = time.monotonic()
@@ -156,6 +159,9 @@ class ClusterSource:
                 self._ray.kill(reader.actor, no_restart=True)
         self._readers.clear()
         self._shipper.close()
+        until = time.monotonic() + FAREWELL  # a thread that asks Ray for something when it is gone ends the process
+        for thread in self._listeners:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _make_reader(self) -> ReaderHandle:
         number, self._made = self._made, self._made + 1
@@ -164,9 +170,10 @@ class ClusterSource:
             cores = tuple(own_cores()[number % self.count :: self.count]) or None
         cpus = 0 if self._options.run.cluster == LOCAL else 1
         needs = {"num_gpus": self._gpus, "num_cpus": cpus, "scheduling_strategy": "SPREAD"}
+        # A call that is lost on its way is made again, as long as the reader lives: with it would go pages.
+        calls = {"max_concurrency": THREADS, "max_restarts": 0, "max_task_retries": -1}
         try:
-            actor_class = self._ray.remote(RemoteReader)
-            actor = actor_class.options(max_concurrency=THREADS, max_restarts=0, **needs).remote(self._options, cores)
+            actor = self._ray.remote(RemoteReader).options(**calls, **needs).remote(self._options, cores)
         except Exception as error:
             raise EnvironmentFault(
                 f"the cluster takes no readers ({type(error).__name__})",
@@ -174,7 +181,8 @@ class ClusterSource:
             ) from error
         reader = ReaderHandle(number, actor)
         self._readers.append(reader)
-        listen(self._ray, reader, self._heard)
+        self._listeners = [thread for thread in self._listeners if thread.is_alive()]
+        self._listeners.append(listen(self._ray, reader, self._heard))
         return reader
 
     def _next(self) -> Heard | None:

@@ -58,9 +58,11 @@ class Heard:
     error: Exception | None = None
 
 
-def listen(ray: Any, reader: ReaderHandle, heard: queue.SimpleQueue[Heard]) -> None:
+def listen(ray: Any, reader: ReaderHandle, heard: queue.SimpleQueue[Heard]) -> threading.Thread:
     """Put into ``heard`` what the reader says, until it is gone; in a thread of its own."""
-    threading.Thread(target=_listen, args=(ray, reader, heard), daemon=True).start()
+    thread = threading.Thread(target=_listen, args=(ray, reader, heard), daemon=True)
+    thread.start()
+    return thread
 
 
 def _listen(ray: Any, reader: ReaderHandle, heard: queue.SimpleQueue[Heard]) -> None:

@@ -51,7 +51,8 @@ class Numbered:
 
 
 class RemoteReader:
-    """What runs in a reader's process. Its methods are called from outside, some of them at the same time."""
+    """What runs in a reader's process. Its methods are called from outside, some of them at the same time, and perhaps
+    twice where an answer got lost: the second time does no harm."""
 
     def __init__(self, options: OcrOptions, cores: tuple[int, ...] | None) -> None:
         """``cores`` are those that it may use, of a machine that it shares with other readers; None: all."""
@@ -62,6 +63,7 @@ class RemoteReader:
         self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         self._results: list[Numbered] = []  # that nobody has confirmed yet
         self._count = 0
+        self._works = False
         self._there = threading.Condition()
         self._copies = Copies(lambda folder: self._put(wants=folder))
 
@@ -75,7 +77,10 @@ class RemoteReader:
         from rtprune_cli.report.facts import dtype_name
 
         checkpoint = locate(self._options.model)
-        threading.Thread(target=self._work, args=(checkpoint,), daemon=True).start()
+        with self._there:
+            if not self._works:
+                self._works = True
+                threading.Thread(target=self._work, args=(checkpoint,), daemon=True).start()
         return ReaderFacts(checkpoint.revision, dtype_name(checkpoint.dtype), str(checkpoint.device))
 
     def add(self, chunk: Chunk) -> None:
@@ -107,8 +112,7 @@ class RemoteReader:
         self._copies.drop(folder)
 
     def take(self, confirmed: int) -> list[Numbered]:
-        """The results that were not ``confirmed`` yet; waits a little for the first. A call whose answer got lost can
-        be made again."""
+        """What was said and not ``confirmed`` yet; waits a little for the first."""
         with self._there:
             self._results = [each for each in self._results if each.number >= confirmed]
             if not self._results:
