@@ -34,7 +34,7 @@ ROOM = {"cuda": 512, "cpu": 64}
 STARTS = 3  # of each reader in a row that come to nothing
 LEAST_STARTS = 10  # of all: a page that ends its reader, by itself too, is lost with four of them
 RATES_EVERY = 1.0  # seconds between two words about the speed of readers
-FAREWELL = 10.0  # seconds to wait for the last answers of readers that were ended
+FAREWELL = 3.0  # seconds to wait for the last answers of readers that were ended
 NOBODY = 600.0  # seconds for which no reader may be there, as when a cluster has no machine for one
 
 
