@@ -10,7 +10,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ import pytest
 from conftest import for_every
 from rich.console import Console
 
+from rtprune_cli import pipeline
 from rtprune_cli.cluster import dispatch, driver, listening, remote, shipping
 from rtprune_cli.cluster.dispatch import Chunk, Dispatcher
 from rtprune_cli.cluster.remote import Numbered, ReaderFacts, RemoteReader
@@ -333,6 +334,12 @@ def test_a_document_that_is_seen_as_the_driver_sees_it_is_read_where_it_is(tmp_p
     assert Copies(lambda _: pytest.fail("it was asked for")).placed(here) is here.plan
 
 
+def test_a_document_to_which_readers_have_a_way_of_their_own_is_not_shipped() -> None:
+    chunk = Chunk(DocumentPlan(Document(None, "https://host/a.pdf", PurePosixPath("a")), (1,)))
+    sent = Shipper(lambda _: pytest.fail("it was shipped")).addressed(chunk)
+    assert sent is chunk and Copies(lambda _: pytest.fail("it was asked for")).placed(sent) is chunk.plan
+
+
 def test_bytes_of_standard_input_do_not_leave_with_each_chunk(tmp_path: Path) -> None:
     document = Document(None, "stdin", PurePosixPath("stdin"), b"text")
     shipper = Shipper(lambda piece: piece)
@@ -477,10 +484,12 @@ def read(books: list[Document], tiny: Checkpoint, out: Path, ray: Any = None, re
     with open_output(replace(options.output, output=str(out)), wait=False, several=True) as output:
         if ray is None:
             return ocr(books, tiny, options, output), None
-        source = driver.ClusterSource(ray, options, 1)
+        rates: list[Sequence[float]] = []
+        source = driver.ClusterSource(ray, options, 1, rates.append)
         try:
             source.start()
-            return ocr(books, source.seen(tiny), options, output, source=source), source.summary()["cluster"]
+            totals = ocr(books, source.seen(tiny), options, output, source=source)
+            return totals, source.summary()["cluster"] | {"rates": rates}
         finally:
             source.end()
 
@@ -516,6 +525,7 @@ def test_a_cluster_writes_the_same_bytes(
     assert (totals.pages, totals.failed, summary["readers_lost"]) == (PAGES + 2, 0, 0)
     assert texts(tmp_path)[:3] == plain[:3]
     assert json.loads(texts(tmp_path)[3])["pages"] == json.loads(plain[3])["pages"]  # but for its path, which is null
+    assert summary["rates"][0] == [] and len(summary["rates"][-1]) == 2 and all(summary["rates"][-1])
     (by_reader,) = [each.args for each in caplog.records if each.msg.startswith("pages by reader")]
     assert sum(map(int, by_reader[0].split(", "))) == PAGES + 2  # type: ignore[index,union-attr]
 
@@ -593,17 +603,36 @@ def test_no_cluster_is_started_where_all_is_done(
     rtprune: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Unless it cannot be known before which precision is best for the readers."""
+    """Or cannot be read; unless it cannot be known before which precision is best for the readers."""
 
     def connected(_: str) -> Any:
         raise EnvironmentFault("a cluster was started", "")
 
+    hashed: list[Document] = []
+    real = pipeline.content_hash
+    monkeypatch.setattr(pipeline, "content_hash", lambda document: hashed.append(document) or real(document))
     monkeypatch.setattr(driver, "connected", connected)
-    command = ("ocr", books[1].path, "-o", tmp_path, "--model", "tiny", "--device", "cpu", "--workers", "0")
-    assert rtprune(*command).exit_code == 0
+    empty = tmp_path / "empty.pdf"
+    empty.touch()
+    command = (
+        "ocr",
+        books[1].path,
+        empty,
+        "-o",
+        tmp_path / "out",
+        "--model",
+        "tiny",
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+    )
+    assert rtprune(*command).exit_code == 4
+    hashed.clear()
     again = rtprune(*command, "--cluster", "local", *flags)
     assert ("a cluster was started" in again.stderr) == starts
-    assert again.exit_code == (3 if starts else 0)
+    assert again.exit_code == (3 if starts else 4)
+    assert len(hashed) == len({document.name for document in hashed})  # none twice, which takes long for many
 
 
 assert dispatch.CHUNK == 16  # what the tests above count with
