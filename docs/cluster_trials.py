@@ -1,16 +1,19 @@
 """What readers on a cluster were put through for docs/scaling.md, run by hand: readers that are killed, a node that is
-taken away, memory over a long run. Needs psutil.
+taken away, calls that are lost, a large document that only the driver sees, memory over a long run. Needs psutil.
 
     python docs/cluster_trials.py kills --pages 240 --kills 10 --seed 1
     python docs/cluster_trials.py node --pages 120
+    python docs/cluster_trials.py calls --pages 60
+    python docs/cluster_trials.py ship --size 700
     python docs/cluster_trials.py memory --pages 3000
 
-All of them read samples/notice.pdf many times in one PDF, with ``--model tiny --device cpu``.
+All but ``ship`` read samples/notice.pdf many times in one PDF, with ``--model tiny --device cpu``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -18,12 +21,20 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import psutil
 import pymupdf
+
+from rtprune_cli.cluster.dispatch import Chunk
+from rtprune_cli.cluster.link import connected
+from rtprune_cli.cluster.shipping import Copies, FileStamp, Shipper
+from rtprune_cli.pipeline import DocumentPlan
+from rtprune_cli.records import Document
 
 NOTICE = Path(__file__).parent.parent / "samples" / "notice.pdf"
 TIMES = re.compile(rb'"\w*(_ms|started|finished)":[^,}\]]*')
@@ -32,16 +43,18 @@ MODEL = ["--model", "tiny", "--device", "cpu"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trial", choices=("kills", "node", "memory"))
+    parser.add_argument("trial", choices=("kills", "node", "calls", "ship", "memory"))
     parser.add_argument("--pages", type=int, default=240)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--readers", type=int, default=2)
+    parser.add_argument("--size", type=int, default=700, help="MiB")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         pdf = Path(folder) / "long.pdf"
         write_pdf(pdf, arguments.pages)
-        {"kills": kills, "node": node, "memory": memory}[arguments.trial](pdf, Path(folder) / "out", arguments)
+        trials = {"kills": kills, "node": node, "calls": calls, "ship": ship, "memory": memory}
+        trials[arguments.trial](pdf, Path(folder) / "out", arguments)
 
 
 def write_pdf(path: Path, pages: int) -> None:
@@ -143,6 +156,73 @@ def node(pdf: Path, out: Path, arguments: argparse.Namespace) -> None:
     assert code == 0
     check_same(plain, out, arguments.pages)
     print("the same bytes as a plain run, every page once")
+
+
+def calls(pdf: Path, out: Path, arguments: argparse.Namespace) -> None:
+    """Ray fails calls to readers, or loses their answers."""
+    plain = out.with_name("plain")
+    assert start(pdf, plain, "-q").wait() == 0
+    fails = {"num_failures": 6, "req_failure_prob": 15, "resp_failure_prob": 15}
+    lossy = json.dumps({"CoreWorkerService.grpc_client.PushTask": fails})
+    code = start(pdf, out, "-q", "--cluster", "local", RAY_testing_rpc_failure=lossy).wait(timeout=600)
+    print(f"exit code {code}; {settings_of(out)}")
+    check_same(plain, out, arguments.pages)
+    print("the same bytes as a plain run, every page once")
+
+
+class Peak:
+    """How much resident memory this process has above what it had, at most, in MB."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self.most = self._process.memory_info().rss
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self.most = max(self.most, self._process.memory_info().rss)
+            time.sleep(0.02)
+
+    def megabytes(self) -> float:
+        return round((self.most - self._before) / 1e6)
+
+
+class Receiver:
+    """A reader that only asks for documents, and says what they cost it."""
+
+    def __init__(self) -> None:
+        self._copies = Copies(lambda _: None)
+
+    def place(self, chunk: Chunk) -> str | None:
+        plan = self._copies.placed(chunk)
+        return None if plan is None else hashlib.sha256(plan.document.path.read_bytes()).hexdigest()
+
+    def receive(self, folder: PurePosixPath, pieces: list[Any]) -> float:
+        import ray
+
+        peak = Peak()
+        self._copies.receive(folder, (ray.get(piece) for piece in pieces))
+        return peak.megabytes()
+
+
+def ship(pdf: Path, out: Path, arguments: argparse.Namespace) -> None:
+    """A document that is larger than the object store goes to two readers that do not see it."""
+    with open(pdf, "wb") as file:
+        for _ in range(arguments.size):
+            file.write(os.urandom(2**20))
+    folder = PurePosixPath("large")
+    with connected("local") as ray:
+        shipper = Shipper(ray.put)
+        chunk = shipper.addressed(Chunk(DocumentPlan(Document(pdf, "large", folder), (1,))))
+        chunk = replace(chunk, stamp=FileStamp(1, 1))  # readers of this machine would see it
+        readers = [ray.remote(Receiver).options(num_cpus=0).remote() for _ in range(2)]
+        assert ray.get([reader.place.remote(chunk) for reader in readers]) == [None, None]
+        peak, pieces = Peak(), shipper.pieces(folder, 0)
+        own = peak.megabytes()
+        theirs = ray.get([reader.receive.remote(folder, pieces) for reader in readers])
+        digests = set(ray.get([reader.place.remote(chunk) for reader in readers]))
+    assert digests == {hashlib.sha256(pdf.read_bytes()).hexdigest()}
+    print(f"memory above what was there, MB: driver {own}, readers {theirs}", file=sys.stderr)
 
 
 def memory(pdf: Path, out: Path, arguments: argparse.Namespace) -> None:
