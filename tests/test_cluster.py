@@ -295,6 +295,17 @@ def test_readers_that_found_other_models_are_refused() -> None:
         source._welcome(driver.ReaderHandle(1, None), replace(facts, dtype="bfloat16"))
 
 
+@pytest.mark.parametrize(("error", "starts"), [(listening.ReaderEnded("ModelError: no"), 3), (OSError("killed"), 10)])
+def test_readers_that_end_before_they_read_are_not_started_for_ever(error: Exception, starts: int) -> None:
+    """Where they do not say why, a page may have been at fault, and it takes more of them to know."""
+    source = driver.ClusterSource(NoCluster(True), options_of(1), 1)
+    reader = source._make_reader()
+    for _ in range(starts - 1):
+        reader = source._replace(reader, error)
+    with pytest.raises(EnvironmentFault, match=r"readers end before they read a page: (ModelError: no|killed)"):
+        source._replace(reader, error)
+
+
 # --- Documents that only the driver sees, without Ray --------------------------------------------------------------
 
 

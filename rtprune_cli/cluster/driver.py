@@ -17,7 +17,7 @@ import torch
 from rtprune_cli import stopping
 from rtprune_cli.cluster.dispatch import Dispatcher
 from rtprune_cli.cluster.link import LOCAL, connected
-from rtprune_cli.cluster.listening import Heard, ReaderHandle, listen
+from rtprune_cli.cluster.listening import Heard, ReaderEnded, ReaderHandle, listen
 from rtprune_cli.cluster.remote import ReaderFacts, RemoteReader
 from rtprune_cli.cluster.shipping import Shipper
 from rtprune_cli.errors import EnvironmentFault, RtpruneError
@@ -28,11 +28,12 @@ from rtprune_cli.prepare import own_cores
 
 log = logging.getLogger("rtprune")
 
-# Pages in flight with a reader: twice those that it decodes together, at most (engine/memory.py)
 THREADS = 8  # of a reader, for calls that wait: its results, documents that come
+# Pages in flight with a reader: twice those that it decodes together, at most (engine/memory.py)
 ROOM = {"cuda": 512, "cpu": 64}
 STARTS = 3  # of each reader in a row that come to nothing
-LEAST_STARTS = 10  # of all: a page that ends its reader, by itself too, is lost with four of them
+# The same of all readers where they say nothing: a page may have ended them, of which each is tried four times
+SILENT_STARTS = 10
 RATES_EVERY = 1.0  # seconds between two words about the speed of readers
 FAREWELL = 3.0  # seconds to wait for the last answers of readers that were ended
 NOBODY = 600.0  # seconds for which no reader may be there, as when a cluster has no machine for one
@@ -213,7 +214,8 @@ class ClusterSource:
             self._ray.kill(reader.actor, no_restart=True)
         self._pages.append(reader.pages)
         self._empty_starts = 0 if reader.pages else self._empty_starts + 1
-        if self._empty_starts >= max(LEAST_STARTS, STARTS * self.count):
+        limit = STARTS * self.count
+        if self._empty_starts >= (limit if isinstance(error, ReaderEnded) else max(SILENT_STARTS, limit)):
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise EnvironmentFault(
                 f"readers end before they read a page: {reason}", "Try without --cluster; -vv shows the traceback"
@@ -275,7 +277,7 @@ class ClusterSource:
         reader = heard.reader
         for each in heard.said:
             if each.end:
-                error = RuntimeError(each.end)
+                error = ReaderEnded(each.end)
             elif each.wants is not None:
                 reader.actor.receive.remote(each.wants, self._shipper.pieces(each.wants, reader.number))
             elif each.result is not None:
@@ -287,6 +289,7 @@ class ClusterSource:
         if error is not None:
             if isinstance(error, RtpruneError):
                 raise error
-            log.warning("a reader was lost (%s); its pages go elsewhere", type(error).__name__)
+            kind = str(error).partition(":")[0] if isinstance(error, ReaderEnded) else type(error).__name__
+            log.warning("a reader was lost (%s); its pages go elsewhere", kind)
             dispatcher.lost(heard.reader.number)
             dispatcher.join(self._replace(heard.reader, error).number)

@@ -17,6 +17,10 @@ PASSING = 60.0  # seconds for which a reader may not answer
 RATE_SECONDS = 60.0  # the speed of a reader is that of the last minute
 
 
+class ReaderEnded(Exception):
+    """A reader said that it cannot go on, and why, with the kind of error first."""
+
+
 @dataclass(eq=False)
 class ReaderHandle:
     """A reader: its actor, its ``facts`` once it has found them, and how many pages it has read.
