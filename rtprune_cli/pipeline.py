@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
@@ -79,6 +79,9 @@ class Watcher:
     def page(self, result: PageResult) -> None:
         """A page was read, or failed."""
 
+    def rates(self, pages: Sequence[float]) -> None:
+        """So many pages a second each reader of a cluster reads now, of those that have read."""
+
     def closed(self, plan: DocumentPlan, totals: Totals) -> None:
         """All pages of this document are written; the totals are of those that were read now."""
 
@@ -144,12 +147,13 @@ def ocr(
     output: Output,
     watcher: Watcher | None = None,
     source: PageSource | None = None,
+    contents: Mapping[PurePosixPath, str] | None = None,
 ) -> Totals:
     """Read documents and write each as soon as its last page is done; the totals of what was read.
 
     Pages that an earlier run has done are not read again, and the model is loaded only when there is one to read.
     ``totals.stopped`` says why a run ended early (``--abort-on-error``, ``--max-page-error-rate``). ``source`` is who
-    reads; None: this process.
+    reads; None: this process. ``contents``: hashes that :func:`look_ahead` has made already.
 
     Raises:
         OutputError: the output cannot be written; what was finished before stays.
@@ -162,7 +166,8 @@ def ocr(
     said: set[str] = set()
     at_hand: dict[PurePosixPath, tuple[DocumentPlan, Totals]] = {}  # documents by their folders
     watcher.begin(totals)
-    plans = _starting(_planned(documents, checkpoint, options, output), output)
+    planner = _Planner(checkpoint, options, output)
+    plans = _starting(_planned(documents, planner, contents or {}), output)
     source = source or OwnReader(checkpoint, options, watcher.loading)
     with closing(source.read(plans)) as events:
         for event in events:
@@ -232,6 +237,11 @@ class ReadingSession:
         return self._reader.model
 
     @property
+    def cuda_graphs(self) -> bool | None:
+        """As :class:`PageSource` says."""
+        return self._reader.cuda_graphs
+
+    @property
     def on_gpu(self) -> bool:
         """Whether the model works on a GPU."""
         return self._checkpoint.device.type == "cuda"
@@ -252,56 +262,89 @@ class ReadingSession:
         self._preparer.close()
 
 
-def make_plan(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> DocumentPlan:
+def look_ahead(
+    documents: Iterable[Document], checkpoint: Checkpoint, options: OcrOptions, output: Output
+) -> tuple[bool, dict[PurePosixPath, str]]:
+    """Whether there is a page to read, which costs something to be ready for; and, of the documents that had to be
+    opened to know it, the hashes of their contents, by folder. Nothing is written."""
+    contents = {}
+    planner = _Planner(checkpoint, options, output)
+    for document in documents:
+        stopping.check()
+        plan = planner.with_pages(planner.begun(document, None))
+        if plan.content:
+            contents[document.folder] = plan.content
+        if plan.error is None and not plan.earlier.pages.issuperset(plan.pages):
+            return True, contents
+    return False, contents
+
+
+def make_plan(
+    document: Document,
+    checkpoint: Checkpoint | None,
+    options: OcrOptions,
+    output: Output,
+    *,
+    content: str | None = None,
+) -> DocumentPlan:
     """What is to be done with a document. Opens it, reads no page, writes nothing; never raises RtpruneError.
 
-    Without a checkpoint nothing counts as done.
+    Without a checkpoint nothing counts as done. ``content``: the hash of its bytes where it is known.
     """
-    return _with_pages(_begun(document, checkpoint, options, output), checkpoint, options)
+    planner = _Planner(checkpoint, options, output)
+    return planner.with_pages(planner.begun(document, content))
 
 
 def _planned(
-    documents: Iterable[Document], checkpoint: Checkpoint, options: OcrOptions, output: Output
+    documents: Iterable[Document], planner: _Planner, contents: Mapping[PurePosixPath, str]
 ) -> Iterator[DocumentPlan]:
     """The plans of all documents; files at URLs that are to be read are fetched before their turn comes."""
     ahead: deque[DocumentPlan] = deque()
     for document in documents:
-        ahead.append(_begun(document, checkpoint, options, output))
+        ahead.append(planner.begun(document, contents.get(document.folder)))
         if document.remote is not None and not ahead[-1].earlier.finished:
             fetcher().want(document.remote)
         while ahead and (document.remote is None or len(ahead) > FETCHED_AHEAD):
-            yield _with_pages(ahead.popleft(), checkpoint, options)
-    while ahead:
-        yield _with_pages(ahead.popleft(), checkpoint, options)
+            yield planner.with_pages(ahead.popleft())
+    yield from map(planner.with_pages, ahead)
 
 
-def _begun(document: Document, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> DocumentPlan:
-    """What is known of a document without opening it."""
-    plan = DocumentPlan(document)
-    try:
-        content = content_hash(document)
-        if checkpoint is not None:
-            plan = replace(plan, content=content, fingerprint=fingerprint(content, checkpoint, options))
-            if not options.run.force:
-                plan = replace(plan, earlier=output.earlier(document, plan.fingerprint))
-        return plan
-    except RtpruneError as error:
-        return replace(plan, error=error)
+class _Planner:
+    """Makes plans in two steps, between which documents may be fetched."""
 
+    def __init__(self, checkpoint: Checkpoint | None, options: OcrOptions, output: Output) -> None:
+        self._checkpoint, self._options, self._output = checkpoint, options, output
+        self._resolved = None if checkpoint is None else checkpoint.resolve(options)
 
-def _with_pages(plan: DocumentPlan, checkpoint: Checkpoint | None, options: OcrOptions) -> DocumentPlan:
-    if plan.error is not None:
-        return plan
-    if plan.earlier.finished:
-        return replace(plan, pages=tuple(record.page for record in plan.earlier.records if record.page is not None))
-    try:
-        plan = replace(plan, pages=tuple(select_pages(plan.document, options.input)))
-        if checkpoint is None:
+    def begun(self, document: Document, content: str | None) -> DocumentPlan:
+        """What is known of a document before it is opened; ``content`` as in :func:`make_plan`."""
+        plan = DocumentPlan(document)
+        try:
+            content = content or content_hash(document)
+            if self._checkpoint is not None and self._resolved is not None:
+                mark = fingerprint(content, self._checkpoint, self._resolved)
+                plan = replace(plan, content=content, fingerprint=mark)
+                if not self._options.run.force:
+                    plan = replace(plan, earlier=self._output.earlier(document, mark))
             return plan
-        done = whole_contexts(plan.pages, plan.earlier, checkpoint.resolve(options).pages_per_context)
+        except RtpruneError as error:
+            return replace(plan, error=error)
+
+    def with_pages(self, plan: DocumentPlan) -> DocumentPlan:
+        """The plan with the pages that are asked for, for which the document is opened unless it is done."""
+        if plan.error is not None:
+            return plan
+        if plan.earlier.finished:
+            pages = (record.page for record in plan.earlier.records)
+            return replace(plan, pages=tuple(page for page in pages if page is not None))
+        try:
+            plan = replace(plan, pages=tuple(select_pages(plan.document, self._options.input)))
+        except RtpruneError as error:
+            return replace(plan, error=error)
+        if self._resolved is None:
+            return plan
+        done = whole_contexts(plan.pages, plan.earlier, self._resolved.pages_per_context)
         return replace(plan, earlier=replace(plan.earlier, pages=done))
-    except RtpruneError as error:
-        return replace(plan, error=error)
 
 
 def whole_contexts(pages: Sequence[int], earlier: Earlier, size: int) -> frozenset[int]:
@@ -312,13 +355,14 @@ def whole_contexts(pages: Sequence[int], earlier: Earlier, size: int) -> frozens
     return earlier.pages & {page for group in groups if tried.issuperset(group) for page in group}
 
 
-def fingerprint(content: str, checkpoint: Checkpoint, options: OcrOptions) -> str:
+def fingerprint(content: str, checkpoint: Checkpoint, options: ResolvedOptions) -> str:
     """What stands for everything that the text of a document depends on: content (SHA-256), settings, model, version.
 
-    The device is not part of it: a run may go on elsewhere, if with the same dtype.
+    The device is not part of it: a run may go on elsewhere, if with the same dtype. The options are as the checkpoint
+    resolves them.
     """
     facts = {
-        **affecting(checkpoint.resolve(options)),
+        **affecting(options),
         "content": content,
         "revision": checkpoint.revision,
         "dtype": str(checkpoint.dtype),

@@ -2,9 +2,10 @@
 
 dispatch.py says which reader gets which pages, and what becomes of those of a reader that is lost: it knows nothing of
 Ray, so that it can be tried without. remote.py is a reader, in its own process; driver.py starts readers, listens to
-them, and is to the pipeline what a reader in this process would be; link.py has all that is Ray's own.
+them (listening.py), and is to the pipeline what a reader in this process would be; shipping.py is how documents that
+only the driver sees get to readers; link.py has all that is Ray's own.
 """
 
-from rtprune_cli.cluster.driver import ClusterSource, cluster_source
+from rtprune_cli.cluster.driver import ClusterSource, cluster_source, find_the_same
 
-__all__ = ["ClusterSource", "cluster_source"]
+__all__ = ["ClusterSource", "cluster_source", "find_the_same"]

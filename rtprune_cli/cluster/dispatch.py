@@ -5,7 +5,8 @@ the next ones before it is through with those, and no more at a time than the ot
 
 Of the pages in flight with a reader that was lost, one may be at fault, and nobody knows which: all of them are
 suspects. They are tried again a chunk at a time, on a reader that has nothing else, while the others go on; of a chunk
-that loses its reader, each page by itself. What loses its reader by itself has failed.
+that loses its reader, each page by itself. What loses its reader by itself twice has failed: once may be chance, as
+where machines are taken away.
 """
 
 from __future__ import annotations
@@ -16,20 +17,25 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import PurePosixPath
 
+from rtprune_cli.cluster.shipping import FileStamp
 from rtprune_cli.errors import ReaderLostError
 from rtprune_cli.pipeline import Closed, DocumentPlan, Event, Opened
 from rtprune_cli.records import Earlier, PageResult, failed
 
 CHUNK = 16  # pages that are sent together, at most
 
+TRIES = 2  # of a page by itself that cost a reader each, and it has failed
+
 PageKey = tuple[PurePosixPath, int]  # a document's folder, and the page
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pages of one document that are sent to a reader together, as a plan of them alone."""
+    """Pages of one document that are sent to a reader together, as a plan of them alone. ``stamp`` is what the driver
+    sees of the document's file; None: the reader is not to look for the same."""
 
     plan: DocumentPlan
+    stamp: FileStamp | None = None
 
     @property
     def pages(self) -> list[int]:
@@ -39,18 +45,21 @@ class Chunk:
 
 @dataclass
 class _Unit:
-    """Pages that are read together: a single one, or those of a context. ``lost``: how often their reader was."""
+    """Pages that are read together: a single one, or those of a context. ``lost``: how often their reader was, and
+    ``alone`` how often of these it had nothing else to read."""
 
     folder: PurePosixPath
     pages: tuple[int, ...]
     first: bool
     lost: int = 0
+    alone: int = 0
 
 
 @dataclass
 class _Reader:
     flight: dict[PageKey, _Unit] = field(default_factory=dict)
     on_trial: bool = False  # it has suspects, and nothing else
+    alone: bool = False  # it was given but one of them
 
 
 @dataclass
@@ -96,12 +105,13 @@ class Dispatcher:
         if state.on_trial:
             if state.flight:
                 return []
-            state.on_trial = False
+            state.on_trial = state.alone = False
         if self._suspects and not any(other.on_trial for other in self._readers.values()):
             if state.flight:
                 return []  # until it is empty
-            state.on_trial = True
-            return self._sent(state, self._next_suspects())
+            suspects = self._next_suspects()
+            state.on_trial, state.alone = True, len(suspects) == 1
+            return self._sent(state, suspects)
         free = min(self.room - len(state.flight), max(CHUNK, self._context))
         if free <= 0:
             return []  # what is asked most often: all readers are looked at whenever one has said something
@@ -139,11 +149,12 @@ class Dispatcher:
         units = list({id(unit): unit for unit in state.flight.values()}.values())
         for unit in units:
             unit.lost += 1
-            self.pages_again += len(unit.pages)
-            if state.on_trial and len(units) == 1:
+            unit.alone += state.alone
+            if unit.alone == TRIES:
                 self._fail(unit)
             else:
                 self._suspects.append(unit)
+                self.pages_again += len(unit.pages)
         self._suspects = deque(sorted(self._suspects, key=lambda unit: -unit.lost))
 
     def _refill(self, wanted: int) -> None:

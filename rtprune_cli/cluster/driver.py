@@ -6,62 +6,52 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
 
 from rtprune_cli import stopping
 from rtprune_cli.cluster.dispatch import Dispatcher
-from rtprune_cli.cluster.link import LOCAL, connected, is_passing
-from rtprune_cli.cluster.remote import Numbered, ReaderFacts, RemoteReader
+from rtprune_cli.cluster.link import LOCAL, connected
+from rtprune_cli.cluster.listening import Heard, ReaderEnded, ReaderHandle, listen
+from rtprune_cli.cluster.remote import ReaderFacts, RemoteReader
+from rtprune_cli.cluster.shipping import Shipper
 from rtprune_cli.errors import EnvironmentFault, RtpruneError
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import OcrOptions
-from rtprune_cli.pipeline import DocumentPlan, Event
+from rtprune_cli.pipeline import Closed, DocumentPlan, Event
 from rtprune_cli.prepare import own_cores
 
 log = logging.getLogger("rtprune")
 
+THREADS = 8  # of a reader, for calls that wait: its results, documents that come
 # Pages in flight with a reader: twice those that it decodes together, at most (engine/memory.py)
 ROOM = {"cuda": 512, "cpu": 64}
-PASSING = 60.0  # seconds for which a reader may not answer
-STARTS = 3  # of one reader in a row that comes to nothing
+STARTS = 3  # of each reader in a row that come to nothing
+# The same of all readers where they say nothing: a page may have ended them, of which each is tried four times
+SILENT_STARTS = 10
+RATES_EVERY = 1.0  # seconds between two words about the speed of readers
+FAREWELL = 3.0  # seconds to wait for the last answers of readers that were ended
 NOBODY = 600.0  # seconds for which no reader may be there, as when a cluster has no machine for one
 
 
-@dataclass
-class _Reader:
-    number: int
-    actor: Any
-    facts: ReaderFacts | None = None
-    confirmed: int = 0
-    gone: bool = False
-    has_read: bool = False
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """What a reader said: facts, results, or why it says no more."""
-
-    reader: _Reader
-    facts: ReaderFacts | None = None
-    results: tuple[Numbered, ...] = ()
-    error: Exception | None = None
-
-
 @contextmanager
-def cluster_source(options: OcrOptions, pages_per_context: int) -> Iterator[ClusterSource]:
-    """Readers on the cluster that the options name, until the block is left.
+def cluster_source(
+    options: OcrOptions, pages_per_context: int, on_rates: Callable[[Sequence[float]], None] = lambda _: None
+) -> Iterator[ClusterSource]:
+    """Readers on the cluster that the options name, until the block is left. ``on_rates`` is told from time to time how
+    many pages a second each reader reads.
 
     Raises:
         EnvironmentFault: there is no such cluster, or no reader can be started.
     """
     assert options.run.cluster is not None
     with connected(options.run.cluster) as ray:
-        source = ClusterSource(ray, options, pages_per_context)
+        source = ClusterSource(ray, options, pages_per_context, on_rates)
         try:
             source.start()
             yield source
@@ -69,22 +59,39 @@ def cluster_source(options: OcrOptions, pages_per_context: int) -> Iterator[Clus
             source.end()
 
 
+def find_the_same(options: OcrOptions, checkpoint: Checkpoint) -> bool:
+    """Whether readers find the checkpoint that this machine has found, as far as it can be known before they are
+    there: the same name stands for the same model, but machines differ in the precision that is best for them."""
+    named = options.model.dtype != "auto" or (options.model.device == "cpu" and checkpoint.is_small)
+    return options.run.cluster == LOCAL or named
+
+
 class ClusterSource:
     """A :class:`~rtprune_cli.pipeline.PageSource` of readers on a cluster. ``facts`` are what they all found."""
 
-    def __init__(self, ray: Any, options: OcrOptions, pages_per_context: int) -> None:
-        self._ray, self._options, self._context = ray, options, pages_per_context
+    def __init__(
+        self,
+        ray: Any,
+        options: OcrOptions,
+        pages_per_context: int,
+        on_rates: Callable[[Sequence[float]], None] = lambda _: None,
+    ) -> None:
+        self._ray, self._options, self._context, self._on_rates = ray, options, pages_per_context, on_rates
         gpus = int(ray.cluster_resources().get("GPU", 0)) if options.model.device in ("auto", "cuda") else 0
         self._gpus = options.run.gpus_per_reader if gpus else 0.0
         fitting = int(gpus / self._gpus) if self._gpus else 1
         wanted = options.run.readers if isinstance(options.run.readers, int) else None
         self.count = wanted or max(1, fitting)
-        self._readers: list[_Reader] = []
-        self._heard: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
+        self._readers: list[ReaderHandle] = []
+        self._listeners: list[threading.Thread] = []
+        self._heard: queue.SimpleQueue[Heard] = queue.SimpleQueue()
         self._made = self._empty_starts = 0
         self._nobody_since = time.monotonic()
         self._dispatcher: Dispatcher | None = None
         self._found: ReaderFacts | None = None
+        self._shipper = Shipper(ray.put)
+        self._pages: list[int] = []  # of readers that are lost
+        self._rates_told = 0.0
 
     def start(self) -> None:
         """Start all readers, and wait for what they find.
@@ -106,7 +113,7 @@ class ClusterSource:
             elif heard.facts is not None:
                 self._welcome(heard.reader, heard.facts)
 
-    def _welcome(self, reader: _Reader, facts: ReaderFacts) -> None:
+    def _welcome(self, reader: ReaderHandle, facts: ReaderFacts) -> None:
         """A reader has found its model.
 
         Raises:
@@ -127,8 +134,9 @@ class ClusterSource:
 
     @property
     def cuda_graphs(self) -> bool | None:
-        """As :class:`~rtprune_cli.pipeline.PageSource` says; not asked of readers."""
-        return None
+        """As :class:`~rtprune_cli.pipeline.PageSource` says, of all readers that have read: whether each does."""
+        said = [reader.cuda_graphs for reader in self._readers if reader.cuda_graphs is not None]
+        return all(said) if said else None
 
     def summary(self) -> dict[str, Any]:
         """As :class:`~rtprune_cli.pipeline.PageSource` says."""
@@ -151,51 +159,34 @@ class ClusterSource:
             with suppress(Exception):
                 self._ray.kill(reader.actor, no_restart=True)
         self._readers.clear()
+        self._shipper.close()
+        until = time.monotonic() + FAREWELL  # a thread that asks Ray for something when it is gone ends the process
+        for thread in self._listeners:
+            thread.join(max(0.0, until - time.monotonic()))
 
-    def _make_reader(self) -> _Reader:
+    def _make_reader(self) -> ReaderHandle:
         number, self._made = self._made, self._made + 1
         cores = None
         if self._options.run.cluster == LOCAL:
             cores = tuple(own_cores()[number % self.count :: self.count]) or None
         cpus = 0 if self._options.run.cluster == LOCAL else 1
         needs = {"num_gpus": self._gpus, "num_cpus": cpus, "scheduling_strategy": "SPREAD"}
+        # A call that is lost on its way is made again, as long as the reader lives: with it would go pages.
+        calls = {"max_concurrency": THREADS, "max_restarts": 0, "max_task_retries": -1}
         try:
-            actor_class = self._ray.remote(RemoteReader)
-            actor = actor_class.options(max_concurrency=4, max_restarts=0, **needs).remote(self._options, cores)
+            actor = self._ray.remote(RemoteReader).options(**calls, **needs).remote(self._options, cores)
         except Exception as error:
             raise EnvironmentFault(
                 f"the cluster takes no readers ({type(error).__name__})",
                 "Run the same command again when it is there: it goes on where it stopped",
             ) from error
-        reader = _Reader(number, actor)
+        reader = ReaderHandle(number, actor)
         self._readers.append(reader)
-        threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
+        self._listeners = [thread for thread in self._listeners if thread.is_alive()]
+        self._listeners.append(listen(self._ray, reader, self._heard))
         return reader
 
-    def _listen(self, reader: _Reader) -> None:
-        """In a thread of its own: what the reader says, until it is gone."""
-        try:
-            self._heard.put(_Heard(reader, facts=self._ray.get(reader.actor.facts.remote())))
-            silent_since: float | None = None
-            while not reader.gone:
-                try:
-                    results = self._ray.get(reader.actor.take.remote(reader.confirmed))
-                except Exception as error:
-                    silent_since = silent_since or time.monotonic()
-                    if not is_passing(self._ray, error) or time.monotonic() - silent_since > PASSING:
-                        raise
-                    time.sleep(1.0)
-                    continue
-                silent_since = None
-                if results:
-                    reader.confirmed = results[-1].number + 1
-                    self._heard.put(_Heard(reader, results=tuple(results)))
-        except Exception as error:
-            if not reader.gone:
-                cause = getattr(error, "cause", None)
-                self._heard.put(_Heard(reader, error=cause if isinstance(cause, RtpruneError) else error))
-
-    def _next(self, wait: float = stopping.TICK) -> _Heard | None:
+    def _next(self, wait: float = stopping.TICK) -> Heard | None:
         """What a reader said, where one said something within so many seconds.
 
         Raises:
@@ -214,15 +205,17 @@ class ClusterSource:
             return None if heard.reader.gone else heard
         return None
 
-    def _replace(self, reader: _Reader, error: Exception) -> _Reader:
+    def _replace(self, reader: ReaderHandle, error: Exception) -> ReaderHandle:
         """Another reader in the place of one that is lost."""
         log.debug("a reader was lost", exc_info=error)
         reader.gone = True
         self._readers.remove(reader)
         with suppress(Exception):
             self._ray.kill(reader.actor, no_restart=True)
-        self._empty_starts = 0 if reader.has_read else self._empty_starts + 1
-        if self._empty_starts >= STARTS * self.count:
+        self._pages.append(reader.pages)
+        self._empty_starts = 0 if reader.pages else self._empty_starts + 1
+        limit = STARTS * self.count
+        if self._empty_starts >= (limit if isinstance(error, ReaderEnded) else max(SILENT_STARTS, limit)):
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise EnvironmentFault(
                 f"readers end before they read a page: {reason}", "Try without --cluster; -vv shows the traceback"
@@ -241,38 +234,68 @@ class ClusterSource:
         self._dispatcher = dispatcher
         for reader in self._readers:
             dispatcher.join(reader.number)
-        while not dispatcher.done:
-            yield from dispatcher.events()
-            given = False
-            for reader in self._readers:
-                if reader.facts is not None and (chunks := dispatcher.assign(reader.number)):
-                    reader.actor.add.remote(chunks)
-                    given = True
-            yield from dispatcher.events()
-            # All readers are looked at above: for what one of many said, that would take longer than what it said.
-            wait = 0.0 if given else stopping.TICK
-            for _ in range(len(self._readers)):
-                heard = self._next(wait)
-                if heard is None:
-                    break
-                yield from self._take(dispatcher, heard)
-                wait = 0.0
+        with closing(self._shipper):
+            while not dispatcher.done:
+                yield from self._events(dispatcher)
+                given = False
+                for reader in self._readers:
+                    if reader.facts is not None and (chunks := dispatcher.assign(reader.number)):
+                        reader.actor.add.remote(list(map(self._shipper.addressed, chunks)))
+                        given = True
+                yield from self._events(dispatcher)
+                # All readers are looked at above: for what one of many said, that would take longer than what it said.
+                wait = 0.0 if given else stopping.TICK
+                for _ in range(len(self._readers)):
+                    heard = self._next(wait)
+                    if heard is None:
+                        break
+                    yield from self._take(dispatcher, heard)
+                    wait = 0.0
+                self._tell_rates()
+        pages = [*self._pages, *(reader.pages for reader in self._readers)]
+        log.info(
+            "pages by reader: %s", ", ".join(map(str, pages)), extra={"data": {"event": "readers", "pages": pages}}
+        )
 
-    def _take(self, dispatcher: Dispatcher, heard: _Heard) -> Iterator[Event]:
+    def _events(self, dispatcher: Dispatcher) -> Iterator[Event]:
+        for event in dispatcher.events():
+            if isinstance(event, Closed):
+                self._let_go(event.plan.document.folder)
+            yield event
+
+    def _let_go(self, folder: PurePosixPath) -> None:
+        """Of a document that was shipped."""
+        having = self._shipper.closed(folder)
+        for reader in self._readers:
+            if reader.number in having:
+                reader.actor.drop.remote(folder)
+
+    def _tell_rates(self) -> None:
+        now = time.monotonic()
+        if now - self._rates_told >= RATES_EVERY:
+            self._rates_told = now
+            self._on_rates([reader.rate(now) for reader in self._readers if reader.pages])
+
+    def _take(self, dispatcher: Dispatcher, heard: Heard) -> Iterator[Event]:
         error = heard.error
         if heard.facts is not None:
             self._welcome(heard.reader, heard.facts)
-        for each in heard.results:
+        reader = heard.reader
+        for each in heard.said:
             if each.end:
-                error = RuntimeError(each.end)
+                error = ReaderEnded(each.end)
+            elif each.wants is not None:
+                reader.actor.receive.remote(each.wants, self._shipper.pieces(each.wants, reader.number))
             elif each.result is not None:
-                heard.reader.has_read = True
-                event = dispatcher.arrived(heard.reader.number, each.result)
+                reader.cuda_graphs = each.cuda_graphs
+                reader.has_read(time.monotonic())
+                event = dispatcher.arrived(reader.number, each.result)
                 if event is not None:
                     yield event
         if error is not None:
             if isinstance(error, RtpruneError):
                 raise error
-            log.warning("a reader was lost (%s); its pages go elsewhere", type(error).__name__)
+            kind = str(error).partition(":")[0] if isinstance(error, ReaderEnded) else type(error).__name__
+            log.warning("a reader was lost (%s); its pages go elsewhere", kind)
             dispatcher.lost(heard.reader.number)
             dispatcher.join(self._replace(heard.reader, error).number)

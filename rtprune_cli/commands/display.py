@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtprune")
 
+FEW_READERS = 4  # of a cluster, whose speeds are shown one by one
 MAX_LISTED = 20  # of those that failed, and that have warnings, at the end; all of them are in the report
 RATE_PAGES = 64  # the speed shown is that of the latest pages
 RATE_SECONDS = 600.0  # the time left is estimated from the documents of the last ten minutes
@@ -114,6 +115,8 @@ class ProgressDisplay(Display):
         self._task = bar.add_task("", total=documents, count=self._count())
         self._recent: deque[tuple[float, int]] = deque(maxlen=RATE_PAGES)
         self._at_hand: dict[PurePosixPath, tuple[int, int]] = {}  # documents: pages to read, and read
+        self._rates: Sequence[float] = ()
+        self._name = ""  # of the document that was last heard of
 
     def loading(self) -> None:
         self._bar.figures.plain = "loading the model"
@@ -128,6 +131,11 @@ class ProgressDisplay(Display):
         self._recent.append((time.monotonic(), result.record.output_tokens or 0))
         self._show(result.document.name)
 
+    def rates(self, pages: Sequence[float]) -> None:
+        self._rates = pages
+        if self._name:
+            self._show(self._name)
+
     def _tell(self, plan: DocumentPlan, totals: Totals) -> None:
         del self._at_hand[plan.document.folder]
         self._show(plan.document.name)
@@ -141,9 +149,11 @@ class ProgressDisplay(Display):
             completed=done - self.finished_before,
             count=self._count(),
         )
-        totals = self.totals
+        self._name, totals = name, self.totals
         parts = [_count(totals.pages, "page"), *_troubles(totals)]
-        if (seconds := self._recent[-1][0] - self._recent[0][0] if self._recent else 0) > 0:
+        if self._rates:
+            parts += [f"{sum(self._rates):.2f} pages/s", readers(self._rates)]
+        elif (seconds := self._recent[-1][0] - self._recent[0][0] if self._recent else 0) > 0:
             tokens = sum(count for _, count in list(self._recent)[1:])
             parts += [f"{(len(self._recent) - 1) / seconds:.2f} pages/s", f"{tokens / seconds:.0f} tokens/s"]
         if totals.retention is not None:
@@ -237,6 +247,14 @@ def page_ranges(pages: Sequence[int]) -> str:
         else:
             runs.append([page])
     return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def readers(rates: Sequence[float]) -> str:
+    """How many readers of a cluster there are, and their pages a second: of many the least and the most."""
+    if len(rates) == 1:
+        return "1 reader"
+    each = ", ".join(f"{rate:.2f}" for rate in rates)
+    return f"{len(rates)} readers " + (each if len(rates) <= FEW_READERS else f"{min(rates):.2f}–{max(rates):.2f}")
 
 
 def _troubles(totals: Totals) -> list[str]:

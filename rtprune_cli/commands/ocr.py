@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rtprune_cli.model import Checkpoint
     from rtprune_cli.outputs import Output
     from rtprune_cli.outputs.naming import Occupancy
+    from rtprune_cli.pipeline import Watcher
     from rtprune_cli.records import Document
     from rtprune_cli.report import Totals
 
@@ -133,6 +134,7 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
     from rtprune_cli.commands.display import showing, tell_end
     from rtprune_cli.model import locate
     from rtprune_cli.outputs import FolderOutput
+    from rtprune_cli.pipeline import look_ahead
     from rtprune_cli.pipeline import ocr as read_and_write
 
     code = None
@@ -140,10 +142,13 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
         try:
             with stopping.at_once():  # it may be downloaded
                 checkpoint = locate(options.model)
-            with _source(options, checkpoint) as source:
+            to_read, contents = True, None
+            if _knows_readers(options, checkpoint):  # which take seconds to start
+                to_read, contents = look_ahead(documents, checkpoint, options, output)
+            with _source(options, checkpoint, display, to_read) as source:
                 if source is not None:
                     checkpoint = source.seen(checkpoint)
-                read_and_write(documents, checkpoint, options, output, display, source)
+                read_and_write(documents, checkpoint, options, output, display, source, contents)
         except KeyboardInterrupt as stop:
             display.totals.stopped, code = "interrupted", code_of(stop)
     same = "The same command without --force" if options.run.force else "The same command"
@@ -151,13 +156,24 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
     return exit_code(display.totals, options.run.fail_on_warning) if code is None else code
 
 
-def _source(options: OcrOptions, checkpoint: Checkpoint) -> AbstractContextManager[ClusterSource | None]:
-    """Who reads: readers on a cluster, or None: this process."""
+def _knows_readers(options: OcrOptions, checkpoint: Checkpoint) -> bool:
+    """Whether readers on a cluster find the checkpoint that this machine has found."""
     if options.run.cluster is None:
+        return False
+    from rtprune_cli.cluster import find_the_same
+
+    return find_the_same(options, checkpoint)
+
+
+def _source(
+    options: OcrOptions, checkpoint: Checkpoint, watcher: Watcher, to_read: bool
+) -> AbstractContextManager[ClusterSource | None]:
+    """Who reads: readers on a cluster, or None: this process, also where there is nothing ``to_read``."""
+    if options.run.cluster is None or not to_read:
         return nullcontext()
     from rtprune_cli.cluster import cluster_source
 
-    return cluster_source(options, checkpoint.resolve(options).pages_per_context)
+    return cluster_source(options, checkpoint.resolve(options).pages_per_context, watcher.rates)
 
 
 def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> ExitCode:

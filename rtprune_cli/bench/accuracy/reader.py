@@ -130,8 +130,8 @@ class SampleReader:
         return configured(self._options, configuration)
 
     def _key(self, configuration: Configuration, sample: Sample) -> str:
-        content = self._content[sample.source]
-        return f"{fingerprint(content, self._checkpoint, self.options(configuration))}-{sample.page}"
+        content, options = self._content[sample.source], self._checkpoint.resolve(self.options(configuration))
+        return f"{fingerprint(content, self._checkpoint, options)}-{sample.page}"
 
 
 def configured(options: OcrOptions, configuration: Configuration) -> OcrOptions:
