@@ -389,8 +389,7 @@ def test_a_reader_asks_for_what_it_does_not_see_and_reads_the_rest_meanwhile(
     elsewhere, here = (DocumentPlan(book, (1,)) for book in books)
     stamp = FileStamp(1, 1)
     blocked = replace(elsewhere, document=replace(books[0], folder=PurePosixPath("blocked"), name="blocked.pdf"))
-    for chunk in (Chunk(elsewhere, stamp), Chunk(blocked, stamp), Chunk(here)):
-        reader.add(chunk)
+    reader.add([Chunk(elsewhere, stamp), Chunk(blocked, stamp), Chunk(here)])
     said: list[Numbered] = []
 
     def wait_for(count: int) -> None:
