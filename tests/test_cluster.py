@@ -22,7 +22,7 @@ from conftest import for_every
 from rich.console import Console
 
 from rtprune_cli import pipeline
-from rtprune_cli.cluster import dispatch, driver, listening, remote, shipping
+from rtprune_cli.cluster import crew, dispatch, driver, listening, remote, shipping
 from rtprune_cli.cluster.dispatch import Chunk, Dispatcher
 from rtprune_cli.cluster.remote import Numbered, ReaderFacts, RemoteReader
 from rtprune_cli.cluster.shipping import Copies, FileStamp, PassingFile, Shipper
@@ -281,29 +281,29 @@ class NoCluster:
 
 @pytest.mark.parametrize(("takes", "message"), [(False, "takes no readers"), (True, "no reader was there")])
 def test_a_cluster_that_is_gone_is_said(takes: bool, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "NOBODY", 0.1)
+    monkeypatch.setattr(crew, "NOBODY", 0.1)
     with pytest.raises(EnvironmentFault, match=message):
-        driver.ClusterSource(NoCluster(takes), options_of(2), 1).start()
+        driver.ClusterSource(NoCluster(takes), options_of(2), 1).crew.start()
 
 
 def test_readers_that_found_other_models_are_refused() -> None:
     """Also one that comes later, in the place of one that was lost."""
     source = driver.ClusterSource(NoCluster(True), options_of(1), 1)
     facts = ReaderFacts("local-1", "float32", "cpu")
-    source._welcome(driver.ReaderHandle(0, None), facts)
+    source.crew.welcome(listening.ReaderHandle(0, None), facts)
     with pytest.raises(EnvironmentFault, match="different models or precisions"):
-        source._welcome(driver.ReaderHandle(1, None), replace(facts, dtype="bfloat16"))
+        source.crew.welcome(listening.ReaderHandle(1, None), replace(facts, dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(("error", "starts"), [(listening.ReaderEnded("ModelError: no"), 3), (OSError("killed"), 10)])
 def test_readers_that_end_before_they_read_are_not_started_for_ever(error: Exception, starts: int) -> None:
     """Where they do not say why, a page may have been at fault, and it takes more of them to know."""
     source = driver.ClusterSource(NoCluster(True), options_of(1), 1)
-    reader = source._make_reader()
+    reader = source.crew.make()
     for _ in range(starts - 1):
-        reader = source._replace(reader, error)
+        reader = source.crew.replace(reader, error)
     with pytest.raises(EnvironmentFault, match=r"readers end before they read a page: (ModelError: no|killed)"):
-        source._replace(reader, error)
+        source.crew.replace(reader, error)
 
 
 # --- Documents that only the driver sees, without Ray --------------------------------------------------------------
@@ -448,7 +448,7 @@ def test_recording_is_said_of_all_readers() -> None:
     source = driver.ClusterSource(NoCluster(True), options_of(1), 1)
     assert source.cuda_graphs is None
     for graphs, all_of_them in [(None, None), (True, True), (False, False)]:
-        source._readers.append(driver.ReaderHandle(0, None, cuda_graphs=graphs))
+        source.crew.readers.append(listening.ReaderHandle(0, None, cuda_graphs=graphs))
         assert source.cuda_graphs is all_of_them
 
 
@@ -560,7 +560,7 @@ def reader_that_ends(monkeypatch: pytest.MonkeyPatch, until: Path | None) -> Non
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(EndsAtOnce, "until", None if until is None else str(until))
-    monkeypatch.setattr(driver, "RemoteReader", EndsAtOnce)
+    monkeypatch.setattr(crew, "RemoteReader", EndsAtOnce)
 
 
 @pytest.mark.slow
