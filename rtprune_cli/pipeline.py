@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from rtprune_cli import __version__, stopping
-from rtprune_cli.engine import PageReader
+from rtprune_cli.engine import PageReader, StepFacts
 from rtprune_cli.errors import OutputNameError, RtpruneError
 from rtprune_cli.failures import tell, tell_warnings
 from rtprune_cli.inputs import content_hash, fetcher
@@ -110,7 +110,7 @@ class PageSource(Protocol):
         """Every document's beginning, its pages in any order, and its end; a plan is asked for when there is room."""
 
     @property
-    def cuda_graphs(self) -> bool | None:
+    def steps(self) -> StepFacts:
         """As :class:`~rtprune_cli.engine.PageReader` says it."""
 
     def summary(self) -> dict[str, Any]:
@@ -131,9 +131,9 @@ class OwnReader:
             yield from events
 
     @property
-    def cuda_graphs(self) -> bool | None:
+    def steps(self) -> StepFacts:
         """As :class:`PageSource` says."""
-        return self._reader.cuda_graphs
+        return self._reader.steps
 
     def summary(self) -> dict[str, Any]:
         """As :class:`PageSource` says."""
@@ -193,7 +193,7 @@ def ocr(
                     if options.run.fail_on_warning:  # they have not been seen to by being read before
                         totals.warned += [record for record in plan.earlier.records if record.warnings]
                 else:
-                    settings["model"]["cuda_graphs"] = source.cuda_graphs  # what became of the recording
+                    settings["model"] |= asdict(source.steps)  # what became of them
                     output.finish(plan.document, plan.pages, settings | source.summary())
                 watcher.closed(plan, own)
     return totals
@@ -237,9 +237,9 @@ class ReadingSession:
         return self._reader.model
 
     @property
-    def cuda_graphs(self) -> bool | None:
+    def steps(self) -> StepFacts:
         """As :class:`PageSource` says."""
-        return self._reader.cuda_graphs
+        return self._reader.steps
 
     @property
     def on_gpu(self) -> bool:

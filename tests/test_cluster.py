@@ -28,6 +28,7 @@ from rtprune_cli.cluster.remote import Numbered, ReaderFacts, RemoteReader
 from rtprune_cli.cluster.shipping import Copies, FileStamp, PassingFile, Shipper
 from rtprune_cli.commands import display
 from rtprune_cli.commands.display import readers
+from rtprune_cli.engine import StepFacts
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, UsageError
 from rtprune_cli.model import Checkpoint, locate
 from rtprune_cli.options import InputOptions, ModelOptions, OcrOptions, OutputOptions, RunOptions
@@ -444,12 +445,16 @@ def test_the_speed_of_a_reader_is_that_of_the_last_minute() -> None:
     assert reader.rate(1000.0) == 0
 
 
-def test_recording_is_said_of_all_readers() -> None:
+def test_how_steps_run_is_said_of_all_readers() -> None:
     source = driver.ClusterSource(NoCluster(True), options_of(1), 1)
-    assert source.cuda_graphs is None
-    for graphs, all_of_them in [(None, None), (True, True), (False, False)]:
-        source.crew.readers.append(listening.ReaderHandle(0, None, cuda_graphs=graphs))
-        assert source.cuda_graphs is all_of_them
+    assert source.steps.cuda_graphs is None
+    for one, all_of_them in [
+        (StepFacts(), StepFacts()),
+        (StepFacts(True, ("attend", "pick")), StepFacts(True, ("attend", "pick"))),
+        (StepFacts(False, ("attend",)), StepFacts(False, ("attend",))),
+    ]:
+        source.crew.readers.append(listening.ReaderHandle(0, None, steps=one))
+        assert source.steps == all_of_them
 
 
 # --- With Ray ------------------------------------------------------------------------------------------------------

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from rtprune_cli import stopping
 from rtprune_cli.cluster.crew import Crew
 from rtprune_cli.cluster.dispatch import Dispatcher
 from rtprune_cli.cluster.link import LOCAL, connected
 from rtprune_cli.cluster.listening import Heard, ReaderEnded
 from rtprune_cli.cluster.remote import ReaderFacts
 from rtprune_cli.cluster.shipping import Shipper
+from rtprune_cli.engine import StepFacts
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import OcrOptions
@@ -80,10 +82,14 @@ class ClusterSource:
         return self.crew.found
 
     @property
-    def cuda_graphs(self) -> bool | None:
-        """As :class:`~rtprune_cli.pipeline.PageSource` says, of all readers that have read: whether each does."""
-        said = [reader.cuda_graphs for reader in self.crew.readers if reader.cuda_graphs is not None]
-        return all(said) if said else None
+    def steps(self) -> StepFacts:
+        """As :class:`~rtprune_cli.pipeline.PageSource` says: what holds for each reader that has read."""
+        said = [reader.steps for reader in self.crew.readers if reader.steps.cuda_graphs is not None]
+        if not said:
+            return StepFacts()
+        common = set.intersection(*(set(each.kernels or ()) for each in said))
+        kernels = tuple(name for name in said[0].kernels or () if name in common)
+        return StepFacts(all(each.cuda_graphs for each in said), kernels)
 
     def summary(self) -> dict[str, Any]:
         """As :class:`~rtprune_cli.pipeline.PageSource` says."""
@@ -173,7 +179,7 @@ class ClusterSource:
             elif each.wants is not None:
                 reader.actor.receive.remote(each.wants, self._shipper.pieces(each.wants, reader.number))
             elif each.result is not None:
-                reader.cuda_graphs = each.cuda_graphs
+                reader.steps = each.steps
                 reader.has_read(time.monotonic())
                 event = dispatcher.arrived(reader.number, each.result)
                 if event is not None:

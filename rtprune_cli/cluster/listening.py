@@ -11,6 +11,7 @@ from typing import Any
 
 from rtprune_cli.cluster.link import is_passing
 from rtprune_cli.cluster.remote import Numbered, ReaderFacts
+from rtprune_cli.engine import StepFacts
 from rtprune_cli.errors import RtpruneError
 
 PASSING = 60.0  # seconds for which a reader may not answer
@@ -34,7 +35,7 @@ class ReaderHandle:
     confirmed: int = 0
     gone: bool = False
     pages: int = 0
-    cuda_graphs: bool | None = None
+    steps: StepFacts = field(default_factory=StepFacts)
     _since: float = field(default_factory=time.monotonic)
     _recent: deque[float] = field(default_factory=deque)
 

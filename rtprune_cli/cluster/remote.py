@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from rtprune_cli.cluster.link import import_ray
 from rtprune_cli.cluster.shipping import Copies
+from rtprune_cli.engine import StepFacts
 from rtprune_cli.errors import InputError
 from rtprune_cli.inputs import fetcher
 from rtprune_cli.inputs.formats import reason
@@ -41,12 +42,12 @@ class ReaderFacts:
 
 @dataclass(frozen=True)
 class Numbered:
-    """What a reader says, and how much it said before: a result, with whether decoding steps are recorded
-    (``cuda_graphs``); the folder of a document that it ``wants``; or why there will be no more (``end``)."""
+    """What a reader says, and how much it said before: a result, with how decoding ``steps``
+    run; the folder of a document that it ``wants``; or why there will be no more (``end``)."""
 
     number: int
     result: PageResult | None = None
-    cuda_graphs: bool | None = None
+    steps: StepFacts = field(default_factory=StepFacts)
     wants: PurePosixPath | None = None
     end: str = ""
 
@@ -133,7 +134,7 @@ class RemoteReader:
 
             with closing(ReadingSession(checkpoint, self._options)) as session:
                 for result in session.read(self._plans()):
-                    self._put(result.packed(), cuda_graphs=session.cuda_graphs)
+                    self._put(result.packed(), steps=session.steps)
         except BaseException as error:
             self._put(end=f"{type(error).__name__}: {error}")
 

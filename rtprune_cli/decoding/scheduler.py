@@ -114,6 +114,7 @@ class Scheduler:
         if self._on_gpu and rows * largest <= pool_tokens:
             capacity = largest  # nothing ever has to move (on a CPU, what is not touched is not there yet)
         self.graphs = graphs or Graphs(options.cuda_graphs)
+        self._fused = fused
         self._runner = ModelRunner(
             network, self._cache, rule, rows=rows, device=self._device, graphs=self.graphs, window=self._window,
             fused=fused,
@@ -132,6 +133,11 @@ class Scheduler:
     def rows(self) -> int:
         """Pages that are decoded together, at most."""
         return self._slots.rows
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The names of those that steps run with."""
+        return () if self._fused is None else self._fused.kernels
 
     @property
     def busy(self) -> bool:

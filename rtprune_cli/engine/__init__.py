@@ -5,6 +5,6 @@ under way, engine.py does the steps of many at once, memory.py says of how many,
 decodes prompts that are no page's own, for probes.
 """
 
-from rtprune_cli.engine.reader import PageReader
+from rtprune_cli.engine.reader import PageReader, StepFacts
 
-__all__ = ["PageReader"]
+__all__ = ["PageReader", "StepFacts"]

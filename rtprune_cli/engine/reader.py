@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rtprune_cli import stopping
@@ -21,6 +22,15 @@ T = TypeVar("T")
 
 # A page that takes long keeps those after it from coming out in order; so many times the rows may be done and wait.
 WAITING_RESULTS = 4
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """How decoding steps run on a GPU: recorded as CUDA graphs or not, and with which kernels of rtprune's own. None on
+    a CPU, and before the first page."""
+
+    cuda_graphs: bool | None = None
+    kernels: tuple[str, ...] | None = None
 
 
 class PageReader:
@@ -46,11 +56,12 @@ class PageReader:
         return 0 if self._engine is None else self._engine.scheduler.rows
 
     @property
-    def cuda_graphs(self) -> bool | None:
-        """Whether decoding steps are recorded as CUDA graphs; None on a CPU, and before the first page."""
+    def steps(self) -> StepFacts:
+        """How decoding steps run."""
         if self._engine is None or self._checkpoint.device.type != "cuda":
-            return None
-        return self._engine.scheduler.graphs.recording(self._checkpoint.device)
+            return StepFacts()
+        scheduler = self._engine.scheduler
+        return StepFacts(scheduler.graphs.recording(self._checkpoint.device), scheduler.kernels)
 
     def read(self, items: Iterable[PreparedPage | PreparedContext | Idle | T]) -> Iterator[PageResult | T]:
         """One result a page, in order; what is no page passes through in its place, also inside a context. Where the
