@@ -204,6 +204,9 @@ class Receiver:
         self._copies.receive(folder, (ray.get(piece) for piece in pieces))
         return peak.megabytes()
 
+    def drop(self, folder: PurePosixPath) -> None:
+        self._copies.drop(folder)
+
 
 def ship(pdf: Path, out: Path, arguments: argparse.Namespace) -> None:
     """A document that is larger than the object store goes to two readers that do not see it."""
@@ -221,6 +224,7 @@ def ship(pdf: Path, out: Path, arguments: argparse.Namespace) -> None:
         own = peak.megabytes()
         theirs = ray.get([reader.receive.remote(folder, pieces) for reader in readers])
         digests = set(ray.get([reader.place.remote(chunk) for reader in readers]))
+        ray.get([reader.drop.remote(folder) for reader in readers])
     assert digests == {hashlib.sha256(pdf.read_bytes()).hexdigest()}
     print(f"memory above what was there, MB: driver {own}, readers {theirs}", file=sys.stderr)
 
