@@ -27,7 +27,7 @@ from typing import Any
 
 import pymupdf
 
-from rtprune_cli.cluster import driver
+from rtprune_cli.cluster import crew, driver
 from rtprune_cli.cluster.dispatch import Chunk, Dispatcher
 from rtprune_cli.cluster.remote import RemoteReader
 from rtprune_cli.model import Checkpoint, locate
@@ -124,7 +124,7 @@ def remote_readers(page: PageResult, readers: int) -> Iterator[driver.ClusterSou
 
         cloudpickle.register_pickle_by_value(sys.modules[__name__])
         RemoteAtOnce.page = page
-        driver.RemoteReader = RemoteAtOnce  # type: ignore[misc]
+        crew.RemoteReader = RemoteAtOnce  # type: ignore[misc]
         driver.ROOM["cpu"] = driver.ROOM["cuda"]
         source = driver.ClusterSource(ray, options, 1)
         try:

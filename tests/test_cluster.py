@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,12 @@ from rtprune_cli import pipeline
 from rtprune_cli.cluster import crew, dispatch, driver, listening, remote, shipping
 from rtprune_cli.cluster.dispatch import Chunk, Dispatcher
 from rtprune_cli.cluster.remote import Numbered, ReaderFacts, RemoteReader
-from rtprune_cli.cluster.shipping import Copies, FileStamp, PassingFile, Shipper
+from rtprune_cli.cluster.shipping import Copies, FileStamp, Shipper
 from rtprune_cli.commands import display
 from rtprune_cli.commands.display import readers
 from rtprune_cli.engine import StepFacts
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, UsageError
+from rtprune_cli.inputs.passing import PassingFile
 from rtprune_cli.model import Checkpoint, locate
 from rtprune_cli.options import InputOptions, ModelOptions, OcrOptions, OutputOptions, RunOptions
 from rtprune_cli.outputs import open_output
@@ -333,7 +335,7 @@ def test_a_document_is_asked_for_once_and_kept_until_it_is_dropped(
     plan = copies.placed(chunk)
     assert plan is not None and plan.document.path is not None
     path = plan.document.path
-    assert (path.read_bytes(), path.suffix, path.parent) == (b"text", ".pdf", Path(shipping.tempfile.gettempdir()))
+    assert (path.read_bytes(), path.suffix, path.parent) == (b"text", ".pdf", Path(tempfile.gettempdir()))
     assert shipper.closed(folder) == {7, 8} and shipper.pieces(folder, 7) is None
     copies.drop(folder)
     assert not os.path.lexists(path)

@@ -7,23 +7,20 @@ ask; the reader keeps them in a file until it is told that nobody needs it any m
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from rtprune_cli.inputs.passing import PIECE, PassingFile
 from rtprune_cli.records import Document
 
 if TYPE_CHECKING:
     from rtprune_cli.cluster.dispatch import Chunk
     from rtprune_cli.pipeline import DocumentPlan
-
-PIECE = 2**25  # bytes that are in memory at a time, of a document on its way
 
 
 @dataclass(frozen=True)
@@ -41,46 +38,6 @@ class FileStamp:
         except OSError:
             return None
         return cls(found.st_size, int(found.st_mtime)) if stat.S_ISREG(found.st_mode) else None
-
-
-class PassingFile:
-    """A file of which a process that is killed leaves no byte behind: it has no name, only a link to the open file,
-    with the suffix by which readers tell formats. Where the system shows no open files it is a plain one."""
-
-    def __init__(self, suffix: str, pieces: Iterable[bytes]) -> None:
-        """
-        Raises:
-            OSError: it cannot be written.
-        """
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        try:
-            for piece in pieces:
-                self._file.write(piece)
-            self._file.flush()
-            self.path = self._link(suffix)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def _link(self, suffix: str) -> Path:
-        descriptor, name = tempfile.mkstemp(prefix="rtprune-", suffix=suffix)
-        opened = f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
-        if os.path.exists(opened):
-            os.close(descriptor)
-            os.unlink(name)
-            os.symlink(opened, name)
-        else:
-            self._file.seek(0)
-            with open(descriptor, "wb") as plain:
-                while piece := self._file.read(PIECE):
-                    plain.write(piece)
-        return Path(name)
-
-    def close(self) -> None:
-        """Remove it."""
-        self._file.close()
-        with contextlib.suppress(OSError):
-            self.path.unlink()
 
 
 @dataclass

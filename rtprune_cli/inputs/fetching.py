@@ -7,23 +7,19 @@ than are in flight.
 from __future__ import annotations
 
 import atexit
-import logging
-import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtprune_cli import remote, stopping
 from rtprune_cli.errors import InputError, RtpruneError
+from rtprune_cli.inputs.formats import reason
+from rtprune_cli.inputs.passing import PassingFile
 from rtprune_cli.records import RemoteFile
-
-log = logging.getLogger("rtprune")
 
 AT_ONCE = 16  # files that are fetched at the same time
 KEPT = 2**30  # bytes of files that nobody reads at the moment: those that come next, and those that come again
@@ -31,22 +27,19 @@ KEPT = 2**30  # bytes of files that nobody reads at the moment: those that come 
 
 @dataclass(eq=False)
 class _File:
-    path: Path
+    place: PassingFile
     coming: Future[None]
     size: int
     users: int = 0
 
 
 class Fetcher:
-    """The files that are here; for any number of threads."""
+    """The files that are here, for any number of threads; they are gone with this process, however it ends."""
 
     def __init__(self) -> None:
-        self._owner = os.getpid()
         self._lock = threading.RLock()
         self._files: dict[RemoteFile, _File] = {}  # the one that was wanted last stands last
         self._threads: ThreadPoolExecutor | None = None
-        self._folder: Path | None = None
-        self._made = 0
 
     def want(self, file: RemoteFile) -> None:
         """Begin to fetch a file that will be read soon, if there is room for it."""
@@ -67,7 +60,7 @@ class Fetcher:
             held.users += 1
         try:
             self._wait(file, held)
-            yield held.path
+            yield held.place.path
         finally:
             with self._lock:
                 held.users -= 1
@@ -76,12 +69,13 @@ class Fetcher:
     def _begin(self, file: RemoteFile) -> _File:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(AT_ONCE, "fetch")
-            self._folder = Path(tempfile.mkdtemp(prefix="rtprune-"))
-            atexit.register(self._end, self._folder)
-        assert self._folder is not None
-        self._made += 1
-        path = self._folder / f"{self._made}{file.path.suffix}"
-        held = self._files[file] = _File(path, self._threads.submit(remote.fetch, file, path), file.size or 0)
+            atexit.register(self.close)
+        try:
+            place = PassingFile(file.path.suffix)
+        except OSError as error:
+            raise InputError(f"{file.shown} cannot be fetched: {reason(error)}", "See where TMPDIR leads") from None
+        coming = self._threads.submit(remote.fetch, file, place.path)
+        held = self._files[file] = _File(place, coming, file.size or 0)
         return held
 
     def _wait(self, file: RemoteFile, held: _File) -> None:
@@ -89,7 +83,7 @@ class Fetcher:
             stopping.check()
             try:
                 held.coming.result(stopping.TICK)
-                held.size = held.path.stat().st_size
+                held.size = held.place.path.stat().st_size
                 return
             except NotYet:
                 continue
@@ -114,12 +108,12 @@ class Fetcher:
         with self._lock:
             if self._files.get(file) is held:
                 del self._files[file]
-        with suppress(OSError):
-            held.path.unlink()
+        held.place.close()
 
-    def _end(self, folder: Path) -> None:
-        if self._owner == os.getpid():  # and not a child, which has the same list of what to do at the end
-            shutil.rmtree(folder, ignore_errors=True)
+    def close(self) -> None:
+        """Let go of all files."""
+        for file, held in list(self._files.items()):
+            self._forget(file, held)
 
 
 _fetcher = Fetcher()

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from rtprune_cli.errors import DocumentTimeoutError, InputError, PageTimeoutError, RtpruneError
@@ -22,6 +21,7 @@ from rtprune_cli.inputs.content import here
 from rtprune_cli.inputs.formats import EXTENSIONS, PDF, printable
 from rtprune_cli.inputs.pages import open_document
 from rtprune_cli.inputs.pages import select_pages as select_pages_here
+from rtprune_cli.inputs.passing import PassingFile
 from rtprune_cli.options import InputOptions
 from rtprune_cli.prepare import worker
 from rtprune_cli.prepare.loader import Outcome, PageLoader
@@ -164,14 +164,11 @@ def sendable(document: Document) -> Iterator[Document]:
         with here(document) as found:
             yield found
         return
-    descriptor, name = tempfile.mkstemp(prefix="rtprune-")
+    file = PassingFile("" if document.path is None else document.path.suffix, [document.data])
     try:
-        with open(descriptor, "wb") as file:
-            file.write(document.data)
-        yield replace(document, path=Path(name), data=None)
+        yield replace(document, path=file.path, data=None)
     finally:
-        with suppress(OSError):
-            os.unlink(name)
+        file.close()
 
 
 def timed_out(call: Call) -> PageFault:
