@@ -76,7 +76,7 @@ def answers(page: PageResult, chunk: Chunk) -> Iterator[PageResult]:
 class HereAtOnce:
     """Readers in this process."""
 
-    cuda_graphs = None
+    steps = StepFacts()
 
     def __init__(self, page: PageResult, readers: int) -> None:
         self._page, self._readers = page, range(readers)
