@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import itertools
 import json
 import logging
 import os
@@ -281,6 +282,38 @@ def command_line() -> Iterator[Any]:
     yield run
     log.handlers, log.propagate, _ = before
     log.setLevel(before[2])
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """A function that makes an empty bucket, ``s3://NAME``, on an S3 server of this machine, for which the environment
+    is set."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed", exc_type=ImportError)
+    pytest.importorskip("flask", reason="flask is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        nothing = str(tmp_path_factory.mktemp("aws") / "none")
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.setenv(name, nothing)  # not the person's own
+        for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("DEFAULT_REGION", "us-east-1")):
+            patch.setenv(f"AWS_{name}", value)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        moto = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+        moto.start()
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*moto.get_host_and_port()))
+        names = (f"bucket-{number}" for number in itertools.count(1))
+
+        def make() -> str:
+            s3fs.S3FileSystem.clear_instance_cache()
+            name = next(names)
+            s3fs.S3FileSystem().mkdir(name)
+            return f"s3://{name}"
+
+        yield make
+        s3fs.S3FileSystem.clear_instance_cache()
+        moto.stop()
 
 
 @pytest.fixture
