@@ -104,6 +104,13 @@ class OutputNameError(InputError):
     code = "output_name"
 
 
+class UploadError(RtpruneError):
+    """A document that was read, and does not get to its bucket. It stays on this machine for the next run."""
+
+    exit_code = ExitCode.PARTIAL
+    code = "upload"
+
+
 class PageTimeoutError(InputError):
     """A page takes longer to draw than it may."""
 
