@@ -104,10 +104,9 @@ class OutputNameError(InputError):
     code = "output_name"
 
 
-class UploadError(RtpruneError):
+class UploadError(InputError):
     """A document that was read, and does not get to its bucket. It stays on this machine for the next run."""
 
-    exit_code = ExitCode.PARTIAL
     code = "upload"
 
 

@@ -482,7 +482,7 @@ def test_a_bucket_by_command(
     found = stored(url)
     assert {"notice/notice.md", "notice/notice.json", "report.jsonl", "report.html"} < found.keys()
     assert str(tmp_path) not in found["notice/notice.report.json"].decode().replace(str(NOTICE), "")
-    monkeypatch.setattr("rtprune_cli.engine.reader.load", lambda *_: pytest.fail("the model is loaded"), raising=False)
+    monkeypatch.setattr("rtprune_cli.model.Checkpoint.load", lambda *_: pytest.fail("the model is loaded"))
     again = rtprune("ocr", NOTICE, *flags, "--spool", tmp_path / "two")
     assert again.exit_code == 0 and "1 document done before" in again.stderr
     plan = rtprune("ocr", NOTICE, *flags, "--spool", tmp_path / "three", "--dry-run")

@@ -83,8 +83,7 @@ class Lease:
     def _refused(self, who: str) -> OutputError:
         error = held_by(who, self._url, self._what)
         if error.hint == OTHER_FOLDER:
-            minutes = f"{EXPIRES / 60:.0f} minutes after it was lost"
-            error.hint = f"{OTHER_FOLDER}; a run that was lost lets go of it {minutes}"
+            error.hint = f"{OTHER_FOLDER}. A run that was killed keeps it for {EXPIRES / 60:.0f} minutes"
         return error
 
     def check(self) -> None:
