@@ -59,7 +59,7 @@ class Uploads:
         self._uploaded: list[DocumentFiles] = []
         self._bug: Exception | None = None
         self._on_their_way = 0
-        self._dropped = False
+        self._dropped = self._closing = False
         self.failed_in_a_row = 0
         self._threads = [Thread(target=self._work, daemon=True, name=f"upload-{n}") for n in range(DOCUMENTS)]
         for thread in self._threads:
@@ -100,9 +100,9 @@ class Uploads:
         return self._on_their_way
 
     def close(self, *, drop: bool) -> None:
-        """End the threads when all is there; ``drop``: when what they have at hand is, and leave the rest in the
-        spool."""
-        self._dropped = drop
+        """End the threads when all is there; with ``drop``, and where the bucket does not answer, when they are through
+        with what they have at hand: the rest stays in the spool."""
+        self._dropped, self._closing = drop, True
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -111,7 +111,7 @@ class Uploads:
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
             try:
-                if not self._dropped:
+                if not (self._dropped or (self._closing and self.failed_in_a_row)):
                     self._upload(item[1])
                     self.failed_in_a_row = 0
             except (RemoteError, RtpruneError) as error:
