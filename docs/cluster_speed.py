@@ -30,6 +30,7 @@ import pymupdf
 from rtprune_cli.cluster import crew, driver
 from rtprune_cli.cluster.dispatch import Chunk, Dispatcher
 from rtprune_cli.cluster.remote import RemoteReader
+from rtprune_cli.engine import StepFacts
 from rtprune_cli.model import Checkpoint, locate
 from rtprune_cli.options import InputOptions, ModelOptions, OcrOptions, RunOptions
 from rtprune_cli.outputs import open_output

@@ -104,6 +104,12 @@ class OutputNameError(InputError):
     code = "output_name"
 
 
+class UploadError(InputError):
+    """A document that was read, and does not get to its bucket. It stays on this machine for the next run."""
+
+    code = "upload"
+
+
 class PageTimeoutError(InputError):
     """A page takes longer to draw than it may."""
 

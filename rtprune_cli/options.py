@@ -450,11 +450,18 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written. ``output`` is a folder, or ``-`` for markdown on standard output and nothing else.
+    """What is written. ``output`` is a folder, the URL of one in a bucket, or ``-`` for markdown on standard output and
+    nothing else. ``spool`` is where documents wait that go to a bucket; None: in the user's cache.
     ``md_only`` writes one NAME.md a document, without a folder, crops, blocks and reports. ``html`` writes report.html
     over all documents of the folder, with the images of their pages beside the markdown."""
 
-    output: str = setting("out", "Output folder, or '-' for markdown on standard output.", same_text=True, short="-o")
+    output: str = setting(
+        "out", "Output folder, s3://BUCKET/FOLDER or the like, or '-' for markdown on standard output.",
+        same_text=True, short="-o",
+    )  # fmt: skip
+    spool: str | None = setting(
+        None, "Folder where documents wait that go to a bucket; without it, in the user's cache.", same_text=True
+    )
     tables: Tables = setting("html", "html (as the model writes them) or markdown.", choices=get_args(Tables))
     math: Math = setting(
         "dollars", "Formulas between dollars, as GitHub, VS Code and Obsidian render them, or latex: as the model "
@@ -475,10 +482,6 @@ class OutputOptions:
     def __post_init__(self) -> None:
         _choose("table format", self.tables, get_args(Tables))
         _choose("math format", self.math, get_args(Math))
-        if "://" in self.output:
-            raise UsageError(
-                f"{self.output} is no folder of this machine", "Give -o a folder, and upload it when the run is done"
-            )
         if self.raw and self.md_only:
             raise UsageError("--raw and --md-only exclude each other", "Give --no-raw or --no-md-only")
         if self.html and self.md_only:

@@ -180,9 +180,6 @@ def ocr(
                 for each in (totals, own):
                     each.add(event.record)
                 watcher.page(event)
-                totals.stopped = _reason_to_stop(totals, options)
-                if totals.stopped:
-                    break
             elif isinstance(event, Opened):
                 at_hand[event.plan.document.folder] = event.plan, Totals()
                 watcher.opened(event.plan)
@@ -196,7 +193,19 @@ def ocr(
                     settings["model"] |= asdict(source.steps)  # what became of them
                     output.finish(plan.document, plan.pages, settings | source.summary())
                 watcher.closed(plan, own)
+            _count_unsaved(output.unsaved(), totals, said)
+            totals.stopped = _reason_to_stop(totals, options)
+            if totals.stopped:
+                break
+    _count_unsaved(output.unsaved(wait=True), totals, said)
     return totals
+
+
+def _count_unsaved(results: Iterable[PageResult], totals: Totals, said: set[str]) -> None:
+    """Documents that were read, and failed on their way out: the watcher has seen them closed, and sees the totals."""
+    for result in results:
+        _tell(result, said)
+        totals.add(result.record)
 
 
 def run(documents: Iterable[Document], model: OcrModel, options: OcrOptions) -> Iterator[PageResult]:
@@ -549,7 +558,8 @@ def run_settings(checkpoint: Checkpoint, options: OcrOptions) -> dict[str, Any]:
         if setting.shown and group.get(name, "") is None:
             group[name] = setting.shown  # dynamic, auto
     settings["input"].pop("password")  # a report is shared; a password is not
-    settings["output"].pop("output")  # folders can be moved
+    for name in ("output", "spool"):
+        settings["output"].pop(name)  # folders can be moved
     settings.pop("run")  # how often the run was begun is no property of its result
     return {
         **settings,

@@ -34,6 +34,7 @@ BLOCK = 2**20  # bytes that are asked for at once where a file is read in parts
 WAITS = (1.0, 4.0)  # seconds before the second try of what may pass, and before the third
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 # What of a query lets others in: signatures of S3, GCS and Azure, tokens. They have no place in reports.
 _SECRET = re.compile(
     r"x-(amz|goog)-.*|signature|sig|awsaccesskeyid|googleaccessid|expires|s[evrpt]|sks?|sktid|skoid|sk[etv]|spr|sip"
@@ -63,7 +64,7 @@ def shown(url: str) -> str:
     """The URL without what lets others in: for messages and reports, and to know it again under another signature."""
     parts = urlsplit(url)
     if parts.scheme.lower() not in ("http", "https"):
-        return url
+        return _PASSWORD.sub(r"\1@", url)
     query = urlencode(
         [each for each in parse_qsl(parts.query, keep_blank_values=True) if not _SECRET.fullmatch(each[0])]
     )

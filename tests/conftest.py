@@ -305,8 +305,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
         patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*moto.get_host_and_port()))
         names = (f"bucket-{number}" for number in itertools.count(1))
 
+        s3fs.S3FileSystem.clear_instance_cache()
+
         def make() -> str:
-            s3fs.S3FileSystem.clear_instance_cache()
             name = next(names)
             s3fs.S3FileSystem().mkdir(name)
             return f"s3://{name}"

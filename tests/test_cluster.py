@@ -241,7 +241,6 @@ def test_whatever_readers_do_every_page_comes_once_and_only_killers_fail(seed: i
             lambda: OcrOptions(run=RunOptions(cluster="auto"), output=OutputOptions(output="-")),
             "needs an output folder",
         ),
-        (lambda: OutputOptions(output="s3://bucket/out"), "is no folder of this machine"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Any, message: str) -> None:

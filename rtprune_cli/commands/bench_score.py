@@ -29,7 +29,7 @@ from rtprune_cli.commands.bench_shared import (
     tell,
 )
 from rtprune_cli.commands.flags import Quiet, Verbose, flag, option
-from rtprune_cli.commands.frame import reporting
+from rtprune_cli.commands.frame import refuse_urls, reporting
 from rtprune_cli.errors import ExitCode, UsageError
 from rtprune_cli.options import InputOptions, LogOptions
 
@@ -65,6 +65,7 @@ def score(
     """
     log_options = LogOptions(quiet, verbose)
     with reporting(log_options):
+        refuse_urls(predictions, baseline, data, folder)
         plan = AccuracyPlan(limit=limit, sample=sample, seed=seed, resamples=resamples, worst=worst)
         where = DatasetSource(dataset, data, folder, None, (), dataset_revision, rules=rules)
         gates = fail_above or [], fail_below or []

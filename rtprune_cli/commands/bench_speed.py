@@ -16,7 +16,7 @@ from rtprune_cli.bench.speed.plan import (
     SpeedPlan,
 )
 from rtprune_cli.commands.flags import VIEW_SIDES_HELP, Quiet, Verbose, complete_models, numbers, view_modes, words
-from rtprune_cli.commands.frame import reporting
+from rtprune_cli.commands.frame import refuse_urls, reporting
 from rtprune_cli.options import BUNDLED_MODEL, DTYPES, MODES, LogOptions
 
 _DEFAULT_MODES = "; ".join(f"of {name} {','.join(each.modes)}" for name, each in ARCHITECTURES.items())
@@ -117,6 +117,7 @@ def speed(
     error. What the numbers mean: docs/benchmarks.md.
     """
     with reporting(LogOptions(quiet, verbose)):
+        refuse_urls(json)
         plan = SpeedPlan(
             arch=arch,
             model=checkpoint,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -11,9 +12,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from rtprune_cli.commands.frame import refuse_urls, reporting
 from rtprune_cli.errors import UsageError
 from rtprune_cli.options import BUNDLED_MODEL, CELL, Mode, check_mode
-from rtprune_cli.settings import FILE, LOG, Setting, all_settings
+from rtprune_cli.settings import FILE, LOG, Setting, all_settings, early_log_options
 
 # The sections of help in their order, by the settings' group.
 SECTIONS = {
@@ -87,7 +89,10 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         @functools.wraps(command)
         def with_flags(**arguments: Any) -> None:
             flags = {name: arguments.pop(name) for name in chosen}
-            command(given={name: value for name, value in flags.items() if _is_given(name, value)}, **arguments)
+            given = {name: value for name, value in flags.items() if _is_given(name, value)}
+            with reporting(early_log_options(given, os.environ)):
+                refuse_urls(*arguments.values())
+            command(given=given, **arguments)
 
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
         flags = [

@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from rtprune_cli import logs, settings
-from rtprune_cli.commands.flags import Given
-from rtprune_cli.errors import ExitCode, RtpruneError
+from rtprune_cli.errors import ExitCode, RtpruneError, UsageError
 from rtprune_cli.failures import gpu_watched
 from rtprune_cli.options import LogOptions
+from rtprune_cli.remote import shown
 from rtprune_cli.stopping import Terminated
 
+if TYPE_CHECKING:
+    from rtprune_cli.commands.flags import Given
+
 log = logging.getLogger("rtprune")
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)", re.IGNORECASE)  # a path has one of its slashes
 
 
 @contextmanager
@@ -34,6 +41,19 @@ def resolved(given: Given, config: str | None) -> Iterator[settings.Resolved]:
             for warning in found.warnings:
                 log.warning(warning)
             yield found
+
+
+def refuse_urls(*arguments: object) -> None:
+    """What a command takes as a path is of this machine; a URL would become a folder called ``s3:``.
+
+    Raises:
+        UsageError: a path among the arguments, or in a list there, is a URL.
+    """
+    for path in (each for value in arguments for each in (value if isinstance(value, list) else [value])):
+        if isinstance(path, Path) and (found := _URL.fullmatch(path.as_posix())):
+            name = shown(f"{found[1]}://{found[2]}")
+            hint = "Download it and name that folder, as with: aws s3 sync s3://BUCKET/FOLDER FOLDER"
+            raise UsageError(f"{name!r} is no folder of this machine", hint)
 
 
 @contextmanager

@@ -85,12 +85,13 @@ def _ocr(
     guard().start()  # it is there when torch is
     from rtprune_cli.inputs import check_pages, content_hash, find_files
     from rtprune_cli.outputs import STDOUT, name_documents, open_output, take_shard
-    from rtprune_cli.outputs.layout import Layout, is_output, is_written
+    from rtprune_cli.outputs.layout import is_output, is_written
+    from rtprune_cli.remote import is_url
 
     # What can be wrong with the command is found before the model, which takes longest, is loaded.
     check_pages(options.input.pages)
     # The output folder may lie in an input folder: its crops are no input of the next run.
-    written = [] if options.output.output == STDOUT else [Path(options.output.output)]
+    written = [] if options.output.output == STDOUT or is_url(options.output.output) else [Path(options.output.output)]
     found = find_files(
         paths,
         recursive=options.input.recursive,
@@ -124,16 +125,16 @@ def _ocr(
     with stoppable(), output:
         named = documents()
         code = _run(named, options, output, log_options) if named else ExitCode.OK
-    html = Layout(Path(options.output.output)).html
-    if options.output.html and html.exists():
-        log.log(NOTICE, "the report is %s", html)
+    place = output.report_place() if options.output.html else None
+    if place is not None:
+        log.log(NOTICE, "the report is %s", place)
     return code
 
 
 def _run(documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions) -> ExitCode:
     from rtprune_cli.commands.display import showing, tell_end
     from rtprune_cli.model import locate
-    from rtprune_cli.outputs import FolderOutput
+    from rtprune_cli.outputs import StreamOutput
     from rtprune_cli.pipeline import look_ahead
     from rtprune_cli.pipeline import ocr as read_and_write
 
@@ -152,7 +153,7 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
         except KeyboardInterrupt as stop:
             display.totals.stopped, code = "interrupted", code_of(stop)
     same = "The same command without --force" if options.run.force else "The same command"
-    tell_end(display, log_options, goes_on=same if isinstance(output, FolderOutput) else "")
+    tell_end(display, log_options, goes_on="" if isinstance(output, StreamOutput) else same)
     return exit_code(display.totals, options.run.fail_on_warning) if code is None else code
 
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 from rtprune_cli.errors import UsageError
 from rtprune_cli.options import OutputOptions
+from rtprune_cli.outputs.bucket import BucketOutput, spool_of
 from rtprune_cli.outputs.folder import FolderOutput
 from rtprune_cli.outputs.naming import find_documents, name_documents
 from rtprune_cli.outputs.shards import take_shard
 from rtprune_cli.outputs.stream import STDOUT, StreamOutput
+from rtprune_cli.remote import is_url, shown
 
 __all__ = [
     "STDOUT",
+    "BucketOutput",
     "FolderOutput",
     "Output",
     "StreamOutput",
@@ -22,7 +25,7 @@ __all__ = [
     "take_shard",
 ]
 
-Output = FolderOutput | StreamOutput
+Output = FolderOutput | StreamOutput  # a BucketOutput is a folder's too
 
 
 FILES = frozenset((".md", ".txt", ".html", ".json", ".jsonl", ".pdf", ".docx"))  # what a folder is hardly called
@@ -35,12 +38,18 @@ def open_output(
     ``several``: documents, to be told apart on standard output. ``shard``: which one the run is.
 
     Raises:
-        UsageError: it looks like a file.
+        UsageError: it looks like a file, or is a URL that is not written to.
+        EnvironmentFault: it is a URL, and the library for it is not installed.
+        OutputError: there is no place for what goes to a bucket.
     """
     if options.output == STDOUT:
         return StreamOutput(several=several)
-    folder = Path(options.output)
-    if folder.suffix.lower() in FILES and not folder.is_dir():
+    folder, url = Path(options.output), options.output if is_url(options.output) else None
+    if folder.suffix.lower() in FILES and (url or not folder.is_dir()):
         hint = f"Name a folder, or give -o - > {folder.name} for one text"
-        raise UsageError(f"-o {str(folder)!r} looks like a file, and output is a folder", hint)
-    return FolderOutput(folder, options, wait=wait, shard=shard)
+        raise UsageError(f"-o {shown(options.output)!r} looks like a file, and output is a folder", hint)
+    if url is None:
+        return FolderOutput(folder, options, wait=wait, shard=shard)
+    if url.lower().startswith("http"):
+        raise UsageError(f"nothing can be written to {shown(url)!r}", "Give -o a folder, or s3://, gs:// or az://")
+    return BucketOutput(url, options, spool_of(url, options.spool), wait=wait, shard=shard)

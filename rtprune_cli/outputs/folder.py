@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Any
@@ -17,8 +16,8 @@ from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import journal
 from rtprune_cli.outputs.document import DocumentWriter, absolute
 from rtprune_cli.outputs.html import ReportFile, save_view
-from rtprune_cli.outputs.journal import Entry, Header, Journal
-from rtprune_cli.outputs.layout import DocumentFiles, Layout
+from rtprune_cli.outputs.journal import Entry, Header, Journal, Past
+from rtprune_cli.outputs.layout import BLOCKS, MARKDOWN, RAW, RECORDS, DocumentFiles, Layout, remove_empty
 from rtprune_cli.outputs.lock import SHARD, FolderLock
 from rtprune_cli.outputs.naming import Occupancy
 from rtprune_cli.outputs.pages import without_crops
@@ -106,7 +105,7 @@ class FolderOutput:
             self._write_report()
             try:
                 if self._options.html:  # when all else is safe
-                    ReportFile(self._layout).write()
+                    self._write_html()
             finally:
                 shutil.rmtree(self._layout.scratch, ignore_errors=True)  # else the rows wait for the next run
         except OSError as problem:
@@ -117,6 +116,9 @@ class FolderOutput:
                 raise
         finally:
             self._lock.release()
+
+    def _write_html(self) -> None:
+        ReportFile(self._layout).write()
 
     def _append_unfinished(self) -> None:
         """What is known of documents that the run leaves unfinished: pages that were read, and those that failed."""
@@ -191,19 +193,28 @@ class FolderOutput:
         past = journal.read(self._files(document).journal)
         if past is None or past.header.fingerprint != fingerprint:
             return Earlier()
-        images = self._files(document).images
-        there = frozenset(page for page, crops in past.crops.items() if all((images / name).exists() for name in crops))
+        files = self._files(document)
+        there = self._pages_there(files, past)
         if not past.finished:
             return Earlier(pages=there, failed=past.failed)
-        files = self._files(document)
-        wanted = {
-            files.markdown: True,
-            files.blocks: self._options.json and not self._options.md_only,
-            files.records: not self._options.md_only,
-            files.raw: self._options.raw,
-        }
-        whole = len(there) == len(past.records) and all(path.exists() for path, on in wanted.items() if on)
+        whole = len(there) == len(past.records) and self._texts_there(files, past)
         return Earlier(True, there, records=tuple(past.records)) if whole else Earlier()
+
+    def _pages_there(self, files: DocumentFiles, past: Past) -> frozenset[int]:
+        """The pages of a journal whose crops are there."""
+        images = files.images
+        return frozenset(page for page, crops in past.crops.items() if all((images / name).exists() for name in crops))
+
+    def _texts_there(self, files: DocumentFiles, past: Past) -> bool:
+        """Whether a finished document has the files that are written of one."""
+        return all(files.file(ending).exists() for ending in self._endings)
+
+    @property
+    def _endings(self) -> list[str]:
+        """Of the files that are written of a document."""
+        options = self._options
+        wanted = {MARKDOWN: True, BLOCKS: options.json, RECORDS: True, RAW: options.raw}
+        return [MARKDOWN] if options.md_only else [ending for ending, on in wanted.items() if on]
 
     def place(self, document: Document) -> str:
         """Where the document's markdown goes."""
@@ -246,22 +257,15 @@ class FolderOutput:
                 with open(longest, "xb"):
                     pass
                 longest.unlink()
-            self._remove_empty(longest.parent)
+            remove_empty(longest.parent, self.root)
         except OSError as error:
             if error.errno not in REFUSED_NAMES:
                 return  # no matter of the name: writing says what is wrong
             self._refused.add(document.folder)
-            self._remove_empty(longest.parent)
+            remove_empty(longest.parent, self.root)
             reason = (error.strerror or type(error).__name__).lower()
             message = f"{document.name} cannot be written under its name: {reason}"
             raise OutputNameError(message, "Rename it, or write to another file system with -o") from None
-
-    def _remove_empty(self, folder: Path) -> None:
-        """Folders in which nothing was written after all."""
-        with suppress(OSError):  # not empty
-            while folder != self.root:
-                folder.rmdir()
-                folder = folder.parent
 
     def add(self, result: PageResult) -> None:
         """Save the crops and the view of a page, then its text and record: from then on it is done.
@@ -303,20 +307,32 @@ class FolderOutput:
         if own:
             own.close()
             if len(entries) == len(pages) and not any(entry.record.failed for entry in entries):
-                own.finish(entries)
+                own.finish(entries, self._endings)
 
     def _finish_lost(self, document: Document, record: PageRecord, settings: Mapping[str, Any]) -> None:
         """A document that could not be opened: a comment takes its place, unless there is text of an earlier run."""
         if document.folder in self._refused:
             self._append_rows([record])
             return
-        markdown = self._files(document).markdown
-        if not markdown.exists() or read_start(markdown).startswith(LOST):
+        if not self._has_text(self._files(document)):
             self._writer.write(document, [Entry(record, "", "")], settings)
             if journal.owner(self._files(document).journal) is None:  # whose comment it is
                 self.start(document, "", "", frozenset())
                 self._journals.pop(document.folder).close()
         self._append_rows([record])
+
+    def _has_text(self, files: DocumentFiles) -> bool:
+        """Whether there is text of an earlier run."""
+        return files.markdown.exists() and not read_start(files.markdown).startswith(LOST)
+
+    def unsaved(self, *, wait: bool = False) -> Sequence[PageResult]:
+        """Documents that were finished and do not get where they should, since this was last asked, each as one result
+        that failed. A folder has none: what cannot be written ends the run. ``wait``: for all that are on their way."""
+        return ()
+
+    def report_place(self) -> str | None:
+        """Where report.html is, if there is one."""
+        return str(self._layout.html) if self._layout.html.exists() else None
 
     def skip(self, document: Document, records: Sequence[PageRecord]) -> None:
         """A document that an earlier run finished: its records go to the report of this run too.

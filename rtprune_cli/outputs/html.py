@@ -86,14 +86,10 @@ class ReportFile:
                 raise output_error(place, error) from None
             raise
 
-    def _rows(self) -> Iterator[PageRecord]:
-        with open(self._layout.report, "rb") as file:
-            yield from filter(None, map(_record, file))
-
     def _sums(self) -> tuple[Summary, list[str], list[PagePlot]]:
         """The totals of all pages, the documents' folders, and the plots of those that have one."""
         totals, folders, plots = Totals(), list[str](), list[PagePlot]()
-        for folder, records in groupby(self._rows(), key=lambda record: record.folder):
+        for folder, records in groupby(rows_of(self._layout.report), key=lambda record: record.folder):
             document, points = "", []
             for record in records:
                 totals.add(record)
@@ -116,7 +112,7 @@ class ReportFile:
         return None
 
     def _pages(self) -> Iterator[Shown]:
-        for folder, records in groupby(self._rows(), key=lambda record: record.folder):
+        for folder, records in groupby(rows_of(self._layout.report), key=lambda record: record.folder):
             files = self._layout.of(PurePosixPath(folder))
             texts = _texts(files)
             for record in records:
@@ -124,6 +120,12 @@ class ReportFile:
                 tokens = None if page is None else _tokens(files.views / view_names(page)[2])
                 picture, thumbnail, _ = (f"{folder}/{VIEWS}/{name}" for name in view_names(page or 0))
                 yield Shown(record, texts.get(page), tokens, (picture, thumbnail) if tokens else None)
+
+
+def rows_of(report: Path) -> Iterator[PageRecord]:
+    """The records of report.jsonl."""
+    with open(report, "rb") as file:
+        yield from filter(None, map(_record, file))
 
 
 def _texts(files: DocumentFiles) -> dict[int | None, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
@@ -94,14 +94,15 @@ class Journal:
         with open(self._descriptor, "rb", closefd=False) as file:
             yield from _entries_at(file, (self._places[page] for page in pages))
 
-    def finish(self, entries: Iterable[Entry]) -> None:
-        """Mark the document as done, and keep of its pages only the records and the names of the crops.
+    def finish(self, entries: Iterable[Entry], endings: Sequence[str]) -> None:
+        """Mark the document as done, and keep of its pages only the records and the names of the crops. ``endings``
+        are those of the files that were written of it.
 
         Raises:
             OutputError: it cannot be written; the document counts as unfinished.
         """
         pages = ({"record": entry.record, "crops": entry.crops} for entry in entries)
-        lines = [{**_header_line(self._header), "finished": True}, *pages]
+        lines = [{**_header_line(self._header), "finished": True, "files": endings}, *pages]
         atomic_write(self._path, b"".join(map(to_json, lines)), self._scratch)
 
     def close(self) -> None:
@@ -111,7 +112,8 @@ class Journal:
 
 @dataclass(frozen=True)
 class Past:
-    """What a journal on disk holds: pages that were read, those that ``failed``, and where the last whole line ends."""
+    """What a journal on disk holds: pages that were read, those that ``failed``, and where the last whole line ends.
+    ``files`` are the endings of a finished document's files; None where an older version did not say."""
 
     header: Header
     finished: bool
@@ -120,6 +122,7 @@ class Past:
     places: dict[int, int]
     failed: frozenset[int]
     end: int
+    files: frozenset[str] | None = None
 
 
 def read(path: Path) -> Past | None:
@@ -149,7 +152,9 @@ def read(path: Path) -> Past | None:
                 places[record.page] = place
                 crops[record.page] = tuple((line or {}).get("crops", ()))
             place += len(raw)
-        return Past(header, bool(first and first.get("finished")), records, crops, places, frozenset(failed), place)
+        finished, endings = bool(first and first.get("finished")), (first or {}).get("files")
+        files = frozenset(map(str, endings)) if isinstance(endings, list) else None
+        return Past(header, finished, records, crops, places, frozenset(failed), place, files)
 
 
 def kept(path: Path) -> Iterator[Entry] | None:

@@ -21,6 +21,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -152,6 +153,10 @@ class Layout:
         """Notes of the shards whose documents are in the folder (shards.py)."""
         return self.state / "shards"
 
+    def name(self, path: Path) -> str:
+        """What a file of the folder is called, from there."""
+        return path.relative_to(self.root).as_posix()
+
     def of(self, folder: PurePosixPath) -> DocumentFiles:
         """The files of the document whose place is ``folder``.
 
@@ -172,19 +177,19 @@ class DocumentFiles:
 
     @property
     def markdown(self) -> Path:
-        return self._file(MARKDOWN)
+        return self.file(MARKDOWN)
 
     @property
     def blocks(self) -> Path:
-        return self._file(BLOCKS)
+        return self.file(BLOCKS)
 
     @property
     def records(self) -> Path:
-        return self._file(RECORDS)
+        return self.file(RECORDS)
 
     @property
     def raw(self) -> Path:
-        return self._file(RAW)
+        return self.file(RAW)
 
     @property
     def images(self) -> Path:
@@ -204,7 +209,7 @@ class DocumentFiles:
     @property
     def text_path(self) -> str:
         """Of the markdown, relative to the output folder."""
-        return self.markdown.relative_to(self.layout.root).as_posix()
+        return self.layout.name(self.markdown)
 
     def own(self) -> Iterator[Path]:
         """The files of the document that are there, its markdown last."""
@@ -212,19 +217,35 @@ class DocumentFiles:
             for folder, page_of in ((self.images, crop_page), (self.views, view_page)):
                 names = sorted(os.listdir(folder)) if folder.is_dir() else []
                 yield from (folder / name for name in names if page_of(name) is not None)
-            yield from (path for path in map(self._file, reversed(ENDINGS)) if path.is_file() and path != self.markdown)
+            yield from (path for path in map(self.file, reversed(ENDINGS)) if path.is_file() and path != self.markdown)
         if self.markdown.is_file():
             yield self.markdown
+
+    def tidy(self) -> None:
+        """Remove the document's folders, and those that they lie in, where nothing is left in them."""
+        for folder in (self.images, self.views):
+            with suppress(OSError):  # not empty, or not there
+                folder.rmdir()
+        remove_empty(self.markdown.parent, self.layout.root)
 
     def any_exists(self) -> bool:
         """Whether one of the document's own files is there."""
         own = [self.markdown] if self.layout.md_only else [self.markdown, self.blocks, self.records, self.raw]
         return any(path.exists() for path in own)
 
-    def _file(self, ending: str) -> Path:
+    def file(self, ending: str) -> Path:
+        """The file with one of :data:`ENDINGS`."""
         folder = self.layout.root / self.folder
         name = f"{self.folder.name}{ending}"
         return folder.with_name(name) if self.layout.md_only else folder / name
+
+
+def remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder and those that it lies in, up to ``root``, as far as they are empty."""
+    with suppress(OSError):  # not empty
+        while folder != root:
+            folder.rmdir()
+            folder = folder.parent
 
 
 # --- Names in the way of one another, as keys: posix paths in one case and normal form

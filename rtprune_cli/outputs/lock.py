@@ -20,8 +20,23 @@ if TYPE_CHECKING:
 log = logging.getLogger("rtprune")
 
 SHARD = "shard "  # what a run is, before its number
+ANOTHER = "another rtprune"  # where nothing says which
+WAITING = "waiting: %s writes to %r"
 OTHER_FOLDER = "Wait for it (or use --wait), or choose another folder with -o"
 OWN_FOLDERS = "Each shard needs a folder of its own while it runs: -o OUT/K, and then rtprune merge"
+
+
+def this_run(what: str = "") -> str:
+    """Who has a folder, where it is this run; ``what`` it is, as ``shard 3/16``."""
+    started = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+    process = f"rtprune process {os.getpid()} on {socket.gethostname()}"
+    return ", ".join(filter(None, [process, what, f"since {started},"]))
+
+
+def held_by(who: str, folder: Path | str, what: str, hint: str = "") -> OutputError:
+    """The error of a run, which is ``what``, that finds another one in its folder."""
+    hint = hint or (OWN_FOLDERS if SHARD in what + who else OTHER_FOLDER)
+    return OutputError(f"{who} writes to {str(folder)!r}", hint)
 
 
 class FolderLock:
@@ -39,7 +54,7 @@ class FolderLock:
         self._what = what
         self._hint = hint
 
-    def acquire(self, folder: Path) -> None:
+    def acquire(self, folder: Path | str) -> None:
         """Take ``folder``, which messages name, or with ``wait`` wait for it.
 
         Raises:
@@ -50,19 +65,15 @@ class FolderLock:
         try:
             self._try()
         except Timeout:
-            who = read_start(self._note) or "another rtprune"
+            who = read_start(self._note) or ANOTHER
             if not self._wait:
-                hint = self._hint or (OWN_FOLDERS if SHARD in self._what + who else OTHER_FOLDER)
-                raise OutputError(f"{who} writes to {str(folder)!r}", hint) from None
-            log.log(NOTICE, "waiting: %s writes to %r", who, str(folder))
+                raise held_by(who, folder, self._what, self._hint) from None
+            log.log(NOTICE, WAITING, who, str(folder))
             self._acquire_in_time()
         except OSError as error:
             raise output_error(folder, error) from None
-        started = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-        process = f"rtprune process {os.getpid()} on {socket.gethostname()}"
-        note = ", ".join(filter(None, [process, self._what, f"since {started},"]))
         try:
-            atomic_write(self._note, note.encode())
+            atomic_write(self._note, this_run(self._what).encode())
         except BaseException:
             self._lock.release()
             raise

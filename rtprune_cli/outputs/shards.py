@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from rtprune_cli.inputs import shard_keys, shard_of
 from rtprune_cli.outputs.layout import Layout
@@ -63,6 +64,11 @@ def take_shard(
     )
 
 
+def note_path(layout: Layout, note: ShardNote) -> Path:
+    """Where the note is in an output folder."""
+    return layout.shards / f"{note.number}-of-{note.count}.json"
+
+
 def write_note(layout: Layout, note: ShardNote) -> None:
     """Write the note into an output folder, in the place of an earlier one of this shard.
 
@@ -70,7 +76,7 @@ def write_note(layout: Layout, note: ShardNote) -> None:
         OutputError: it cannot be written.
     """
     make_folder(layout.shards)
-    atomic_write(layout.shards / f"{note.number}-of-{note.count}.json", to_json(asdict(note)), layout.scratch)
+    atomic_write(note_path(layout, note), to_json(asdict(note)), layout.scratch)
 
 
 def read_notes(layout: Layout) -> list[ShardNote]:

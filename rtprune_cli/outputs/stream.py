@@ -76,6 +76,14 @@ class StreamOutput:
     def skip(self, document: Document, records: Sequence[PageRecord]) -> None:
         """Never called: nothing is finished earlier."""
 
+    def unsaved(self, *, wait: bool = False) -> Sequence[PageResult]:
+        """None: what was written is out."""
+        return ()
+
+    def report_place(self) -> str | None:
+        """None: there is no report."""
+        return None
+
     def _write(self, *chunks: bytes) -> None:
         data = b"".join(chunks)
         try:
