@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, GOLDEN2, OCR2, UNLIMITED, for_every, golden_cases
+from conftest import GOLDEN, GOLDEN2, OCR2, UNLIMITED, for_every
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -36,10 +36,10 @@ from rtprune_cli.decoding.scheduler import Scheduler, rows_bucket
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, ModelOptions
-from rtprune_cli.pruning import untouched
 from rtprune_cli.records import Decoded, DecoderInput
 
-DEVICE = torch.device("cuda" if ON_GPU else "cpu")
+DEVICE = torch.device("cuda:0" if ON_GPU else "cpu")
+pytestmark = [pytest.mark.cuda] if ON_GPU else []
 FREE = DecodeOptions(max_new_tokens=32, no_repeat_ngram=3, no_repeat_window=12, loop_window=0)
 # Triton's interpreter cuts float32 to bfloat16 where a GPU rounds.
 NAMES = ("add_norm", "attend", "route", "experts", "pick")
@@ -54,6 +54,17 @@ def assert_as_twin(kernel: Callable[..., Any], twin: Callable[..., Any], *argume
     for own, other in zip(chosen._tensors(said), chosen._tensors(right), strict=True):
         assert own.shape == other.shape
         assert float((own.double() - other.double()).norm()) <= CLOSE[dtype] * max(1.0, float(other.double().norm()))
+
+
+@cache
+def model_of(folder: Path) -> OcrModel:
+    return load(ModelOptions(model=str(folder / "checkpoint"), device=str(DEVICE), dtype="float32"))
+
+
+@pytest.fixture
+def model() -> OcrModel:
+    """DeepSeek-OCR's layout at reduced sizes, where the kernels run."""
+    return model_of(GOLDEN)
 
 
 class Some:
@@ -167,8 +178,8 @@ def sizes(model: OcrModel) -> chosen.Sizes:
     return found
 
 
-def test_sound_kernels_are_all_taken(golden_model: OcrModel) -> None:
-    found = chosen.sound(chosen.kernels(), sizes(golden_model), DEVICE, torch.float32)
+def test_sound_kernels_are_all_taken(model: OcrModel) -> None:
+    found = chosen.sound(chosen.kernels(), sizes(model), DEVICE, torch.float32)
     assert found is not None and found.names == NAMES
 
 
@@ -182,40 +193,35 @@ def wrong(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("name", ["add_norm", "route", "experts", "pick"])
 def test_a_kernel_that_is_wrong_is_left_out_by_name(
-    name: str, golden_model: OcrModel, caplog: pytest.LogCaptureFixture
+    name: str, model: OcrModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     stub = replace(chosen.twins(), names=NAMES)
     stub = replace(stub, **{name: wrong(getattr(stub, name))})  # type: ignore[arg-type]
-    found = chosen.sound(stub, sizes(golden_model), DEVICE, torch.float32)
+    found = chosen.sound(stub, sizes(model), DEVICE, torch.float32)
     assert found is not None and name not in found.names and len(found.names) == 4
     assert f"the kernel {name} is left out: it is 0.0" in caplog.text
     assert getattr(found, name) == (None if name in ("experts", "pick") else getattr(chosen.twins(), name))
 
 
-def test_without_attention_none_is_used(golden_model: OcrModel, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_attention_none_is_used(model: OcrModel, caplog: pytest.LogCaptureFixture) -> None:
     def fails(*_: Any) -> Tensor:
         raise RuntimeError("no such instruction")
 
     stub = replace(chosen.twins(), attend=fails)
-    assert chosen.sound(stub, sizes(golden_model), DEVICE, torch.float32) is None
+    assert chosen.sound(stub, sizes(model), DEVICE, torch.float32) is None
     assert "the kernel attend is left out: it fails (RuntimeError)" in caplog.text
 
 
-def test_there_are_none_on_a_cpu(golden_model: OcrModel) -> None:
-    assert fused_step(golden_model.network) is None or ON_GPU
+def test_there_are_none_on_a_cpu(model: OcrModel) -> None:
+    assert fused_step(model.network) is None or ON_GPU
 
 
-def test_a_decoder_of_other_layers_is_left_to_itself(golden_model: OcrModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(golden_model.network.config.text_config, "hidden_act", "gelu")
-    assert sizes_of(golden_model.network) is None
+def test_a_decoder_of_other_layers_is_left_to_itself(model: OcrModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.network.config.text_config, "hidden_act", "gelu")
+    assert sizes_of(model.network) is None
 
 
 # --- Steps of them
-
-
-@cache
-def model_of(folder: Path) -> OcrModel:
-    return load(ModelOptions(model=str(folder / "checkpoint"), device="cpu"))
 
 
 def fused(model: OcrModel, kernels: chosen.Kernels | None = None) -> FusedStep:
@@ -227,7 +233,7 @@ def prompts_of(model: OcrModel, count: int) -> list[DecoderInput]:
     torch.manual_seed(0)
     dimension = sizes(model).hidden
     lengths = [5 + 7 * number % 23 for number in range(count)]
-    return [DecoderInput(torch.randn(n, dimension) * 0.5, torch.arange(n), n) for n in lengths]
+    return [DecoderInput((torch.randn(n, dimension) * 0.5).to(DEVICE), torch.arange(n), n) for n in lengths]
 
 
 @pytest.mark.parametrize("folder", [GOLDEN, GOLDEN2 / OCR2, GOLDEN2 / UNLIMITED])
@@ -242,23 +248,17 @@ def test_fused_steps_write_what_the_networks_own_layers_write(folder: Path) -> N
 
 
 @pytest.mark.slow
-def test_golden_tokens_come_out_with_kernels(golden_model: OcrModel, encode_case: Any) -> None:
-    from rtprune_cli.model.network import assemble
-
-    case = next(iter(golden_cases(GOLDEN).values()))
-    page = untouched(encode_case(case).tokens[0])
-    prompt = assemble(golden_model.embed([0]), [page], golden_model.embed([5, 6, 7]))
-    options = replace(FREE, max_new_tokens=4)
-    plain = decode(golden_model.network, [prompt], options, eos_token_id=-1)
-    found = decode(golden_model.network, [prompt], options, eos_token_id=-1,
-                   fused=fused(golden_model, chosen.kernels()))  # fmt: skip
-    assert found[0].token_ids == plain[0].token_ids
+def test_steps_of_kernels_write_what_the_networks_own_layers_write(model: OcrModel) -> None:
+    options = replace(FREE, max_new_tokens=100 if ON_GPU else 4)
+    plain = decode(model.network, prompts_of(model, 2), options, eos_token_id=-1)
+    found = decode(model.network, prompts_of(model, 2), options, eos_token_id=-1, fused=fused(model, chosen.kernels()))
+    assert [each.token_ids for each in found] == [each.token_ids for each in plain]
 
 
-def test_the_network_computes_what_it_did_before(golden_model: OcrModel) -> None:
-    before = [each.detach().clone() for each in golden_model.network.parameters()]
-    fused(golden_model)
-    assert all(torch.equal(*pair) for pair in zip(before, golden_model.network.parameters(), strict=True))
+def test_the_network_computes_what_it_did_before(model: OcrModel) -> None:
+    before = [each.detach().clone() for each in model.network.parameters()]
+    fused(model)
+    assert all(torch.equal(*pair) for pair in zip(before, model.network.parameters(), strict=True))
 
 
 class Recordings(Graphs):
@@ -276,14 +276,14 @@ class Recordings(Graphs):
         return function(*inputs)
 
 
-def test_no_more_is_recorded_than_one_step_a_number_of_rows(golden_model: OcrModel) -> None:
+def test_no_more_is_recorded_than_one_step_a_number_of_rows(model: OcrModel) -> None:
     """Over a long run of pages of all lengths, in slots that are large enough from the start."""
     graphs = Recordings()
     scheduler = Scheduler(
-        golden_model.network, replace(FREE, max_new_tokens=60), eos_token_id=3, rows=6, steps=4, buckets=True,
-        longest=128, graphs=graphs, fused=fused(golden_model),
+        model.network, replace(FREE, max_new_tokens=60), eos_token_id=3, rows=6, steps=4, buckets=True,
+        longest=128, graphs=graphs, fused=fused(model),
     )  # fmt: skip
-    for key, prompt in enumerate(prompts_of(golden_model, 25)):
+    for key, prompt in enumerate(prompts_of(model, 25)):
         scheduler.add(key, prompt)
     done: list[Any] = []
     while scheduler.busy:
@@ -305,7 +305,7 @@ class Launches(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_a_step_takes_few_launches(golden_model: OcrModel) -> None:
+def test_a_step_takes_few_launches(model: OcrModel) -> None:
     """At most 250 for the 12 layers of the published models, by what one layer of each kind takes."""
     launches = Launches()
 
@@ -327,21 +327,21 @@ def test_a_step_takes_few_launches(golden_model: OcrModel) -> None:
         counted(3, twins.experts),
         twins.pick,
     )
-    facts = sizes(golden_model)
-    decoder, layers = golden_model.network.model.language_model, golden_model.network.model.language_model.layers
+    facts = sizes(model)
+    decoder, layers = model.network.model.language_model, model.network.model.language_model.layers
     kinds = [next(layer for layer in layers if hasattr(layer.mlp, "experts") is sparse) for sparse in (False, True)]
-    rows, device = 3, torch.device("cpu")
-    cache = KvCache(golden_model.text_config, rows * 64, device, torch.float32)
+    rows = 3
+    cache = KvCache(model.text_config, rows * 64, DEVICE, torch.float32)
     cache.lay_out(rows, 64, 0, 0)
-    places = torch.tensor([1, 2, 3])
+    places = torch.tensor([1, 2, 3], device=DEVICE)
     counts = []
     for sparse in (0, 1, 2):
         decoder.layers = torch.nn.ModuleList([kinds[0], *[kinds[1]] * sparse])
         try:
-            step = FusedStep(golden_model.network, kernels, facts)
+            step = FusedStep(model.network, kernels, facts)
             with torch.inference_mode(), launches:
                 launches.count = 0
-                step(torch.zeros(rows, facts.hidden), places, cache, places, places)
+                step(torch.zeros(rows, facts.hidden, device=DEVICE), places, cache, places, places)
                 counts.append(launches.count)
         finally:
             decoder.layers = layers

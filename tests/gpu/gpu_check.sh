@@ -39,7 +39,7 @@ on_gpu() { [ "$cpu" ] || step "$@"; }
 step smoke 60 "$PY" -m probe smoke
 # Named files: others import packages that a bare machine does not have.
 step pytest 120 "$PY" -m pytest -q -p no:cacheprovider -m cuda \
-  tests/gpu/test_cuda.py tests/test_decoding.py tests/test_pipeline.py tests/test_pruning.py
+  tests/gpu/test_cuda.py tests/test_decoding.py tests/test_kernels.py tests/test_pipeline.py tests/test_pruning.py
 step correct 100 "$PY" -m probe correct
 step arch 190 "$PY" -m probe arch
 # The whole engine beside transformers' generate; each configuration runs three times, two of them to warm up.

@@ -19,6 +19,7 @@ def run() -> None:
     bench = make_bench()
     parts.run("plan", 60, plans, bench)
     parts.run("decode", 70, steps.decode, bench)
+    parts.run("steps with kernels", 80, steps.with_and_without_kernels, bench)
     parts.run("profile of steps", 85, steps.profile_steps, bench)
     parts.run("encode", 105, stages.encode, bench)
     parts.run("prefill", 120, stages.prefill, bench)

@@ -12,7 +12,19 @@ from safetensors.torch import load_file
 
 from probe import families, recordings
 from probe.common import GOLDEN, GPU, Parts, keep, say
-from probe.material import AMPERE, WAYS, as_card, by_way, decode_all, golden, make_views, prompts, tf32, told
+from probe.material import (
+    AMPERE,
+    WAYS,
+    as_card,
+    by_way,
+    decode_all,
+    golden,
+    make_views,
+    prompts,
+    tf32,
+    told,
+    with_kernels,
+)
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.model import OcrModel
 from rtprune_cli.model.network import assemble
@@ -78,15 +90,16 @@ def _golden_numbers(model: OcrModel, expected: dict[str, torch.Tensor], on: bool
                 wrong_keep.append(f"{name}/{label}")
             prompt = assemble(model.embed([0]), [pruned], model.embed(AFTER))
             runs.append((f"{name}/{label}", prompt, case["results"][label]["tokens"]))
-    for graphs in (True, False):
+    for fused, graphs in product((None, with_kernels(model)), (True, False)):
         inputs = [prompt for _, prompt, _ in runs]
-        found, seen = decode_all(model, inputs, NEW, rows=8, no_repeat_ngram=0, cuda_graphs=graphs)
+        found, seen = decode_all(model, inputs, NEW, rows=8, no_repeat_ngram=0, cuda_graphs=graphs, fused=fused)
         recorded += seen.recorded
         pairs = zip(runs, found, strict=True)
-        wrong_tokens += [f"{name} graphs={graphs}" for (name, _, tokens), own in pairs if own != tokens]
+        way = f"graphs={graphs} kernels={fused is not None}"
+        wrong_tokens += [f"{name} {way}" for (name, _, tokens), own in pairs if own != tokens]
     say(
         f"golden float32, TF32 convolutions {on}: features within {worst:.1e}, kept indices differ in "
-        f"{len(wrong_keep)} of {4 * len(cases())}, tokens in {len(wrong_tokens)} of {2 * len(runs)}, "
+        f"{len(wrong_keep)} of {4 * len(cases())}, tokens in {len(wrong_tokens)} of {4 * len(runs)}, "
         f"steps recorded {recorded}: {wrong_keep[:4]} {wrong_tokens[:4]}"
     )
     keep("correct", **{f"golden_tf32_{on}": [worst, wrong_keep, wrong_tokens], f"golden_tf32_{on}_recorded": recorded})

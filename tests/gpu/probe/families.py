@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from probe.common import GOLDEN, GOLDEN2, GPU, keep, say
-from probe.material import decode_all, told
+from probe.material import decode_all, told, with_kernels
 from rtprune_cli import views as seeing
 from rtprune_cli.model import OcrModel, load
 from rtprune_cli.model.network import assemble
@@ -54,9 +54,11 @@ def _golden_numbers(family: str, model: OcrModel, expected: dict[str, torch.Tens
             names.append(f"{name}/{label}")
             prompts.append(assemble(model.embed([0]), pages, model.embed(AFTER)))
             texts.append(result["tokens"])
-    ways = {"recorded": (4, True), "plain": (4, False), "alone": (1, True)}
-    for way, (rows, graphs) in ways.items():
-        found, seen = decode_all(model, prompts, NEW, rows=rows, no_repeat_ngram=0, cuda_graphs=graphs)
+    kernels = with_kernels(model)
+    ways = {"recorded": (4, True, None), "plain": (4, False, None), "alone": (1, True, None),
+            "kernels": (4, True, kernels), "kernels, plain": (4, False, kernels)}  # fmt: skip
+    for way, (rows, graphs, fused) in ways.items():
+        found, seen = decode_all(model, prompts, NEW, rows=rows, no_repeat_ngram=0, cuda_graphs=graphs, fused=fused)
         recorded += seen.recorded
         wrong_tokens += [f"{name} {way}" for name, own, text in zip(names, found, texts, strict=True) if own != text]
         say(f"{family}, {way}: tokens as golden on {sum(map(list.__eq__, found, texts))} of {len(texts)}; {told(seen)}")

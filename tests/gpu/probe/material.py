@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from probe.common import DEVICE, GOLDEN, GPU
 from rtprune_cli import views as seeing
 from rtprune_cli.bench.speed.arch import build, describe
 from rtprune_cli.decoding import Scheduler
+from rtprune_cli.decoding.fused import FusedStep, fused_step, sizes_of
+from rtprune_cli.decoding.kernels.chosen import twins
 from rtprune_cli.device.graphs import Graphs
 from rtprune_cli.device.hardware import Capability, set_up
 from rtprune_cli.failures import Failure
@@ -117,10 +120,23 @@ def prompts(model: OcrModel, count: int, length: int) -> list[DecoderInput]:
     return [DecoderInput(model.embed(row.tolist()), torch.arange(length), length) for row in ids]
 
 
-def make_scheduler(model: OcrModel, rows: int, longest: int, new: int, **options: Any) -> Scheduler:
+def make_scheduler(
+    model: OcrModel, rows: int, longest: int, new: int, *, fused: FusedStep | None = None, **options: Any
+) -> Scheduler:
     """For prompts of at most ``longest`` tokens and ``new`` more."""
     decode = DecodeOptions(max_new_tokens=new, loop_window=0, **options)
-    return Scheduler(model.network, decode, eos_token_id=NEVER, rows=rows, longest=longest + new)
+    return Scheduler(model.network, decode, eos_token_id=NEVER, rows=rows, longest=longest + new, fused=fused)
+
+
+def with_kernels(model: OcrModel) -> FusedStep | None:
+    """What runs a step with rtprune's kernels; on a CPU with their twins; None without Triton."""
+    if GPU:
+        return fused_step(model.network)
+    if importlib.util.find_spec("triton") is None:
+        return None
+    sizes = sizes_of(model.network)
+    assert sizes is not None
+    return FusedStep(model.network, twins(), sizes)
 
 
 def decode_all(

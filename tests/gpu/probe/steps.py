@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from probe import OUT, kernels
 from probe.bench import Bench, outside_bytes
-from probe.clock import seconds, syncs
-from probe.common import GPU, give_back, keep, say
-from probe.material import cudnn_attention, make_scheduler, prompts, told
+from probe.clock import seconds, syncs, timed
+from probe.common import DEVICE, GPU, give_back, keep, say
+from probe.material import cudnn_attention, make_scheduler, prompts, told, with_kernels
 from rtprune_cli.bench.speed import floors
 from rtprune_cli.decoding import Scheduler
+from rtprune_cli.decoding.fused import FusedStep, sizes_of
+from rtprune_cli.decoding.kernels import chosen
 from rtprune_cli.engine.memory import GRAPH_BYTES
 from rtprune_cli.model import OcrModel
 
@@ -33,9 +36,18 @@ class Case(NamedTuple):
     step: float
 
 
-def decode_case(model: OcrModel, rows: int, length: int, *, graphs: bool = True, blocks: int = BLOCKS) -> Case:
+def decode_case(
+    model: OcrModel,
+    rows: int,
+    length: int,
+    *,
+    graphs: bool = True,
+    blocks: int = BLOCKS,
+    fused: FusedStep | None = None,
+) -> Case:
     """Decode ``rows`` pages with prompts of ``length`` tokens; they go on after it."""
-    scheduler = make_scheduler(model, rows, length, 8 * (blocks + WARM_BLOCKS + 5), cuda_graphs=graphs)
+    new = 8 * (blocks + WARM_BLOCKS + 5)
+    scheduler = make_scheduler(model, rows, length, new, cuda_graphs=graphs, fused=fused)
     for key, page in enumerate(prompts(model, rows, length)):
         scheduler.add(key, page)
     first, second = (seconds(scheduler.step) * 1e3 for _ in range(2))
@@ -90,6 +102,40 @@ def decode(bench: Bench) -> None:
             held[key] = _held(case, before)
             keep("arch", step_memory=held)
         del case
+
+
+def with_and_without_kernels(bench: Bench) -> None:
+    """Steps with rtprune's kernels, and in turn without; what those are that are used, and each one's own time."""
+    fused = with_kernels(bench.model)
+    say(f"kernels: {', '.join(fused.kernels) if fused else 'none'}")
+    out: dict[str, list[float]] = {}
+    for length, rows in ((length, rows) for length in (PROMPT, LONG) for rows in sizes(bench)):
+        give_back()
+        took = [decode_case(bench.model, rows, length, fused=each).step for each in (None, fused, None, fused)]
+        without, with_them = min(took[::2]), min(took[1::2])
+        floor = step_floor(bench, bench.model, rows, length)
+        say(
+            f"step rows {rows:3} prompt {length:4}: {without:.2f} ms, with kernels {with_them:.2f} ms = "
+            f"{rows / with_them * 1e3:.0f} tok/s ({with_them / floor:.1f}x its floor): {without / with_them:.2f}x"
+        )
+        out[f"{rows}/{length}"] = [without, with_them, floor]
+        keep("arch", kernels_step=out)
+        if not GPU:
+            break
+    if fused:
+        keep("arch", kernels=list(fused.kernels), kernel_ms=_each_kernel(bench))
+
+
+def _each_kernel(bench: Bench) -> dict[str, list[float]]:
+    """Milliseconds of each kernel and of its twin, on the trial of chosen.py."""
+    sizes_there = sizes_of(bench.model.network)
+    assert sizes_there is not None
+    plain, own = chosen.twins(), chosen.kernels() if GPU else chosen.twins()
+    found = {}
+    for name, arguments in chosen._trials(sizes_there, DEVICE, bench.model.dtype):
+        found[name] = [timed(partial(getattr(each, name), *arguments)).usual for each in (own, plain)]
+        say(f"kernel {name}: {found[name][0]:.3f} ms, its twin {found[name][1]:.3f}")
+    return found
 
 
 def _held(case: Case, before: int) -> dict[str, int]:
