@@ -6,6 +6,7 @@ Without a GPU they run in Triton's interpreter.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -360,3 +361,28 @@ def test_the_kernels_compile_for_the_oldest_card_that_they_are_for() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     spilt = [line for line in done.stdout.splitlines() if not line.endswith(" 0 bytes spilt")]
     assert len(done.stdout.splitlines()) == 10 and not spilt
+
+
+@pytest.mark.slow
+def test_whole_pages_read_the_same_and_the_report_says_with_what(
+    rtprune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on a GPU finds the kernels by itself; here it is given their twins under their names."""
+    sample = Path(__file__).parents[1] / "samples" / "notice.pdf"
+    options = ("--model", "tiny", "--device", str(DEVICE), "--dtype", "float32", "--max-pages", "2")
+    used: list[FusedStep] = []
+
+    def given(network: Any) -> FusedStep:
+        facts = sizes_of(network)
+        assert facts is not None
+        used.append(FusedStep(network, replace(chosen.twins(), names=NAMES), facts))
+        return used[-1]
+
+    monkeypatch.setattr("rtprune_cli.engine.prompts.fused_step", given)
+    for kernels, count in (("off", 0), ("auto", 1)):
+        assert rtprune("ocr", sample, "-o", tmp_path / kernels, "--kernels", kernels, *options).exit_code == 0
+        assert len(used) == count
+    assert (tmp_path / "off/notice/notice.md").read_bytes() == (tmp_path / "auto/notice/notice.md").read_bytes()
+    if ON_GPU:  # on a CPU nothing is said of steps
+        report = json.loads((tmp_path / "auto/notice/notice.report.json").read_bytes())
+        assert report["settings"]["model"]["kernels"] == list(NAMES)
