@@ -45,6 +45,10 @@ from rtprune_cli.records import Decoded, DecoderInput, Views, ViewSpec, VisualTo
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Without a GPU kernels run in Triton's interpreter. Triton reads this when it is imported, whoever does so first.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:

@@ -380,7 +380,17 @@ def test_where_the_system_shows_no_open_files_a_copy_is_a_plain_one(monkeypatch:
     assert not os.path.lexists(file.path)
 
 
+@pytest.fixture
+def log_level() -> Iterator[None]:
+    """A reader sets the level of the log, in a process that is its own."""
+    log = logging.getLogger("rtprune")
+    before = log.level
+    yield
+    log.setLevel(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("log_level")
 def test_a_reader_asks_for_what_it_does_not_see_and_reads_the_rest_meanwhile(
     books: list[Document], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -413,6 +423,9 @@ def test_a_reader_asks_for_what_it_does_not_see_and_reads_the_rest_meanwhile(
     assert result is not None and result.record.page is None
     assert str(result.error).startswith("blocked.pdf cannot be brought to a reader: KeyError")
     reader.drop(PurePosixPath("book"))
+    reader._chunks.put(None)  # type: ignore[arg-type]  # at which it ends
+    wait_for(6)
+    assert said[5].end.startswith("AttributeError")
 
 
 # --- What is said ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Without a GPU they run in Triton's interpreter.
 """
-# ruff: noqa: E402  (the interpreter is chosen before the kernels' modules are imported)
+# ruff: noqa: E402  (without Triton there is nothing to import)
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 ON_GPU = torch.cuda.is_available()
-if not ON_GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels' modules are imported
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from rtprune_cli.decoding import decode
