@@ -38,21 +38,21 @@ TILE = {"SIZE": 1280, "INNER": 896, "COUNT": 64, "ROWS": experts.ROWS, "COLUMNS"
         "DEPTH": experts.DEPTH, "MOST": 8, "EXACT": False}  # fmt: skip
 CONSTANTS: dict[Any, dict[str, Any]] = {
     norm._add_norm: {"SIZE": 1280, "PARTS": 8, "BLOCK": 2048},
-    attention._attend: {"HEADS": 10, "GROUPS": 10, "SIZE": 128, "HALF": 64, "SPLITS": 4, "BLOCK": attention.BLOCK},
-    attention._join: {"HEADS": 10, "SIZE": 128, "WIDE": 128, "SPLITS": 4, "MANY": 4},
+    attention._attend: {"HEADS": 10, "GROUPS": 10, "SIZE": 128, "HALF": 64, "BLOCK": attention.BLOCK},
+    attention._join: {"HEADS": 10, "SIZE": 128, "WIDE": 128, "MOST": attention.MOST_SPLITS},
     experts._route: {"SIZE": 1280, "EXPERTS": 64, "WIDE": 64, "TOP": 6, "SHARED": 2, "BLOCK": 32},
-    experts._lists: {"MOST": 8, "WIDE": 8, "BLOCK": 128},
+    experts._lists: {"MOST": 8, "WIDE": 8, "BLOCK": experts.MOST_TOKENS},
     experts._gate_up: TILE,
     experts._down: TILE,
     choosing._bans: {"WINDOW": 90, "WIDE": 128},
-    choosing._best: {"SIZE": 129280, "WINDOW": 90, "SPLITS": 4, "BLOCK": choosing.BLOCK},
-    choosing._pick: {"SPLITS": 4, "MANY": 4},
+    choosing._best: {"SIZE": 129280, "WINDOW": 90, "BLOCK": choosing.BLOCK},
+    choosing._pick: {"SIZE": 129280, "MOST": attention.MOST_SPLITS},
 }
 
 
 def kind_of(name: str) -> str:
     """The type of a kernel's argument, by its name."""
-    if name.endswith(("_row", "_head", "_token")) or name == "tokens":
+    if name.endswith(("_row", "_head", "_token")) or name in ("tokens", "splits"):
         return NUMBER
     return NUMBERS.get(name) or INTEGERS.get(name) or (EXACT if name in FLOATS else STATE)
 

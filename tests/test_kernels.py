@@ -168,6 +168,21 @@ def test_the_best_token_that_is_not_banned(seed: int) -> None:
     torch.testing.assert_close(mine[2][sound], logprob[sound], rtol=1e-4, atol=1e-4)
 
 
+@for_every("splits", range(1, 5))
+def test_of_equal_logits_the_first_is_taken(splits: int) -> None:
+    logits = torch.zeros(2, 5000, device=DEVICE)
+    logits[0, [1500, 3200, 4999]] = 7.0
+    nothing = torch.full((2, 1), -1, device=DEVICE)
+    facts = (
+        nothing.int(),
+        torch.zeros(1, dtype=torch.bool, device=DEVICE),
+        torch.ones(5000, dtype=torch.bool).to(DEVICE),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choosing, "splits_for", lambda *_: splits)
+        assert choosing.pick(logits, nothing, *facts, 2)[1].tolist() == [1500, 0]
+
+
 # --- Which are chosen
 
 

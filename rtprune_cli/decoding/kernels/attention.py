@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+# What differs from step to step, as numbers of rows and splits, is no constant of a kernel: each value of a constant is
+# compiled by itself, which takes a second.
 BLOCK = 32  # keys that are looked at together
 PROGRAMS = 4  # of each processor of the device, where the rows are few
 MOST_SPLITS = 64
@@ -65,12 +67,11 @@ def attend(
     half = triton.next_power_of_2(size // 2)
     _attend[(rows, heads, splits)](
         qkv, cos, sin, keys, values, places, last, partial,
-        qkv.stride(0), keys.stride(0), keys.stride(1), keys.stride(2), size**-0.5,
-        HEADS=heads, GROUPS=groups, SIZE=size, HALF=half, SPLITS=splits, BLOCK=BLOCK,
+        qkv.stride(0), keys.stride(0), keys.stride(1), keys.stride(2), size**-0.5, splits,
+        HEADS=heads, GROUPS=groups, SIZE=size, HALF=half, BLOCK=BLOCK,
     )  # fmt: skip
     _join[(rows, heads)](
-        partial, out, HEADS=heads, SIZE=size, WIDE=triton.next_power_of_2(size), SPLITS=splits,
-        MANY=triton.next_power_of_2(splits),
+        partial, out, splits, HEADS=heads, SIZE=size, WIDE=triton.next_power_of_2(size), MOST=MOST_SPLITS,
     )  # fmt: skip
     return out
 
@@ -99,11 +100,10 @@ def _half(pointer, at, there, cos_pointer, sin_pointer, SIZE: tl.constexpr):
     return (own1 - other1).to(kind), (own2 + other2).to(kind)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def _attend(
-    qkv, cos, sin, keys, values, places, last, partial, qkv_row, cache_row, cache_head, cache_token, scale,
-    HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, HALF: tl.constexpr, SPLITS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    qkv, cos, sin, keys, values, places, last, partial, qkv_row, cache_row, cache_head, cache_token, scale, splits,
+    HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, HALF: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row, head, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     group = head // (HEADS // GROUPS)
@@ -126,15 +126,12 @@ def _attend(
         tl.store(values + place * cache_token + at, value1, mask=there)
         tl.store(values + place * cache_token + SIZE // 2 + at, value2, mask=there)
     query1, query2 = query1.to(tl.float32) * scale, query2.to(tl.float32) * scale
-    each = ((count + SPLITS * BLOCK - 1) // (SPLITS * BLOCK)) * BLOCK
-    start = split * each
-    end = tl.minimum(start + each, count)
     most = tl.full((), float("-inf"), tl.float32)
     total = tl.zeros((), tl.float32)
     sum1, sum2 = tl.zeros((HALF,), tl.float32), tl.zeros((HALF,), tl.float32)
-    for begin in range(start, end, BLOCK):
+    for begin in range(split * BLOCK, count, splits * BLOCK):
         tokens = begin + tl.arange(0, BLOCK)
-        seen = tokens < end
+        seen = tokens < count
         old = (seen & (tokens != place))[:, None] & there[None, :]
         is_new = (tokens == place)[:, None]
         lines = tokens[:, None] * cache_token + at[None, :]
@@ -153,25 +150,23 @@ def _attend(
         sum2 = sum2 * shrink + tl.sum(weights[:, None] * said2.to(tl.float32), axis=0)
         total = total * shrink + tl.sum(weights, axis=0)
         most = higher
-    partial += ((row * HEADS + head) * SPLITS + split) * (SIZE + 2)
+    partial += ((row * HEADS + head) * splits + split) * (SIZE + 2)
     tl.store(partial + at, sum1, mask=there)
     tl.store(partial + SIZE // 2 + at, sum2, mask=there)
     tl.store(partial + SIZE, most)
     tl.store(partial + SIZE + 1, total)
 
 
-@triton.jit
-def _join(
-    partial, out, HEADS: tl.constexpr, SIZE: tl.constexpr, WIDE: tl.constexpr, SPLITS: tl.constexpr, MANY: tl.constexpr
-):
+@triton.jit(do_not_specialize=["splits"])
+def _join(partial, out, splits, HEADS: tl.constexpr, SIZE: tl.constexpr, WIDE: tl.constexpr, MOST: tl.constexpr):
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    split, at = tl.arange(0, MANY), tl.arange(0, WIDE)
-    partial += (row * HEADS + head) * SPLITS * (SIZE + 2)
+    split, at = tl.arange(0, MOST), tl.arange(0, WIDE)
+    partial += (row * HEADS + head) * splits * (SIZE + 2)
     lines = partial + split * (SIZE + 2)
-    most = tl.load(lines + SIZE, mask=split < SPLITS, other=float("-inf"))
+    most = tl.load(lines + SIZE, mask=split < splits, other=float("-inf"))
     weights = tl.exp(most - tl.max(most, axis=0))  # 0 of a split without keys
-    total = tl.sum(weights * tl.load(lines + SIZE + 1, mask=split < SPLITS, other=0.0), axis=0)
-    there = (split < SPLITS)[:, None] & (at < SIZE)[None, :]
+    total = tl.sum(weights * tl.load(lines + SIZE + 1, mask=split < splits, other=0.0), axis=0)
+    there = (split < splits)[:, None] & (at < SIZE)[None, :]
     sums = tl.load(lines[:, None] + at[None, :], mask=there, other=0.0)
     said = tl.sum(sums * weights[:, None], axis=0) / total
     tl.store(out + (row * HEADS + head) * SIZE + at, said.to(out.dtype.element_ty), mask=at < SIZE)

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rtprune_cli.decoding.kernels.attention import splits_for
+from rtprune_cli.decoding.kernels.attention import MOST_SPLITS, splits_for
 
 BLOCK = 1024  # logits that are looked at together
 
@@ -56,9 +56,9 @@ def pick(
         WIDE=triton.next_power_of_2(window),
     )  # fmt: skip
     _best[(rows, splits)](
-        logits, bans, counts, partial, places, logits.stride(0), SIZE=size, WINDOW=window, SPLITS=splits, BLOCK=BLOCK
+        logits, bans, counts, partial, places, logits.stride(0), splits, SIZE=size, WINDOW=window, BLOCK=BLOCK
     )
-    _pick[(rows,)](partial, places, best, chosen, logprob, SPLITS=splits, MANY=triton.next_power_of_2(splits))
+    _pick[(rows,)](partial, places, best, chosen, logprob, splits, SIZE=size, MOST=MOST_SPLITS)
     return best, chosen, logprob
 
 
@@ -78,19 +78,17 @@ def _bans(
     tl.store(counts + row, tl.sum(banned, axis=0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def _best(
-    logits, bans, counts, partial, places, logits_row, SIZE: tl.constexpr, WINDOW: tl.constexpr, SPLITS: tl.constexpr,
+    logits, bans, counts, partial, places, logits_row, splits, SIZE: tl.constexpr, WINDOW: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     row, split = tl.program_id(0).to(tl.int64), tl.program_id(1)
     count = tl.load(counts + row)
-    each = tl.cdiv(tl.cdiv(SIZE, BLOCK), SPLITS) * BLOCK
-    start = split * each
-    best, place = tl.full((), float("-inf"), tl.float32), start.to(tl.int64)
+    best, place = tl.full((), float("-inf"), tl.float32), (split * BLOCK).to(tl.int64)
     most, total = tl.full((), float("-inf"), tl.float32), tl.zeros((), tl.float32)
     broken = tl.zeros((), tl.float32)
-    for begin in range(start, tl.minimum(start + each, SIZE), BLOCK):
+    for begin in range(split * BLOCK, SIZE, splits * BLOCK):
         at = begin + tl.arange(0, BLOCK)
         own = tl.load(logits + row * logits_row + at, mask=at < SIZE, other=float("-inf")).to(tl.float32)
         broken = tl.maximum(broken, tl.max((own != own).to(tl.float32), axis=0))
@@ -104,27 +102,27 @@ def _best(
         better = here > best
         place = tl.where(better, begin + tl.argmax(own, axis=0), place)
         best = tl.maximum(best, here)
-    partial += (row * SPLITS + split) * 4
+    partial += (row * splits + split) * 4
     tl.store(partial, best)
     tl.store(partial + 1, most)
     tl.store(partial + 2, total)
     tl.store(partial + 3, broken)
-    tl.store(places + row * SPLITS + split, place)
+    tl.store(places + row * splits + split, place)
 
 
-@triton.jit
-def _pick(partial, places, best, chosen, logprob, SPLITS: tl.constexpr, MANY: tl.constexpr):
+@triton.jit(do_not_specialize=["splits"])
+def _pick(partial, places, best, chosen, logprob, splits, SIZE: tl.constexpr, MOST: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
-    split = tl.arange(0, MANY)
-    there = split < SPLITS
-    lines = partial + (row * SPLITS + split) * 4
+    split = tl.arange(0, MOST)
+    there = split < splits
+    lines = partial + (row * splits + split) * 4
     tops = tl.load(lines, mask=there, other=float("-inf"))
     most = tl.load(lines + 1, mask=there, other=float("-inf"))
     totals = tl.load(lines + 2, mask=there, other=0.0)
     broken = tl.max(tl.load(lines + 3, mask=there, other=0.0), axis=0) > 0
     top, highest = tl.max(tops, axis=0), tl.max(most, axis=0)
-    winner = tl.argmax(tops, axis=0)
-    token = tl.sum(tl.where(split == winner, tl.load(places + row * SPLITS + split, mask=there, other=0), 0), axis=0)
+    # Of equal ones the first, however many splits there are: a text must not depend on how many rows go with it.
+    token = tl.min(tl.where(tops == top, tl.load(places + row * splits + split, mask=there, other=SIZE), SIZE), axis=0)
     total = tl.sum(tl.where(totals > 0, totals * tl.exp(most - highest), 0.0), axis=0)
     tl.store(best + row, tl.where(broken, float("nan"), top))
     tl.store(chosen + row, token)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ROWS, COLUMNS, DEPTH = 16, 64, 64  # of a tile of a product
+MOST_TOKENS = 256  # of a step; more of them are another kernel
 
 
 def route_twin(hidden: Tensor, gate: Tensor, top_k: int, scale: float, shared: int) -> tuple[Tensor, Tensor]:
@@ -121,7 +122,7 @@ def experts(
     counts = torch.empty(every, dtype=torch.int32, device=hidden.device)
     _lists[(every,)](
         chosen, where, counts, tokens, MOST=most, WIDE=triton.next_power_of_2(most),
-        BLOCK=triton.next_power_of_2(tokens),
+        BLOCK=max(MOST_TOKENS, triton.next_power_of_2(tokens)),
     )  # fmt: skip
     inner = torch.empty(tokens * most, inner_size, dtype=hidden.dtype, device=hidden.device)
     said = torch.empty(tokens, most, size, dtype=torch.float32, device=hidden.device)
@@ -154,7 +155,7 @@ def interpreted() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _lists(chosen, where, counts, tokens, MOST: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr):
     """Which (token, place) go to this expert, in order, and how many."""
     expert = tl.program_id(0)
@@ -175,7 +176,7 @@ def _product(left, right, total, EXACT: tl.constexpr):
     return tl.dot(left, right, total, input_precision="ieee")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _gate_up(
     hidden, weight, shared_gate, shared_up, where, counts, inner, hidden_row, tokens,
     SIZE: tl.constexpr, INNER: tl.constexpr, COUNT: tl.constexpr,
@@ -212,7 +213,7 @@ def _gate_up(
     tl.store(place, out, mask=there[:, None] & (column < INNER)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _down(
     inner, weight, shared, where, counts, weights, said, tokens, own_row, shared_row,
     SIZE: tl.constexpr, INNER: tl.constexpr, COUNT: tl.constexpr,
