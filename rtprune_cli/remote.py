@@ -8,11 +8,10 @@ from __future__ import annotations
 import errno
 import logging
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from rtprune_cli import stopping
@@ -30,7 +29,6 @@ EXTRAS = {
     "http": "http", "https": "http",
 }  # fmt: skip
 SCHEMES = "s3, gs, az, https"  # as messages name them; fsspec knows more
-BLOCK = 2**20  # bytes that are asked for at once where a file is read in parts
 WAITS = (1.0, 4.0)  # seconds before the second try of what may pass, and before the third
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
@@ -160,10 +158,7 @@ def tried(work: Callable[[], T]) -> T:
             if wait is None or not error.may_pass:
                 raise
             log.info("tried again in %.0f s: %s", wait, error.reason)
-            until = time.monotonic() + wait
-            while time.monotonic() < until:
-                stopping.check()
-                time.sleep(stopping.TICK)
+            stopping.pause(wait)
     raise AssertionError
 
 
@@ -241,15 +236,3 @@ def read(url: str) -> bytes:
     system, path = filesystem(url)
     data: bytes = tried(lambda: system.cat_file(path))
     return data
-
-
-def opened(file: RemoteFile) -> IO[bytes]:
-    """The file, of which no more is fetched than is read, a block at a time.
-
-    Raises:
-        RemoteError: it cannot be opened.
-        UsageError, EnvironmentFault: as in :func:`filesystem`.
-    """
-    system, path = filesystem(file.url)
-    stream: IO[bytes] = tried(lambda: system.open(path, "rb", block_size=BLOCK, cache_type="readahead"))
-    return stream

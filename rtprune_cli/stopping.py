@@ -5,6 +5,7 @@ Nothing is raised where a signal happens to arrive: a library's callback would s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,6 +44,18 @@ def check() -> None:
     """
     if _asked is not None:
         raise _asked
+
+
+def pause(seconds: float) -> None:
+    """Wait.
+
+    Raises:
+        KeyboardInterrupt: the run was asked to stop meanwhile.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        check()
+        time.sleep(TICK)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from test_outputs import OPTIONS, PAPER, begin, finish, page, rows, with_crop
 
-from rtprune_cli import remote
+from rtprune_cli import remote, stopping
 from rtprune_cli.errors import EnvironmentFault, ExitCode, OutputError, UsageError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import BucketOutput, FolderOutput, open_output, spool_of
@@ -451,7 +451,7 @@ def test_of_many_who_take_a_lease_one_has_it(s3_url: str, url: str) -> None:
 
 def test_a_lease_is_waited_for(at: Bucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     first = at("one").__enter__()
-    monkeypatch.setattr(lease, "_pause", lambda seconds: first.__exit__(None, None, None))
+    monkeypatch.setattr(stopping, "pause", lambda seconds: first.__exit__(None, None, None))
     with caplog.at_level("INFO", "rtprune"), at("two", wait=True):
         pass
     assert "waiting: rtprune process" in caplog.text

@@ -61,7 +61,7 @@ class Lease:
                     if not said:
                         log.log(NOTICE, WAITING, who, self._url)
                     said = True
-                    _pause(LOOKED_AT)
+                    stopping.pause(LOOKED_AT)
                     continue
             if self._takes(number + 1):
                 break
@@ -169,10 +169,3 @@ class Lease:
 
     def _name(self, number: int) -> str:
         return f"{FOLDER}/{number}"
-
-
-def _pause(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        stopping.check()
-        time.sleep(stopping.TICK)
