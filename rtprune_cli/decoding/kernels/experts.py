@@ -170,6 +170,14 @@ def _lists(chosen, where, counts, tokens, MOST: tl.constexpr, WIDE: tl.constexpr
 
 
 @triton.jit
+def _entries(where, counts, expert, rows, tokens, ROWS: tl.constexpr):
+    """The (token, place) of each row of a tile, and whether it has one."""
+    own = rows * ROWS + tl.arange(0, ROWS)
+    there = own < tl.load(counts + expert)
+    return tl.load(where + expert * tokens + own, mask=there, other=0), there
+
+
+@triton.jit
 def _product(left, right, total, EXACT: tl.constexpr):
     if EXACT:
         left, right = left.to(tl.float32), right.to(tl.float32)
@@ -183,11 +191,9 @@ def _gate_up(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, MOST: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     expert, block, rows = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
-    own = rows * ROWS + tl.arange(0, ROWS)
-    there = own < tl.load(counts + expert)
     if rows * ROWS >= tl.load(counts + expert):
         return
-    entry = tl.load(where + expert * tokens + own, mask=there, other=0)
+    entry, there = _entries(where, counts, expert, rows, tokens, ROWS)
     column = block * COLUMNS + tl.arange(0, COLUMNS)
     if expert < COUNT:
         gate_rows = weight + expert * 2 * INNER * SIZE
@@ -220,11 +226,9 @@ def _down(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, MOST: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     expert, block, rows = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
-    own = rows * ROWS + tl.arange(0, ROWS)
-    there = own < tl.load(counts + expert)
     if rows * ROWS >= tl.load(counts + expert):
         return
-    entry = tl.load(where + expert * tokens + own, mask=there, other=0)
+    entry, there = _entries(where, counts, expert, rows, tokens, ROWS)
     column = block * COLUMNS + tl.arange(0, COLUMNS)
     if expert < COUNT:
         rows_of = weight + expert * SIZE * INNER
