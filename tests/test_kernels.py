@@ -14,21 +14,18 @@ import sys
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, GOLDEN2, OCR2, UNLIMITED, for_every
+from conftest import GOLDEN, GOLDEN2, OCR2, UNLIMITED, for_every, load_script
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 ON_GPU = torch.cuda.is_available()
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from rtprune_cli.decoding import decode
-from rtprune_cli.decoding.cache import KvCache
 from rtprune_cli.decoding.fused import FusedStep, fused_step, sizes_of
 from rtprune_cli.decoding.kernels import attention, choosing, chosen, experts, norm
 from rtprune_cli.decoding.scheduler import Scheduler, rows_bucket
@@ -306,62 +303,11 @@ def test_no_more_is_recorded_than_one_step_a_number_of_rows(model: OcrModel) -> 
     assert set(graphs.keys) <= {(min(rows_bucket(rows), 6),) for rows in range(1, 7)}
 
 
-class Launches(TorchDispatchMode):
-    """Counts the operations that a GPU would run as kernels of their own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = function.overloadpacket.__name__
-        self.count += not (function.is_view or name in ("empty", "empty_like", "new_empty", "_unsafe_view", "detach"))
-        return function(*args, **(kwargs or {}))
-
-
-def test_a_step_takes_few_launches(model: OcrModel) -> None:
-    """At most 250 for the 12 layers of the published models, by what one layer of each kind takes."""
-    launches = Launches()
-
-    def counted(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
-            before = launches.count
-            said = function(*arguments)
-            launches.count = before + number
-            return said
-
-        return run
-
-    twins = chosen.twins()
-    assert twins.experts is not None
-    kernels = chosen.Kernels(
-        counted(1, twins.add_norm),
-        counted(2, twins.attend),
-        counted(1, twins.route),
-        counted(3, twins.experts),
-        twins.pick,
-    )
-    facts = sizes(model)
-    decoder, layers = model.network.model.language_model, model.network.model.language_model.layers
-    kinds = [next(layer for layer in layers if hasattr(layer.mlp, "experts") is sparse) for sparse in (False, True)]
-    rows = 3
-    cache = KvCache(model.text_config, rows * 64, DEVICE, torch.float32)
-    cache.lay_out(rows, 64, 0, 0)
-    places = torch.tensor([1, 2, 3], device=DEVICE)
-    counts = []
-    for sparse in (0, 1, 2):
-        decoder.layers = torch.nn.ModuleList([kinds[0], *[kinds[1]] * sparse])
-        try:
-            step = FusedStep(model.network, kernels, facts)
-            with torch.inference_mode(), launches:
-                launches.count = 0
-                step(torch.zeros(rows, facts.hidden, device=DEVICE), places, cache, places, places)
-                counts.append(launches.count)
-        finally:
-            decoder.layers = layers
-    first, second = (after - before for before, after in pairwise(counts))
-    assert first == second == 10  # a layer of experts
-    assert counts[0] + 11 * first <= 150  # and what chooses a token comes to some 40
+def test_a_step_takes_few_launches() -> None:
+    """Of the 12 layers of the published models, the choice of a token included."""
+    step, layer = load_script("step_launches").launches(fused=True)
+    assert layer == 10  # of a layer with experts
+    assert step <= 150
 
 
 @pytest.mark.slow
