@@ -19,8 +19,8 @@ from rich.console import Console
 
 from rtprune_cli import stopping
 from rtprune_cli.commands import display
-from rtprune_cli.commands.display import page_ranges
 from rtprune_cli.commands.interrupts import stoppable
+from rtprune_cli.commands.wording import page_ranges
 from rtprune_cli.stopping import Interrupted, Terminated
 
 TINY = ("--model", "tiny", "--max-new-tokens", "4")

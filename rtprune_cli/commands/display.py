@@ -1,4 +1,4 @@
-"""Owns what a person sees while a run goes on: a progress display on a terminal, a line a document elsewhere, the end.
+"""Owns what a person sees while a run goes on: a progress display on a terminal, a line a document elsewhere.
 
 All of it goes to standard error. Lines go through the log, so that ``--log-format json`` is the same events as objects.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -17,12 +17,12 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from rtprune_cli.commands.wording import counted, warned
 from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.options import LogOptions
-from rtprune_cli.outputs import Output
 from rtprune_cli.pipeline import DocumentPlan, Watcher
-from rtprune_cli.records import PageRecord, PageResult, failed
-from rtprune_cli.report import Totals, print_table
+from rtprune_cli.records import PageResult
+from rtprune_cli.report import Totals
 
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("rtprune")
 
 FEW_READERS = 4  # of a cluster, whose speeds are shown one by one
-MAX_LISTED = 20  # of those that failed, and that have warnings, at the end; all of them are in the report
 RATE_PAGES = 64  # the speed shown is that of the latest pages
 RATE_SECONDS = 600.0  # the time left is estimated from the documents of the last ten minutes
 
@@ -72,7 +71,7 @@ class Display(Watcher):
             return
         if not totals.pages and not plan.pages and not self._every:
             return  # it could not be opened: that error has been said, and is all there is to say
-        parts = [_count(totals.pages, "page")]
+        parts = [counted(totals.pages, "page")]
         if plan.earlier.pages:
             parts.append(f"{len(plan.earlier.pages)} done before")
         parts += _troubles(totals)
@@ -150,7 +149,7 @@ class ProgressDisplay(Display):
             count=self._count(),
         )
         self._name, totals = name, self.totals
-        parts = [_count(totals.pages, "page"), *_troubles(totals)]
+        parts = [counted(totals.pages, "page"), *_troubles(totals)]
         if self._rates:
             parts += [f"{sum(self._rates):.2f} pages/s", readers(self._rates)]
         elif (seconds := self._recent[-1][0] - self._recent[0][0] if self._recent else 0) > 0:
@@ -161,7 +160,7 @@ class ProgressDisplay(Display):
         self._bar.figures.plain = " · ".join([*parts, name])
 
     def _count(self) -> str:
-        return f"{self.closed_documents}/{_count(self.documents, 'document')}"
+        return f"{self.closed_documents}/{counted(self.documents, 'document')}"
 
 
 @contextmanager
@@ -175,80 +174,6 @@ def showing(documents: int, options: LogOptions, first: str) -> Iterator[Display
         yield ProgressDisplay(documents, bar, first)
 
 
-def tell_end(display: Display, options: LogOptions, *, goes_on: str) -> None:
-    """The end of a run: the table, what failed, what was done before, why it stopped early, and what ``goes_on``
-    from there."""
-    totals = display.totals
-    if options.log_format == "json":
-        data = {
-            "event": "summary",
-            "documents": display.closed_documents,
-            "documents_done_before": display.finished_before,
-            "stopped": totals.stopped,
-            **totals.summary(),
-        }
-        log.log(NOTICE, "%s, %d failed", _count(totals.pages, "page"), totals.failed, extra={"data": data})
-    elif not options.quiet:
-        _print_end(display, make_console())
-    if totals.stopped:
-        log.error("%s%s", totals.stopped, f". {goes_on} goes on from here" if goes_on else "")
-
-
-def _print_end(display: Display, console: Console) -> None:
-    totals = display.totals
-    if totals.pages:
-        print_table(totals, console)
-    if display.finished_before:
-        what = _count(display.finished_before, "document")
-        console.print(f"{what} done before; --force reads again", style="dim", highlight=False)
-    if totals.warned and totals.failed + totals.pages > 1:
-        console.print(f"{_warned(len(totals.warned))}:", style="yellow", highlight=False)
-        _list(totals.warned, lambda record: ", ".join(each.code for each in record.warnings), console)
-    if totals.failed and totals.failed + totals.pages > 1:
-        console.print(f"{totals.failed} failed:", style="red", highlight=False)
-        _list(totals.failures, lambda record: record.error.code if record.error else "", console)
-
-
-def _list(records: Sequence[PageRecord], why: Callable[[PageRecord], str], console: Console) -> None:
-    """The first pages, a line each."""
-    for record in records[:MAX_LISTED]:
-        page = "" if record.page is None else f", page {record.page}"
-        console.print(Text(f"  {record.document}{page}: {why(record)}".replace("\n", "\\n")), soft_wrap=True)
-    if len(records) > MAX_LISTED:
-        console.print(f"  … {len(records) - MAX_LISTED} more in the report", highlight=False)
-
-
-def print_plan(plans: Iterable[DocumentPlan], output: Output) -> Totals:
-    """What a run would do, a line a document on standard output: name, pages to read, what is done, where it goes.
-
-    Tabs separate; the totals hold the documents that cannot be read.
-    """
-    totals, documents, pages, done = Totals(), 0, 0, 0
-    for plan in plans:
-        todo = [page for page in plan.pages if page not in plan.earlier.pages]
-        state = f"{len(plan.earlier.pages)} done" if plan.earlier.pages else "new"
-        if plan.error is not None:
-            totals.add(failed(plan.document, None, plan.error).record)
-            state = f"failed: {plan.error.code}: {plan.error.message}"
-        print(plan.document.name, page_ranges(todo) or "-", state, output.place(plan.document), sep="\t")
-        documents, pages, done = documents + 1, pages + len(todo), done + plan.earlier.finished
-    parts = [_count(documents, "document"), f"{_count(pages, 'page')} to read"]
-    parts += [f"{done} done before"] * bool(done) + [f"{totals.failed} failed"] * bool(totals.failed)
-    log.log(NOTICE, "%s", ", ".join(parts))
-    return totals
-
-
-def page_ranges(pages: Sequence[int]) -> str:
-    """Page numbers as ``--pages`` takes them: 1-3,7."""
-    runs: list[list[int]] = []
-    for page in pages:
-        if runs and page == runs[-1][-1] + 1:
-            runs[-1][1:] = [page]
-        else:
-            runs.append([page])
-    return ",".join("-".join(map(str, run)) for run in runs)
-
-
 def readers(rates: Sequence[float]) -> str:
     """How many readers of a cluster there are, and their pages a second: of many the least and the most."""
     if len(rates) == 1:
@@ -260,12 +185,4 @@ def readers(rates: Sequence[float]) -> str:
 def _troubles(totals: Totals) -> list[str]:
     """How many pages failed, and how many have warnings, where any do."""
     failed = [f"{totals.failed} failed"] if totals.failed else []
-    return [*failed, _warned(len(totals.warned))] if totals.warned else failed
-
-
-def _warned(number: int) -> str:
-    return f"{number} with warnings"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return [*failed, warned(len(totals.warned))] if totals.warned else failed

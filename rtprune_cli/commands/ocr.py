@@ -132,7 +132,8 @@ def _ocr(
 
 
 def _run(documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions) -> ExitCode:
-    from rtprune_cli.commands.display import showing, tell_end
+    from rtprune_cli.commands.display import showing
+    from rtprune_cli.commands.ending import tell_end
     from rtprune_cli.model import locate
     from rtprune_cli.outputs import StreamOutput
     from rtprune_cli.pipeline import look_ahead
@@ -178,7 +179,7 @@ def _source(
 
 
 def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> ExitCode:
-    from rtprune_cli.commands.display import print_plan
+    from rtprune_cli.commands.plan import print_plan
     from rtprune_cli.model import locate
     from rtprune_cli.pipeline import make_plan
 
