@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, SHARED_GOLDEN, Case, Encoded, golden_cases
+from conftest import GOLDEN, Case, Encoded, golden_cases
 from stubs import Act, Prompt, ScriptedNetwork
 
 from rtprune_cli.decoding import Scheduler, decode, forward
@@ -36,9 +36,9 @@ SLOW_FIXTURES = {"prompts"}  # what uses one of them is slow
 
 @pytest.fixture(scope="module")
 def prompts(golden_model: OcrModel, encode_case: Callable[[Case], Encoded]) -> list[DecoderInput]:
-    """Golden pages at several ratios, of 43 to 421 tokens: a quarter of all without the maintainers' folder."""
+    """Golden pages at several ratios, of 43 to 421 tokens."""
     pages = []
-    for case in (golden_cases(SHARED_GOLDEN) or golden_cases(GOLDEN)).values():
+    for case in golden_cases(GOLDEN).values():
         seen = encode_case(case)
         for ratio in (None, 1.0, 0.5):
             pruned = prune_pages(seen.tokens, seen.pixels, PruneOptions(ratio=ratio))[0]
