@@ -113,13 +113,13 @@ def test_a_shell_can_ask_for_the_script_of_another(run_shell) -> None:  # type: 
 
 
 def test_completing_models_loads_no_torch() -> None:
-    code = "import sys; from rtprune_cli.commands.flags import complete_models; assert 'tiny' in complete_models()"
+    code = "import sys; from rtprune_cli.commands.completing import complete_models; assert 'tiny' in complete_models()"
     code += "; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_broken_model_cache_still_completes_the_bundled_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtprune_cli.commands.flags import complete_models
+    from rtprune_cli.commands.completing import complete_models
 
     def fail() -> None:
         raise OSError
