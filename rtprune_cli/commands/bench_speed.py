@@ -27,7 +27,7 @@ def speed(
     arch: Annotated[
         str | None,
         flag(
-            "model", "--arch", metavar="NAME",
+            "dataset", "--arch", metavar="NAME",
             help=f"Full-size architecture with random weights, without a download.  [{'|'.join(ARCHITECTURES)}]",
             autocompletion=one_of(ARCHITECTURES),
         ),
@@ -35,7 +35,7 @@ def speed(
     checkpoint: Annotated[
         str | None,
         flag(
-            "model", "--model", metavar="MODEL",
+            "dataset", "--model", metavar="MODEL",
             help=f"Instead of --arch: hub id, local folder, or '{BUNDLED_MODEL}'.", autocompletion=complete_models,
         ),
     ] = None,
@@ -44,8 +44,8 @@ def speed(
     modes: Annotated[
         str | None,
         flag(
-            "comparison", "--modes", metavar="LIST", help=f"[of {'|'.join(MODES)}; default: {_DEFAULT_MODES}]",
-            autocompletion=list_of(MODES),
+            "comparison", "--modes", metavar="LIST", autocompletion=list_of(MODES),
+            help=f"Modes to time.  [of {'|'.join(MODES)}; default: {_DEFAULT_MODES}]",
         ),
     ] = None,
     view_sides: Annotated[
