@@ -174,9 +174,9 @@ def test_a_missing_value_names_the_words_that_it_may_be(rtprune: Any) -> None:
     assert "Give --mode tiny|small|base|large|gundam|side-N." in rtprune("ocr", "--mode").stderr
 
 
-@pytest.mark.parametrize("flags", [["--log-format", "json"], ["--log-format=json"]])
-def test_programs_get_it_as_json(rtprune: Any, flags: list[str]) -> None:
-    assert json.loads(rtprune("ocr", "--foo", *flags).stderr)["level"] == "error"
+def test_programs_get_it_as_json(rtprune: Any) -> None:
+    for flags in (["--log-format", "json"], ["--log-format=json"]):
+        assert json.loads(rtprune("ocr", "--foo", *flags).stderr)["level"] == "error"
     assert json.loads(rtprune("ocr", "--foo", env={"RTPRUNE_LOG_FORMAT": "json"}).stderr)["level"] == "error"
 
 
@@ -220,7 +220,7 @@ def texts() -> list[tuple[Path, str]]:
     found = []
     for file in PACKAGE.rglob("*.py"):
         source = file.read_text(encoding="utf-8")
-        if "--" in source or "docs/" in source:
+        if re.search(r" --[a-z]|docs/[\w-]+\.md", source):
             tree = ast.parse(source)
             prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
             constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
