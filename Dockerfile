@@ -11,6 +11,7 @@ RUN useradd --create-home --uid 1000 rtprune \
 
 COPY pyproject.toml README.md LICENSE constraints.txt /src/
 COPY rtprune_cli /src/rtprune_cli
+COPY docs/*.md /src/docs/
 # torch's own wheels bring the CUDA libraries.
 # --build-arg EXTRAS='[cluster,s3]' for a Ray cluster and buckets.
 ARG EXTRAS=""

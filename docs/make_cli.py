@@ -12,7 +12,8 @@ from typing import Any
 import typer
 
 from rtprune_cli.commands.app import app
-from rtprune_cli.commands.flags import SECTIONS
+from rtprune_cli.commands.examples import EXAMPLES
+from rtprune_cli.commands.helppage import SECTIONS, section_of
 from rtprune_cli.settings import LOG, all_settings
 
 PAGE = Path(__file__).with_name("cli.md")
@@ -44,6 +45,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
         yield f"{command.help.strip()}\n"
         yield from _usage(name, params, below)
         yield from _params(params)
+        yield from _examples(name)
     for child, found in below.items():
         yield from _command(f"{name} {child}", found)
 
@@ -60,7 +62,9 @@ def _params(params: list[Any]) -> Iterator[str]:
         params = [param for param in params if param.name not in settings]
     sections: dict[str, list[Any]] = {title: [] for title in ("Arguments", *SECTIONS.values())}
     for param in params:
-        sections["Arguments" if _is_argument(param) else param.rich_help_panel or SECTIONS[LOG]].append(param)
+        sections["Arguments" if _is_argument(param) else section_of(param.rich_help_panel) or SECTIONS[LOG]].append(
+            param
+        )
     filled = {title: found for title, found in sections.items() if found}
     if len(filled) <= FEW_SECTIONS:
         filled = {"": [param for found in filled.values() for param in found]}
@@ -72,14 +76,28 @@ def _params(params: list[Any]) -> Iterator[str]:
         yield ""
 
 
+def _examples(name: str) -> Iterator[str]:
+    lines = [
+        f"# {example.does}\n{example.command}" for example in EXAMPLES.get(name.removeprefix("rtprune").strip(), ())
+    ]
+    yield "```\n" + "\n".join(lines) + "\n```\n"
+
+
 def _row(param: Any) -> str:
     setting = None if _is_argument(param) else all_settings().get(param.name)
     if setting and not param.help.startswith(setting.help):  # a flag of the command's own, as bench speed's --json
         setting = None
     default = setting.default_text if setting else "" if param.default in (None, False) else param.default
     names = _argument(param) if _is_argument(param) else _names(param)
-    meaning = (setting.help if setting else param.help).replace("|", "\\|")
-    return f"| `{names}` | {meaning} | {f'`{default}` ' if default else ''}|"
+    meaning = setting.help if setting else param.help
+    if setting and setting.metavar and setting.forms:
+        meaning += f"  [{setting.forms}]"
+    return f"| `{_cell(names)}` | {_cell(meaning)} | {f'`{default}` ' if default else ''}|"
+
+
+def _cell(text: str) -> str:
+    """Text as it stands in a table."""
+    return text.replace("|", "\\|")
 
 
 def _names(param: Any) -> str:

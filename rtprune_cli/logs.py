@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import textwrap
 import warnings
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -59,12 +61,31 @@ class _Stderr(logging.Handler):
 
 
 class _OneLine(logging.Formatter):
-    """``rtprune: error: ...`` on one line, whatever is in a file's name; a traceback below it when there is one."""
+    """``rtprune: error: ...`` on one line, whatever is in a file's name; a traceback below it when there is one.
+
+    A terminal gets it in lines that end between words. What is longer than a line, a path perhaps, is left to it.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno in (logging.INFO, NOTICE) else f"{record.levelname.lower()}: "
         line = f"rtprune: {level}{record.getMessage()}".replace("\n", "\\n").replace("\r", "\\r")
+        if (width := _terminal_width()) is not None:
+            line = _wrap(line, width)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _terminal_width() -> int | None:
+    """Columns of standard error; None where it is no terminal."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _wrap(line: str, width: int) -> str:
+    wrapper = textwrap.TextWrapper(width, expand_tabs=False, replace_whitespace=False, break_long_words=False)
+    wrapper.break_on_hyphens = False
+    return wrapper.fill(line)
 
 
 class _JsonLine(logging.Formatter):

@@ -148,8 +148,11 @@ def setting(default: T, help: str, *, same_text: bool = False, **metadata: Any) 
     ``same_text`` says that the setting cannot change what is written for a page, so that a rerun which differs only
     there goes on where the last one ended. ``metadata``: ``short``, a one-letter flag; ``off``, the flag that
     switches a boolean off again, --no-NAME unless told ("" for none); ``choices``, the words it takes, for completion
-    (the check is the class's own); ``parse`` and ``shown``, for a value whose text is not its Python form, and
-    ``words``, others that it may be; ``count``, for a flag that is repeated; ``secret``, for what is never shown.
+    (the check is the class's own), ``also``, forms beside them that only help shows, and ``offers``, what completion
+    offers in their place; ``metavar``, what stands for a value in help where that is neither the choices nor N;
+    ``rare``, for a flag that few need, which help shows last; ``parse`` and ``shown``, for a value whose text is not
+    its Python form, and ``words``, others that it may be; ``count``, for a flag that is repeated; ``secret``, for what
+    is never shown.
     """
     return field(default=default, metadata={"help": help, "same_text": same_text, **metadata})  # type: ignore[no-any-return]
 
@@ -203,18 +206,27 @@ class ModelOptions:
 
     # What counts for a rerun is the checkpoint and the dtype that these lead to, not how they were named.
     model: str = setting(
-        DEFAULT_MODEL, f"Hub id, local folder, or '{BUNDLED_MODEL}' for the bundled model.", same_text=True
+        DEFAULT_MODEL,
+        f"Hub id, local folder, or '{BUNDLED_MODEL}' for the bundled model.",
+        same_text=True,
+        metavar="MODEL",
     )
-    revision: str | None = setting(None, "Branch, tag or commit of the hub model.", same_text=True)
+    revision: str | None = setting(
+        None, "Branch, tag or commit of the hub model.", same_text=True, metavar="NAME", rare=True
+    )
     offline: bool = setting(
-        False, "Never use the network; cached models and datasets only.", same_text=True, off="--online"
+        False, "Never use the network; cached models and datasets only.", same_text=True, off="--online", rare=True
     )
-    device: str = setting("auto", "auto, cpu, cuda or cuda:N.", same_text=True, choices=("auto", "cpu", "cuda"))
+    device: str = setting(
+        "auto", "Where the model runs.", same_text=True, choices=("auto", "cpu", "cuda"), also=("cuda:N",)
+    )
     dtype: str = setting(
         "auto",
-        f"{', '.join(DTYPES)}. auto: bfloat16 where the device computes in it, float16 on T4 and V100.",
+        "Precision; auto: bfloat16 where the device computes in it, float16 on T4 and V100.",
         same_text=True,
         choices=DTYPES,
+        metavar="DTYPE",
+        rare=True,
     )
 
     def __post_init__(self) -> None:
@@ -237,18 +249,19 @@ class PruneOptions:
 
     ratio: float | Dynamic | Auto | None = setting(
         None,
-        f"Share of visual tokens to keep: dynamic, or {MIN_RATIO} to 1 (no pruning); auto: dynamic, 1 for "
-        "DeepSeek-OCR-2.",
+        "Share of visual tokens to keep; 1: no pruning; auto: dynamic, 1 for DeepSeek-OCR-2.",
         parse=_parse_ratio_or_auto,
         shown=AUTO,
         words=(DYNAMIC,),
+        metavar=f"{AUTO}|{DYNAMIC}|{MIN_RATIO}-1",
+        offers=(AUTO, DYNAMIC, "0.5", "0.75", "0.84", "1"),
     )
     alpha: float = 0.1
     dustbin_score: float = 0.2
     sobel_threshold: float = 0.2
     iterations: int = 5
     solver: Solver = setting(
-        "sinkhorn", "Optimal transport by sinkhorn (fast) or pot (reference).", choices=get_args(Solver)
+        "sinkhorn", "Optimal transport by sinkhorn (fast) or pot (reference).", choices=get_args(Solver), rare=True
     )
     method: Method = "rtprune"
     variant: Variant = "ours"
@@ -308,28 +321,44 @@ class DecodeOptions:
     :meth:`resolved` fills in, and for ``batch_size`` what memory allows."""
 
     max_new_tokens: int | Auto | None = setting(
-        None, "Longest text of a page, in tokens; auto: as the model's authors recommend.", parse=parse_auto, shown=AUTO
+        None,
+        "Longest text of a page, in tokens; auto: as the model's authors recommend.",
+        parse=parse_auto,
+        shown=AUTO,
+        rare=True,
     )
     no_repeat_ngram: int | Auto | None = setting(
-        None, "Never write an n-gram of this length twice; 0 turns it off.", parse=parse_auto, shown=AUTO
+        None, "Never write an n-gram of this length twice; 0 turns it off.", parse=parse_auto, shown=AUTO, rare=True
     )
     no_repeat_window: int | Auto | None = setting(
-        None, "...within this many tokens; 0 for the whole text.", parse=parse_auto, shown=AUTO
+        None, "...within this many tokens; 0 for the whole text.", parse=parse_auto, shown=AUTO, rare=True
     )
     batch_size: int | Auto | None = setting(
-        None, "Pages decoded together, at most; auto: as memory allows.", parse=parse_auto, shown=AUTO, same_text=True
+        None,
+        "Pages decoded together, at most; auto: as memory allows.",
+        parse=parse_auto,
+        shown=AUTO,
+        same_text=True,
+        rare=True,
     )
     memory_fraction: float = setting(
-        0.9, "Share of the device's memory that may be used, for --batch-size auto.", same_text=True
+        0.9,
+        "Share of the device's memory that may be used, for --batch-size auto.",
+        same_text=True,
+        metavar="SHARE",
+        rare=True,
     )
-    cuda_graphs: bool = setting(True, "Record work that comes again on the GPU and replay it.", same_text=True)
+    cuda_graphs: bool = setting(
+        True, "Record work that comes again on the GPU and replay it.", same_text=True, rare=True
+    )
     kernels: KernelChoice = setting(
         "auto",
         "Decode with rtprune's own kernels on NVIDIA GPUs; off: without.",
         same_text=True,
         choices=get_args(KernelChoice),
+        rare=True,
     )
-    loop_window: int = setting(512, "Stop a page after this many tokens of repetition; 0 never stops early.")
+    loop_window: int = setting(512, "Stop a page after this many tokens of repetition; 0 never stops early.", rare=True)
 
     @property
     def rows(self) -> int | None:
@@ -379,37 +408,64 @@ class InputOptions:
     from then on.
     """
 
-    pages: str | None = setting(None, "Pages of each document, from 1: 1,3,5-10,20-end.")
-    max_pages: int | None = setting(None, "Read the first so many pages of each document, at most.")
+    pages: str | None = setting(
+        None, "Pages of each document, from 1: 1,3,5-10,20-end.", metavar="RANGES", offers=("1", "1-", "1-10", "20-end")
+    )
+    max_pages: int | None = setting(None, "Read the first so many pages of each document, at most.", rare=True)
     dpi: int | Auto | None = setting(
-        None, "Resolution at which PDF pages are rasterised; auto: 200, 300 for Unlimited-OCR.", parse=parse_auto,
+        None,
+        "Resolution at which PDF pages are rasterised; auto: 200, 300 for Unlimited-OCR.",
+        parse=parse_auto,
         shown=AUTO,
-    )  # fmt: skip
-    password: str | None = setting(None, "Password of encrypted PDFs.", same_text=True, secret=True)
+        rare=True,
+    )
+    password: str | None = setting(None, "Password of encrypted PDFs.", same_text=True, secret=True, metavar="PASSWORD")
     recursive: bool = setting(False, "Take folders with their subfolders.", same_text=True, short="-r")
     exclude: str = setting(
         "@eaDir,#recycle,__MACOSX,$RECYCLE.BIN",
         "Names in folders to leave out, as patterns with * and ?, separated by commas.",
         same_text=True,
+        metavar="PATTERNS",
+        rare=True,
     )
-    attachments: bool = setting(False, "Read the PDFs and images inside PDFs as documents too.", same_text=True)
+    attachments: bool = setting(
+        False, "Read the PDFs and images inside PDFs as documents too.", same_text=True, rare=True
+    )
     pdf_reader: PdfReader = setting(
-        "auto", "What draws PDF pages; auto: MuPDF, PDFium where that fails.", choices=get_args(PdfReader)
+        "auto", "What draws PDF pages; auto: MuPDF, PDFium where that fails.", choices=get_args(PdfReader), rare=True
     )
     text_layer: TextLayer = setting(
-        "ignore", "prefer: write pages with a sound text layer from it, without the model.", choices=get_args(TextLayer)
+        "ignore",
+        "Text that a PDF has already; prefer: pages with a sound text layer are written from it, without the model.",
+        choices=get_args(TextLayer),
+        rare=True,
     )
-    rotate: Rotate = setting("auto", "Turn pages clockwise; auto: as their file says.", choices=get_args(Rotate))
-    skip_blank: bool = setting(True, "Do not ask the model about pages without ink.")
+    rotate: Rotate = setting(
+        "auto", "Turn pages clockwise; auto: as their file says.", choices=get_args(Rotate), rare=True
+    )
+    skip_blank: bool = setting(True, "Do not ask the model about pages without ink.", rare=True)
     page_timeout: float = setting(
-        120.0, "Seconds to open a document or draw a page before it is given up; 0: no limit.", same_text=True
+        120.0,
+        "To open a document or draw a page before it is given up; 0: no limit.",
+        same_text=True,
+        metavar="SECONDS",
+        rare=True,
     )
     page_memory: float = setting(
-        4.0, "GiB that drawing a page may take before it is given up; 0: no limit.", same_text=True
+        4.0,
+        "Memory that drawing a page may take before it is given up; 0: no limit.",
+        same_text=True,
+        metavar="GIB",
+        rare=True,
     )
-    max_pixels: int = setting(200_000_000, "Refuse images larger than this (decompression bombs).")
+    max_pixels: int = setting(200_000_000, "Refuse images larger than this (decompression bombs).", rare=True)
     workers: int | Auto | None = setting(
-        None, "Processes that prepare pages ahead; 0: one, page by page.", parse=parse_auto, shown=AUTO, same_text=True
+        None,
+        "Processes that prepare pages ahead; 0: one, page by page.",
+        parse=parse_auto,
+        shown=AUTO,
+        same_text=True,
+        rare=True,
     )
 
     @property
@@ -456,24 +512,37 @@ class OutputOptions:
     over all documents of the folder, with the images of their pages beside the markdown."""
 
     output: str = setting(
-        "out", "Output folder, s3://BUCKET/FOLDER or the like, or '-' for markdown on standard output.",
-        same_text=True, short="-o",
-    )  # fmt: skip
-    spool: str | None = setting(
-        None, "Folder where documents wait that go to a bucket; without it, in the user's cache.", same_text=True
+        "out",
+        "Output folder, s3://BUCKET/FOLDER or the like, or '-' for markdown on standard output.",
+        same_text=True,
+        short="-o",
+        metavar="FOLDER",
     )
-    tables: Tables = setting("html", "html (as the model writes them) or markdown.", choices=get_args(Tables))
+    spool: str | None = setting(
+        None,
+        "Folder where documents wait that go to a bucket; without it, in the user's cache.",
+        same_text=True,
+        metavar="FOLDER",
+        rare=True,
+    )
+    tables: Tables = setting(
+        "html", "How tables are written; html: as the model writes them.", choices=get_args(Tables)
+    )
     math: Math = setting(
-        "dollars", "Formulas between dollars, as GitHub, VS Code and Obsidian render them, or latex: as the model "
-        "writes them.", choices=get_args(Math),
-    )  # fmt: skip
-    repair_hyphens: bool = setting(False, "Take out the spaces that the model leaves after hyphens inside words.")
-    repair_lists: bool = setting(False, "Put list items that the model ran together on lines of their own.")
+        "dollars",
+        "Formulas between dollars, as GitHub, VS Code and Obsidian render them, or latex: as the model writes them.",
+        choices=get_args(Math),
+        rare=True,
+    )
+    repair_hyphens: bool = setting(
+        False, "Take out the spaces that the model leaves after hyphens inside words.", rare=True
+    )
+    repair_lists: bool = setting(False, "Put list items that the model ran together on lines of their own.", rare=True)
     join_pages: bool = setting(
-        False, "Join paragraphs and tables that go on over a page break; page markers stay as comments.",
-    )  # fmt: skip
-    json: bool = setting(True, "Write NAME.json: the blocks of every page with their boxes.", same_text=True)
-    raw: bool = setting(False, "Keep the raw model text beside the markdown.")
+        False, "Join paragraphs and tables that go on over a page break; page markers stay as comments.", rare=True
+    )
+    json: bool = setting(True, "Write NAME.json: the blocks of every page with their boxes.", same_text=True, rare=True)
+    raw: bool = setting(False, "Keep the raw model text beside the markdown.", rare=True)
     md_only: bool = setting(False, "Write NAME.md only: no folders, crops or reports.")
     html: bool = setting(
         False, "Write report.html: pages, visual tokens and text, to look at in a browser.", same_text=True
@@ -501,27 +570,44 @@ class RunOptions:
     """
 
     force: bool = setting(False, "Read documents again that are done.", same_text=True)
-    wait: bool = setting(False, "Wait while another run writes to the output folder.", same_text=True)
-    abort_on_error: bool = setting(False, "Stop at the first page or document that fails.", same_text=True)
-    fail_on_warning: bool = setting(False, "Exit with 4 when a page has a warning too.", same_text=True)
+    wait: bool = setting(False, "Wait while another run writes to the output folder.", same_text=True, rare=True)
+    abort_on_error: bool = setting(False, "Stop at the first page or document that fails.", same_text=True, rare=True)
+    fail_on_warning: bool = setting(False, "Exit with 4 when a page has a warning too.", same_text=True, rare=True)
     cluster: str | None = setting(
         None,
         "Read on many GPUs or machines with Ray: local (all GPUs of this machine), auto (the cluster that the "
         "environment names), or ray://HOST:PORT.",
         same_text=True,
         choices=("local", "auto"),
+        also=("ray://HOST:PORT",),
+        metavar="CLUSTER",
+        rare=True,
     )
     readers: int | Auto | None = setting(
-        None, "Readers on the cluster; auto: one a GPU, without GPUs one.", parse=parse_auto, shown=AUTO, same_text=True
+        None,
+        "Readers on the cluster; auto: one a GPU, without GPUs one.",
+        parse=parse_auto,
+        shown=AUTO,
+        same_text=True,
+        rare=True,
     )
-    gpus_per_reader: float = setting(1.0, "GPUs of a reader, for --cluster; 0.5: two share one.", same_text=True)
+    gpus_per_reader: float = setting(
+        1.0, "GPUs of a reader, for --cluster; 0.5: two share one.", same_text=True, metavar="GPUS", rare=True
+    )
     max_page_error_rate: float | None = setting(
-        None, "Stop when more than this share of pages failed, 0 to 1; looked at from the 20th page on.", same_text=True
+        None,
+        "Stop when more than this share of pages failed, 0 to 1; looked at from the 20th page on.",
+        same_text=True,
+        metavar="SHARE",
+        rare=True,
     )
     shard: str | None = setting(
-        None, "Read part K of N of the inputs, like 3/16; each part into a folder of its own, for rtprune merge.",
+        None,
+        "Read part K of N of the inputs, like 3/16; each part into a folder of its own, for rtprune merge.",
         same_text=True,
-    )  # fmt: skip
+        metavar="K/N",
+        rare=True,
+    )
 
     @property
     def part(self) -> tuple[int, int] | None:
@@ -562,25 +648,36 @@ class OcrOptions:
     run: RunOptions = RunOptions()
     mode: Mode | None = setting(
         None,
-        f"{', '.join(MODES)}, or side-N for one view of N x N pixels. Default: the model's best.",
+        "How finely a page is looked at; side-N: one view of N x N pixels. Default: the model's best.",
         choices=MODES,
+        also=("side-N",),
+        metavar="MODE",
     )
     prompt: str | None = setting(
         None,
-        "markdown (with layout), free (text only), ocr (lines with boxes), figure, describe, 'locate WORDS', or a "
-        "text of your own. Default: the model's best.",
+        "What the model is asked for: markdown (with layout), ocr (lines with boxes), free (text only), "
+        "'locate WORDS', or a text of your own. Default: the model's best.",
         choices=TASKS,
+        also=("TEXT",),
+        metavar="PROMPT",
     )
     on_loop: OnLoop = setting(
-        "retry", "A page that repeats itself: retry it unpruned and in another mode, mark it, or fail it.",
+        "retry",
+        "A page that repeats itself: retry it unpruned and in another mode, mark it, or fail it.",
         choices=get_args(OnLoop),
-    )  # fmt: skip
+        rare=True,
+    )
     pages_per_context: int | Auto | None = setting(
-        1, "Pages of a document that are read together, for Unlimited-OCR; auto: as many as it has room for.",
-        parse=parse_auto, shown=AUTO,
-    )  # fmt: skip
-    measure_baseline: bool = setting(False, "Prefill pages unpruned too and report the speed-up, prune step included.")
-    compare: bool = setting(False, "Read each page unpruned too and report the edit distance.")
+        1,
+        "Pages of a document that are read together, for Unlimited-OCR; auto: as many as it has room for.",
+        parse=parse_auto,
+        shown=AUTO,
+        rare=True,
+    )
+    measure_baseline: bool = setting(
+        False, "Prefill pages unpruned too and report the speed-up, prune step included.", rare=True
+    )
+    compare: bool = setting(False, "Read each page unpruned too and report the edit distance.", rare=True)
 
     def __post_init__(self) -> None:
         if self.mode is not None:
@@ -638,7 +735,9 @@ class LogOptions:
 
     quiet: bool = setting(False, "Errors only on standard error.", short="-q", off="")
     verbose: int = setting(0, "More detail; -vv adds tracebacks.", short="-v", count=True)
-    log_format: LogFormat = setting("text", "text, or json: one object a line.", choices=get_args(LogFormat))
+    log_format: LogFormat = setting(
+        "text", "How messages are written; json: one object a line.", choices=get_args(LogFormat), rare=True
+    )
 
     def __post_init__(self) -> None:
         if self.verbose < 0:

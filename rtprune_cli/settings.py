@@ -47,6 +47,10 @@ class Setting:
     short: str = ""
     off: str | None = None
     choices: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
+    metavar: str = ""
+    rare: bool = False
     parse: Callable[[str], Any] | None = None
     shown: str = ""
     words: tuple[str, ...] = ()
@@ -78,7 +82,19 @@ class Setting:
         """The default as help shows it; empty where it goes without saying."""
         if self.default in (None, False) or self.count:
             return self.shown
-        return str(self.default)
+        if self.default is True:
+            return "on"
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    @property
+    def forms(self) -> str:
+        """The words that it takes as help shows them, html|markdown; empty where it takes any."""
+        return "|".join((*self.choices, *self.also))
+
+    @property
+    def placeholder(self) -> str:
+        """What stands for its value in help: its words where they are few, a noun, N for a whole number."""
+        return self.metavar or self.forms or (f"{self.shown}|N" if self.shown else "N")
 
     def from_text(self, text: str) -> Any:
         """The value of a flag or variable.

@@ -7,8 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from rtprune_cli.commands.app import app
 
 ZSH = r"""
 zmodload zsh/zpty
@@ -52,7 +56,7 @@ def run_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
-        ("rtprune ", "ocr analyze bench config convert datasets info inspect merge models"),
+        ("rtprune ", "ocr analyze bench config convert datasets docs info inspect merge models"),
         ("rtprune ocr --mode ", "tiny small base large gundam"),
         ("rtprune ocr --model ", "tiny"),
         (
@@ -63,6 +67,9 @@ def run_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         ("rtprune models path ", "tiny"),
         ("rtprune merge --c", "--config --copy"),
         ("rtprune datasets pull ", "omnidocbench olmocr-bench"),
+        ("rtprune ocr --ratio 0.", "0.5 0.75 0.84"),
+        ("rtprune bench --methods none,rt", "none,rtprune"),
+        ("rtprune docs err", "errors"),
         # Nothing is offered: -o default leaves these to readline, which completes files.
         ("rtprune ocr ", ""),
         ("rtprune ocr --config ", ""),
@@ -83,6 +90,9 @@ def test_bash(run_shell, words: str, offers: str) -> None:  # type: ignore[no-un
     [
         ("rtprune ocr --mode ", "tiny small base large gundam"),
         ("rtprune ocr --no-rec", "--no-recursive"),
+        ("rtprune ocr --ratio dy", "dynamic"),
+        ("rtprune bench --modes base,g", "base,gundam"),
+        ("rtprune docs err", "errors"),
         ("rtprune ocr ", "scan one.pdf"),
         ("rtprune ocr --mode base --config ", "scan one.pdf"),
     ],
@@ -99,6 +109,8 @@ def test_fish(run_shell, words: str, offers: str) -> None:  # type: ignore[no-un
     [
         ("rtprune ocr --mode b", "*base*"),
         ("rtprune ocr --no-rec", "*--no-recursive*"),
+        ("rtprune bench --methods none,rt", "*none,rtprune*"),
+        ("rtprune docs err", "*errors*"),
         ("rtprune ocr sc", r"*scan\\ one.pdf*"),
         ("rtprune ocr --mode base --config sc", r"*scan\\ one.pdf*"),
     ],
@@ -112,14 +124,56 @@ def test_a_shell_can_ask_for_the_script_of_another(run_shell) -> None:  # type: 
     assert run_shell("env", "_RTPRUNE_COMPLETE=source_zsh", "rtprune").strip().startswith("#compdef rtprune")
 
 
-def test_completing_models_loads_no_torch() -> None:
-    code = "import sys; from rtprune_cli.commands.flags import complete_models; assert 'tiny' in complete_models()"
-    code += "; assert not {'torch', 'transformers'} & set(sys.modules)"
+@pytest.mark.parametrize(
+    ("words", "offers"),
+    [
+        ("ocr --ratio ", "auto dynamic 0.5 0.75 0.84 1"),
+        ("ocr --prompt l", "locate"),
+        ("ocr --pages 1-10,", "1-10,1 1-10,1- 1-10,1-10 1-10,20-end"),
+        ("ocr --pages 3-", "3-12 3-end"),
+        ("bench --dataset o", "omnidocbench ocean-ocr olmocr-bench"),
+        ("bench --ratios dynamic,0.", "dynamic,0.5 dynamic,0.75 dynamic,0.84"),
+        ("bench --modes base,", "base,tiny base,small base,large base,gundam"),
+        ("bench --rules ", "v1.5 v1.6"),
+        ("bench --sheet ", "a4 card"),
+        ("bench glyphs --words natural,", "natural,mixed natural,random"),
+        ("bench speed --stages prefill,st", "prefill,step"),
+        ("convert x --to ", "docling text searchable-pdf"),
+        ("docs e", "errors exit-codes"),
+    ],
+)
+def test_values_are_completed(words: str, offers: str) -> None:
+    *before, last = words.split(" ")
+    command: Any = typer.main.get_command(app)
+    for word in before:
+        command = getattr(command, "commands", {}).get(word, command)
+    flags = [param for param in command.params if before[-1] in param.opts]
+    param = (flags or [param for param in command.params if param.param_type_name == "argument"])[0]
+    found = param.shell_complete(command.context_class(command), last)
+    assert [item.value for item in found] == offers.split()
+
+
+def test_choices_that_help_names_are_those_that_are_checked() -> None:
+    """Their modules draw pages and read datasets; the command line does not wait for these."""
+    from rtprune_cli.bench.accuracy.synthetic import SHEETS, WORDS
+    from rtprune_cli.bench.scoring.omnidocbench import RULES
+
+    group: Any = typer.main.get_command(app)
+    shown = {param.opts[0]: param.metavar for param in group.commands["bench"].params}
+    assert (shown["--sheet"], shown["--words"], shown["--rules"]) == tuple(map("|".join, (SHEETS, WORDS, RULES)))
+
+
+def test_completing_loads_nothing_heavy() -> None:
+    code = "import sys; import rtprune_cli.commands.app; from rtprune_cli.commands.completing import complete_models; "
+    code += "from rtprune_cli.commands.docs import complete_page_names; assert 'tiny' in complete_models(); "
+    code += (
+        "assert complete_page_names(); assert not {'torch', 'transformers', 'numpy', 'rich.markdown'} & {*sys.modules}"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_broken_model_cache_still_completes_the_bundled_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtprune_cli.commands.flags import complete_models
+    from rtprune_cli.commands.completing import complete_models
 
     def fail() -> None:
         raise OSError

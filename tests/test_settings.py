@@ -294,7 +294,10 @@ def test_help_shows_sections_and_defaults(rtprune: Any, monkeypatch: pytest.Monk
     monkeypatch.setenv("COLUMNS", "80")
     text = " ".join(rtprune("ocr", "--help").stdout.split())
     for words in (
-        "Input: --files-from FILE",
+        "Options: --files-from FILE",
+        "Rarely needed, input: -0, --null",
+        "--tables html|markdown",
+        "[default: on]",
         "[default: 512]",
         "[default: auto]",
         "-r, --[no-]recursive",

@@ -56,7 +56,7 @@ def read(
             None: the model's best.
         progress: show a bar, in notebooks as they have it, else on standard error.
         settings: any other setting that says how pages are read, by its flag's name: ``dpi=150``,
-            ``tables="markdown"``, ``recursive=True`` (docs/cli.md). What is None keeps its default.
+            ``tables="markdown"``, ``recursive=True`` (``rtprune docs cli``). What is None keeps its default.
 
     Raises:
         TypeError: no setting has that name, or the source is of a kind that cannot be read.

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rtprune_cli.commands.completing import one_of
 from rtprune_cli.commands.flags import Config, Given, flag, with_settings
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import EnvironmentFault, ExitCode, UsageError
@@ -32,40 +33,40 @@ SETTINGS = (
 def analyze(
     given: Given,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUTS", help="PDFs, images or folders.")],
-    folder: Annotated[Path, flag("output", "--output", "-o", metavar="DIR", help="Output folder.")] = OUTPUT,
+    folder: Annotated[Path, flag("output", "--output", "-o", metavar="FOLDER", help="Output folder.")] = OUTPUT,
     high: Annotated[
         str,
         flag(
-            "comparison", "--high", metavar="SHARE",
-            help=f"Visual tokens that are of high norm: a share from {MIN_RATIO}, or dynamic: RTPrune's choice.",
+            "comparison", "--high", metavar=f"{DYNAMIC}|{MIN_RATIO}-1",
+            help="Share of visual tokens that are of high norm; dynamic: as RTPrune chooses.",
+            autocompletion=one_of((DYNAMIC, "0.5", "0.75")),
         ),
     ] = "0.5",
     group_by: Annotated[
         str | None,
         flag(
-            "comparison", "--group-by", metavar="NAME",
-            help=f"{', '.join(GROUPINGS)}.  [default: folder, where there are several]",
-            autocompletion=lambda: list(GROUPINGS),
+            "comparison", "--group-by", metavar="|".join(GROUPINGS),
+            help="What pages are told apart by.  [default: folder, where there are several]",
         ),
     ] = None,
     limit: Annotated[
-        int | None, flag("input", "--limit", metavar="INTEGER", help="Pages, at most, the first ones.")
+        int | None, flag("input", "--limit", metavar="N", help="Pages, at most, the first ones.")
     ] = None,
     sample: Annotated[
-        int | None, flag("input", "--sample", metavar="INTEGER", help="Pages, at most, by chance.")
+        int | None, flag("input", "--sample", metavar="N", help="Pages, at most, by chance.")
     ] = None,
     max_tokens: Annotated[
-        int, flag("decode", "--max-tokens", metavar="INTEGER", help="Longest text of a page, in tokens.")
+        int, flag("decode", "--max-tokens", metavar="N", help="Longest text of a page, in tokens.", rare=True)
     ] = 512,
     seed: Annotated[
-        int, flag("comparison", "--seed", metavar="INTEGER", help="Of --sample, the null and the bootstrap.")
+        int, flag("comparison", "--seed", metavar="N", help="Of --sample, the null and the bootstrap.", rare=True)
     ] = 0,
     config: Config = None,
 ) -> None:  # fmt: skip
-    """Measure where the decoder looks while it reads: on visual tokens of high norm first, and then on the rest?
+    """Measure where the decoder looks while it reads.
 
-    Reads pages unpruned, one by one, and writes analysis.html, analysis.json and pages.jsonl. What the numbers mean:
-    docs/analysis.md.
+    On visual tokens of high norm first, and then on the rest? Reads pages unpruned, one by one, and writes
+    analysis.html, analysis.json and pages.jsonl. What the numbers mean: rtprune docs analysis.
     """
     with resolved(given, config) as found:
         share = _share(high)

@@ -16,13 +16,15 @@ from rtprune_cli.commands import (
     config,
     convert,
     datasets,
+    docs,
     info,
     inspect,
     merge,
     models,
     ocr,
 )
-from rtprune_cli.commands.flags import EPILOG, SectionedCommand, SectionedGroup
+from rtprune_cli.commands.flags import EPILOG
+from rtprune_cli.commands.helppage import MAX_WIDTH, Command, Group, Root
 
 app = typer.Typer(
     name="rtprune",
@@ -30,7 +32,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MAX_WIDTH},
+    cls=Root,
 )
 
 
@@ -49,19 +52,20 @@ def _root(
     pass
 
 
-app.command(cls=SectionedCommand, epilog=EPILOG)(ocr.ocr)
-app.command("convert", cls=SectionedCommand, epilog=EPILOG)(convert.convert_command)
-app.command("merge", cls=SectionedCommand, epilog=EPILOG)(merge.merge_command)
+app.command(cls=Command, epilog=EPILOG)(ocr.ocr)
+app.command("convert", cls=Command, epilog=EPILOG)(convert.convert_command)
+app.command("merge", cls=Command, epilog=EPILOG)(merge.merge_command)
 app.add_typer(models.app, name="models")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(config.app, name="config")
-app.command()(info.info)
-app.command("inspect", cls=SectionedCommand, epilog=EPILOG)(inspect.inspect_command)
-app.command(cls=SectionedCommand, epilog=EPILOG)(analyze.analyze)
+app.command(cls=Command)(info.info)
+app.command("inspect", cls=Command, epilog=EPILOG)(inspect.inspect_command)
+app.command(cls=Command, epilog=EPILOG)(analyze.analyze)
 
-bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-bench_app.callback(cls=SectionedGroup, invoke_without_command=True, epilog=EPILOG)(bench.accuracy)
-bench_app.command()(bench_score.score)
-bench_app.command()(bench_speed.speed)
-bench_app.command(cls=SectionedCommand, epilog=EPILOG)(bench_glyphs.glyphs)
+bench_app = typer.Typer(rich_markup_mode=None)
+bench_app.callback(cls=Group, invoke_without_command=True, epilog=EPILOG)(bench.accuracy)
+bench_app.command(cls=Command)(bench_score.score)
+bench_app.command(cls=Command)(bench_speed.speed)
+bench_app.command(cls=Command, epilog=EPILOG)(bench_glyphs.glyphs)
 app.add_typer(bench_app, name="bench")
+app.command("docs", cls=Command)(docs.docs_command)

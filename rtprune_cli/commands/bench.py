@@ -30,6 +30,8 @@ from rtprune_cli.commands.bench_shared import (
     parse_gates,
     tell,
 )
+from rtprune_cli.commands.completing import list_of
+from rtprune_cli.commands.completing import ratios as offered_ratios
 from rtprune_cli.commands.flags import VIEW_SIDES_HELP, Config, Given, flag, view_modes, with_settings, words
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import ExitCode, UsageError
@@ -43,6 +45,7 @@ from rtprune_cli.options import (
     Mode,
     OcrOptions,
     OutputOptions,
+    RatioTerms,
 )
 
 log = logging.getLogger("rtprune")
@@ -67,41 +70,68 @@ def accuracy(
     folder: OutputFolder = None,
     modes: Annotated[
         str,
-        flag("comparison", "--modes", metavar="LIST", help=f"Of {', '.join(MODES)}, side-N.  [default: as --mode]"),
+        flag(
+            "comparison", "--modes", metavar="LIST",
+            help=f"Modes to compare.  [of {'|'.join(MODES)}|side-N; default: as --mode]", autocompletion=list_of(MODES),
+        ),
     ] = "",
-    view_sides: Annotated[str, flag("comparison", "--view-sides", metavar="LIST", help=VIEW_SIDES_HELP)] = "",
+    view_sides: Annotated[
+        str, flag("comparison", "--view-sides", metavar="LIST", help=VIEW_SIDES_HELP, rare=True)
+    ] = "",
     methods: Annotated[
-        str, flag("comparison", "--methods", metavar="LIST", help=f"Of {', '.join(METHODS)}.")
+        str,
+        flag(
+            "comparison", "--methods", metavar="LIST", help=f"Methods to compare.  [of {'|'.join(METHODS)}]",
+            autocompletion=list_of(METHODS),
+        ),
     ] = ",".join(AccuracyPlan.methods),
     ratios: Annotated[
-        str, flag("comparison", "--ratios", metavar="LIST", help="Of dynamic and numbers, for every method.")
+        str,
+        flag(
+            "comparison", "--ratios", metavar="LIST", help="Of dynamic and numbers, for every method.",
+            autocompletion=list_of(offered_ratios()),
+        ),
     ] = ",".join(AccuracyPlan.ratios),
     baseline_variant: Annotated[
         str,
         flag(
-            "comparison", "--baseline-variant", metavar="LIST",
+            "comparison", "--baseline-variant", metavar="LIST", rare=True, autocompletion=list_of(VARIANTS),
             help=f"Of {', '.join(VARIANTS)} (those of RTPrune), for {', '.join(WITH_VARIANTS)}.",
         ),
     ] = ",".join(AccuracyPlan.variants),
     importances: Annotated[
         str,
-        flag("comparison", "--importances", metavar="LIST", help=f"Ablation: of {', '.join(get_args(Importance))}."),
+        flag(
+            "comparison", "--importances", metavar="LIST", rare=True, autocompletion=list_of(get_args(Importance)),
+            help=f"Ablation: what tokens that stay have most of.  [of {'|'.join(get_args(Importance))}]",
+        ),
     ] = "",
     merges: Annotated[
-        str, flag("comparison", "--merges", metavar="LIST", help=f"Ablation: of {', '.join(get_args(Merge))}.")
+        str,
+        flag(
+            "comparison", "--merges", metavar="LIST", rare=True, autocompletion=list_of(get_args(Merge)),
+            help=f"Ablation: what becomes of the others.  [of {'|'.join(get_args(Merge))}]",
+        ),
     ] = "",
     ratio_terms: Annotated[
         str,
-        flag("comparison", "--ratio-terms", metavar="LIST", help="Ablation: of both, similarity, density."),
+        flag(
+            "comparison", "--ratio-terms", metavar="LIST", rare=True, autocompletion=list_of(get_args(RatioTerms)),
+            help=f"Ablation: what makes the dynamic ratio.  [of {'|'.join(get_args(RatioTerms))}]",
+        ),
     ] = "",
     sobel_thresholds: Annotated[
-        str, flag("comparison", "--sobel-thresholds", metavar="LIST", help="Ablation: numbers, beside 0.2.")
+        str, flag("comparison", "--sobel-thresholds", metavar="LIST", help="Ablation: numbers, beside 0.2.", rare=True)
     ] = "",
     alphas: Annotated[
-        str, flag("comparison", "--alphas", metavar="LIST", help="Ablation: share merged in, beside 0.1.")
+        str, flag("comparison", "--alphas", metavar="LIST", help="Ablation: share merged in, beside 0.1.", rare=True)
     ] = "",
     ot_regs: Annotated[
-        str, flag("comparison", "--ot-regs", metavar="LIST", help="Ablation: entropic regularisation, beside 1.")
+        str,
+        flag(
+            "comparison", "--ot-regs", metavar="LIST", rare=True,
+            help="Ablation: entropic regularisation, beside 1.",
+        ),
     ] = "",
     limit: Limit = None,
     sample: Chance = None,
@@ -110,8 +140,8 @@ def accuracy(
     vocabulary: Annotated[
         str | None,
         flag(
-            "dataset", "--words", metavar="NAME",
-            help=f"{SYNTHETIC} pages: mixed, natural or random (no language).  [default: mixed]",
+            "dataset", "--words", metavar="mixed|natural|random", rare=True,
+            help=f"{SYNTHETIC} pages; random: no language.  [default: mixed]",
         ),
     ] = None,
     seed: Seed = AccuracyPlan.seed,
@@ -120,7 +150,7 @@ def accuracy(
     timed_pages: Annotated[
         int,
         flag(
-            "comparison", "--timed-pages", metavar="INTEGER",
+            "comparison", "--timed-pages", metavar="N", rare=True,
             help="Pages that --measure-baseline reads again, each alone and under all configurations in turns.",
         ),
     ] = AccuracyPlan.timed_pages,
@@ -128,11 +158,11 @@ def accuracy(
     fail_below: Below = None,
     config: Config = None,
 ) -> None:  # fmt: skip
-    """Compare methods of pruning on pages with a known text, or time the stages with `speed`.
+    """Compare methods of pruning on pages with a known text.
 
     Reads every page unpruned and under each configuration, scores them, and writes results.jsonl, summary.json and
     report.html with paired 95 % intervals. The same command goes on where the last one stopped. What the numbers
-    mean: docs/accuracy.md.
+    mean: rtprune docs accuracy.
     """
     if context.invoked_subcommand is not None:
         return

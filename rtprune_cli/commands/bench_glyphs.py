@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from rtprune_cli.commands.bench_shared import SYNTHETIC_PAGES, Layouts, Resamples, SheetName
+from rtprune_cli.commands.completing import list_of
+from rtprune_cli.commands.completing import ratios as offered_ratios
 from rtprune_cli.commands.flags import Config, Given, flag, with_settings, words
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.errors import EnvironmentFault, ExitCode
@@ -30,31 +32,38 @@ SETTINGS = (
 @with_settings(*SETTINGS)
 def glyphs(
     given: Given,
-    folder: Annotated[Path, flag("output", "--output", "-o", metavar="DIR", help="Output folder.")] = OUTPUT,
+    folder: Annotated[Path, flag("output", "--output", "-o", metavar="FOLDER", help="Output folder.")] = OUTPUT,
     ratios: Annotated[
-        str, flag("comparison", "--ratios", metavar="LIST", help="Of dynamic and numbers below 1.")
+        str,
+        flag(
+            "comparison", "--ratios", metavar="LIST", help="Of dynamic and numbers below 1.",
+            autocompletion=list_of(each for each in offered_ratios() if each != "1"),
+        ),
     ] = "0.75,0.5",
     vocabulary: Annotated[
         str,
         flag(
             "dataset", "--words", metavar="LIST",
-            help="Of mixed, natural and random (no language); natural and random pages are compared in pairs.",
+            help="natural and random (no language) pages are compared in pairs.  [of mixed|natural|random]",
+            autocompletion=list_of(("mixed", "natural", "random")),
         ),
     ] = "mixed",
     limit: Annotated[
-        int, flag("dataset", "--limit", metavar="INTEGER", help="Pages that are made, for each kind of words.")
+        int, flag("dataset", "--limit", metavar="N", help="Pages that are made, for each kind of words.")
     ] = SYNTHETIC_PAGES,
     sheet: SheetName = None,
     layouts: Layouts = "",
-    seed: Annotated[int, flag("comparison", "--seed", metavar="INTEGER", help="Of the pages and the bootstrap.")] = 0,
+    seed: Annotated[
+        int, flag("comparison", "--seed", metavar="N", rare=True, help="Of the pages and the bootstrap.")
+    ] = 0,
     resamples: Resamples = 10_000,
     config: Config = None,
 ) -> None:  # fmt: skip
-    """Do merged visual tokens keep their characters? Error rates of characters by the cells on which they lie.
+    """Do merged visual tokens keep their characters?
 
     Makes synthetic pages, where each character's place is known, and reads them unpruned, with the pruned tokens
-    merged into the others, and without them. Writes glyphs.json and pages.jsonl. What the numbers mean:
-    docs/accuracy.md.
+    merged into the others, and without them: error rates of characters by the cells on which they lie. Writes
+    glyphs.json and pages.jsonl. What the numbers mean: rtprune docs accuracy.
     """
     with resolved(given, config) as found:
         facts = {"ratios": words(ratios), "words": words(vocabulary), "layouts": words(layouts), "limit": limit,

@@ -33,20 +33,23 @@ from rtprune_cli.commands.frame import refuse_urls, reporting
 from rtprune_cli.errors import ExitCode, UsageError
 from rtprune_cli.options import InputOptions, LogOptions
 
+SHORTEST = "rtprune bench score --dataset folder --data PAGES --predictions FOLDER"
+
 
 def score(
     dataset: DatasetName = None,
     data: Data = None,
     dataset_revision: DatasetRevision = None,
     offline: Annotated[bool, option("offline")] = False,
+    wait: Annotated[bool, option("wait")] = False,
     rules: RulesOf = None,
     predictions: Annotated[
         list[Path] | None,
-        flag("dataset", "--predictions", metavar="DIR", help="Markdown files to score. Can be repeated."),
+        flag("dataset", "--predictions", metavar="FOLDER", help="Markdown files to score. Can be repeated."),
     ] = None,
     baseline: Annotated[
         Path | None,
-        flag("dataset", "--baseline", metavar="DIR", help="Predictions to which the others are compared."),
+        flag("dataset", "--baseline", metavar="FOLDER", help="Predictions to which the others are compared."),
     ] = None,
     folder: OutputFolder = None,
     limit: Limit = None,
@@ -59,7 +62,7 @@ def score(
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Score predictions that are there already; no model is run.
+    """Score readings that are there already; no model is run.
 
     A prediction is named as its page: X.md for X.png. A folder that `rtprune ocr` wrote will do.
     """
@@ -67,9 +70,9 @@ def score(
     with reporting(log_options):
         refuse_urls(predictions, baseline, data, folder)
         plan = AccuracyPlan(limit=limit, sample=sample, seed=seed, resamples=resamples, worst=worst)
-        where = DatasetSource(dataset, data, folder, None, (), dataset_revision, rules=rules)
+        where = DatasetSource(dataset, data, folder, None, (), dataset_revision, rules=rules, shortest=SHORTEST)
         gates = fail_above or [], fail_below or []
-        raise typer.Exit(_score(plan, where, predictions or [], baseline, offline, log_options, *gates))
+        raise typer.Exit(_score(plan, where, predictions or [], baseline, offline, wait, log_options, *gates))
 
 
 def _score(
@@ -78,6 +81,7 @@ def _score(
     predictions: Sequence[Path],
     baseline: Path | None,
     offline: bool,
+    wait: bool,
     log_options: LogOptions,
     above: Sequence[str],
     below: Sequence[str],
@@ -98,7 +102,7 @@ def _score(
     dataset = source.open(plan, offline=offline, images=False)
     folder = source.folder("-scores")
     comparison = Comparison(folder, plan, configurations, parse_gates(dataset, above, below, timed=None))
-    with own_folder(folder):
+    with own_folder(folder, wait=wait):
         summary = score_predictions(dataset, folders, comparison, InputOptions(), log_options)
     return tell(summary, comparison, log_options)
 

@@ -12,10 +12,11 @@ from rtprune_cli.bench.accuracy.datasets import DATASETS, SYNTHETIC, choose_samp
 from rtprune_cli.bench.accuracy.datasets.opening import check_packages, check_place
 from rtprune_cli.bench.accuracy.datasets.published import PUBLISHED, REVISION_FLAG, REVISION_HELP, complete_revisions
 from rtprune_cli.bench.accuracy.plan import AccuracyPlan
+from rtprune_cli.commands.completing import one_of
 from rtprune_cli.commands.flags import flag
 from rtprune_cli.errors import ExitCode, UsageError
 from rtprune_cli.logs import NOTICE
-from rtprune_cli.options import LogOptions
+from rtprune_cli.options import BUNDLED_MODEL, LogOptions
 
 if TYPE_CHECKING:
     from rtprune_cli.bench.accuracy.datasets import Dataset, Sample
@@ -26,16 +27,20 @@ log = logging.getLogger("rtprune")
 
 OUTPUT = Path("bench")  # with a folder for each dataset
 SYNTHETIC_PAGES = 100
+SHORTEST = f"rtprune bench --dataset {SYNTHETIC} --model {BUNDLED_MODEL}"
 PAGES = "pages"  # the folder of synthetic pages below the output folder
 
 DatasetName = Annotated[
     str | None,
-    flag("dataset", "--dataset", metavar="NAME", help=f"{', '.join(DATASETS)}.", autocompletion=lambda: list(DATASETS)),
-]
+    flag(
+        "dataset", "--dataset", metavar="NAME", help=f"Pages with a known text.  [{'|'.join(DATASETS)}]",
+        autocompletion=one_of(DATASETS),
+    ),
+]  # fmt: skip
 Data = Annotated[
     Path | None,
     flag(
-        "dataset", "--data", metavar="DIR",
+        "dataset", "--data", metavar="FOLDER",
         help="The dataset's folder; for folder: page.png beside page.txt or .md.  "
         f"[default for {' and '.join(PUBLISHED)}: fetched from the hub]",
     ),
@@ -43,15 +48,15 @@ Data = Annotated[
 DatasetRevision = Annotated[
     str | None,
     flag(
-        "dataset", REVISION_FLAG, metavar="NAME", help=f"Without --data. {REVISION_HELP}",
+        "dataset", REVISION_FLAG, metavar="NAME", rare=True, help=f"Without --data. {REVISION_HELP}",
         autocompletion=complete_revisions,
     ),
 ]  # fmt: skip
 RulesOf = Annotated[
     str | None,
     flag(
-        "dataset", "--rules", metavar="NAME",
-        help="Of omnidocbench: score as the evaluator of v1.5 or v1.6.  [default: v1.6 for annotations of v1.6, "
+        "dataset", "--rules", metavar="v1.5|v1.6", rare=True,
+        help="Of omnidocbench: score as the evaluator of this version.  [default: v1.6 for annotations of v1.6, "
         "else v1.5]",
     ),
 ]  # fmt: skip
@@ -61,36 +66,42 @@ OutputFolder = Annotated[
         "output",
         "--output",
         "-o",
-        metavar="DIR",
+        metavar="FOLDER",
         help=f"Output folder.  [default: {OUTPUT}/DATASET, or with score {OUTPUT}/DATASET-scores]",
     ),
 ]
 Above = Annotated[
     list[str] | None,
     flag(
-        "comparison", "--fail-above", metavar="METRIC=LIMIT",
+        "comparison", "--fail-above", metavar="METRIC=LIMIT", rare=True,
         help="Exit with 1 where a configuration's figure is above: cer=0.05. Can be repeated.",
     ),
 ]  # fmt: skip
 Below = Annotated[
     list[str] | None,
     flag(
-        "comparison", "--fail-below", metavar="METRIC=LIMIT",
+        "comparison", "--fail-below", metavar="METRIC=LIMIT", rare=True,
         help="Exit with 1 where it is below: relative_accuracy=0.99. Can be repeated.",
     ),
 ]  # fmt: skip
-Resamples = Annotated[int, flag("comparison", "--resamples", metavar="INTEGER", help="Of the paired bootstrap.")]
+Resamples = Annotated[
+    int, flag("comparison", "--resamples", metavar="N", help="Of the paired bootstrap.", rare=True)
+]  # fmt: skip
 Worst = Annotated[
-    int, flag("comparison", "--worst", metavar="INTEGER", help="Pages that the report shows, those that lost most.")
+    int,
+    flag("comparison", "--worst", metavar="N", help="Pages that the report shows, those that lost most.", rare=True),
 ]
 Seed = Annotated[
     int,
-    flag("comparison", "--seed", metavar="INTEGER", help="Of synthetic pages, --sample, method random and bootstrap."),
-]
+    flag(
+        "comparison", "--seed", metavar="N", rare=True,
+        help="Of synthetic pages, --sample, method random and bootstrap.",
+    ),
+]  # fmt: skip
 Limit = Annotated[
     int | None,
     flag(
-        "dataset", "--limit", metavar="INTEGER",
+        "dataset", "--limit", metavar="N",
         help=f"Pages, at most, the first ones; for {SYNTHETIC}: how many are made.  [default: all; {SYNTHETIC}: "
         f"{SYNTHETIC_PAGES}]",
     ),
@@ -98,22 +109,22 @@ Limit = Annotated[
 Chance = Annotated[
     int | None,
     flag(
-        "dataset", "--sample", metavar="INTEGER",
+        "dataset", "--sample", metavar="N",
         help=f"Pages, at most, by chance, the same for the same --seed; for {SYNTHETIC} as --limit.",
     ),
 ]  # fmt: skip
 SheetName = Annotated[
     str | None,
     flag(
-        "dataset", "--sheet", metavar="NAME",
-        help=f"{SYNTHETIC} pages: a4 or card.  [default: card for the bundled model, else a4]",
+        "dataset", "--sheet", metavar="a4|card", rare=True,
+        help=f"{SYNTHETIC} pages: their size.  [default: card for the bundled model, else a4]",
     ),
 ]  # fmt: skip
 Layouts = Annotated[
     str,
     flag(
-        "dataset", "--layouts", metavar="LIST",
-        help=f"{SYNTHETIC} pages.  [default: all; of card: those that the bundled model can read]",
+        "dataset", "--layouts", metavar="LIST", rare=True,
+        help=f"{SYNTHETIC} pages: what is on them.  [default: all; of card: those that the bundled model can read]",
     ),
 ]  # fmt: skip
 
@@ -132,9 +143,11 @@ class DatasetSource:
         *,
         vocabulary: str | None = None,
         rules: str | None = None,
+        shortest: str = SHORTEST,
     ) -> None:
+        """``shortest``: the command to begin with, where no dataset was named."""
         if name is None:
-            raise UsageError("no dataset", f"Give --dataset, one of {', '.join(DATASETS)}")
+            raise UsageError("no dataset", f"Give --dataset {', '.join(DATASETS)}. The shortest: {shortest}")
         self.name, self.data, self.layouts, self.revision, self.rules = name, data, layouts, revision, rules
         self._folder, self._sheet, self._words = folder, sheet, vocabulary
         if name == SYNTHETIC and data is not None:

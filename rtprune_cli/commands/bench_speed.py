@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from rtprune_cli.bench.speed.plan import (
     ARCHITECTURES,
     BATCH_SIZES,
@@ -15,9 +13,11 @@ from rtprune_cli.bench.speed.plan import (
     STAGES,
     SpeedPlan,
 )
-from rtprune_cli.commands.flags import VIEW_SIDES_HELP, Quiet, Verbose, complete_models, numbers, view_modes, words
+from rtprune_cli.commands.completing import complete_models, list_of, one_of
+from rtprune_cli.commands.completing import ratios as offered_ratios
+from rtprune_cli.commands.flags import VIEW_SIDES_HELP, Quiet, Verbose, flag, numbers, option, view_modes, words
 from rtprune_cli.commands.frame import refuse_urls, reporting
-from rtprune_cli.options import BUNDLED_MODEL, DTYPES, MODES, LogOptions
+from rtprune_cli.options import BUNDLED_MODEL, DYNAMIC, MODES, LogOptions
 
 _DEFAULT_MODES = "; ".join(f"of {name} {','.join(each.modes)}" for name, each in ARCHITECTURES.items())
 
@@ -26,95 +26,108 @@ _DEFAULT_MODES = "; ".join(f"of {name} {','.join(each.modes)}" for name, each in
 def speed(
     arch: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"Full-size architecture with random weights, without a download: {', '.join(ARCHITECTURES)}.",
-            autocompletion=lambda: list(ARCHITECTURES),
+        flag(
+            "dataset", "--arch", metavar="NAME",
+            help=f"Full-size architecture with random weights, without a download.  [{'|'.join(ARCHITECTURES)}]",
+            autocompletion=one_of(ARCHITECTURES),
         ),
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            metavar="TEXT",
-            help=f"Instead of --arch: hub id, local folder, or '{BUNDLED_MODEL}'.",
-            autocompletion=complete_models,
+        flag(
+            "dataset", "--model", metavar="MODEL",
+            help=f"Instead of --arch: hub id, local folder, or '{BUNDLED_MODEL}'.", autocompletion=complete_models,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="TEXT", help="auto, cpu, cuda or cuda:N.")] = SpeedPlan.device,
-    dtype: Annotated[str, typer.Option(metavar="TEXT", help=f"{', '.join(DTYPES)}.")] = SpeedPlan.dtype,
+    device: Annotated[str, option("device")] = SpeedPlan.device,
+    dtype: Annotated[str, option("dtype")] = SpeedPlan.dtype,
     modes: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help=f"Of {', '.join(MODES)}.  [default: {_DEFAULT_MODES}]"),
+        flag(
+            "comparison", "--modes", metavar="LIST", autocompletion=list_of(MODES),
+            help=f"Modes to time.  [of {'|'.join(MODES)}; default: {_DEFAULT_MODES}]",
+        ),
     ] = None,
-    view_sides: Annotated[str, typer.Option(metavar="LIST", help=VIEW_SIDES_HELP)] = "",
-    ratios: Annotated[str, typer.Option(metavar="LIST", help="Of dynamic and numbers; 1 is no pruning.")] = ",".join(
-        SpeedPlan.ratios
-    ),
+    view_sides: Annotated[
+        str, flag("comparison", "--view-sides", metavar="LIST", help=VIEW_SIDES_HELP, rare=True)
+    ] = "",
+    ratios: Annotated[
+        str,
+        flag(
+            "comparison", "--ratios", metavar="LIST", help=f"Of {DYNAMIC} and numbers; 1 is no pruning.",
+            autocompletion=list_of(offered_ratios()),
+        ),
+    ] = ",".join(SpeedPlan.ratios),
     batch_sizes: Annotated[
         str | None,
-        typer.Option(
-            metavar="LIST",
+        flag(
+            "comparison", "--batch-sizes", metavar="LIST",
             help="Pages together; with --pages-per-context contexts.  "
             f"[default: {','.join(map(str, BATCH_SIZES))}, of contexts {','.join(map(str, CONTEXT_BATCH_SIZES))}]",
         ),
     ] = None,
     stages: Annotated[
         str | None,
-        typer.Option(
-            metavar="LIST",
-            help=f"Of {', '.join(STAGES)}; with --pages-per-context of {', '.join(CONTEXT_STAGES)}.  [default: all]",
+        flag(
+            "comparison", "--stages", metavar="LIST",
+            help=f"What is timed; with --pages-per-context {' and '.join(CONTEXT_STAGES)} alone.  "
+            f"[of {'|'.join(STAGES)}; default: all]",
+            autocompletion=list_of(STAGES),
         ),
     ] = None,
     contexts: Annotated[
         str | None,
-        typer.Option(
-            "--pages-per-context",
-            metavar="LIST",
+        flag(
+            "comparison", "--pages-per-context", metavar="LIST", rare=True,
             help="Time contexts of so many pages each, in the place of pages, where the model reads many as one text.",
         ),
     ] = None,
     page_count: Annotated[
         int | None,
-        typer.Option(
-            "--pages",
-            metavar="INTEGER",
+        flag(
+            "input", "--pages", metavar="N",
             help="Pages that the whole reads.  [default: as many as the largest batch]",
         ),
     ] = None,
     output_tokens: Annotated[
-        int, typer.Option(metavar="INTEGER", help="Tokens that every page is made to write.")
+        int, flag("decode", "--output-tokens", metavar="N", help="Tokens that every page is made to write.")
     ] = SpeedPlan.output_tokens,
-    repeats: Annotated[int, typer.Option(metavar="INTEGER", help="How often each stage is timed.")] = SpeedPlan.repeats,
+    repeats: Annotated[
+        int, flag("run", "--repeats", metavar="N", help="How often each stage is timed.", rare=True)
+    ] = SpeedPlan.repeats,
     whole_repeats: Annotated[
-        int, typer.Option(metavar="INTEGER", help="How often the whole is timed.")
+        int, flag("run", "--whole-repeats", metavar="N", help="How often the whole is timed.", rare=True)
     ] = SpeedPlan.whole_repeats,
     baseline_pages: Annotated[
-        int, typer.Option(metavar="INTEGER", help="Pages that transformers' generate reads, one by one.")
+        int,
+        flag(
+            "run", "--baseline-pages", metavar="N", rare=True,
+            help="Pages that transformers' generate reads, one by one.",
+        ),
     ] = SpeedPlan.baseline_pages,
-    seed: Annotated[int, typer.Option(metavar="INTEGER", help="Of the weights and the pages.")] = SpeedPlan.seed,
+    seed: Annotated[
+        int, flag("run", "--seed", metavar="N", help="Of the weights and the pages.", rare=True)
+    ] = SpeedPlan.seed,
     memory_share: Annotated[
         float | None,
-        typer.Option(
-            "--memory-fraction",
-            metavar="NUMBER",
+        flag(
+            "decode", "--memory-fraction", metavar="SHARE", rare=True,
             help="Share of the GPU's memory to use, as if it were smaller.",
         ),
     ] = None,
-    kernels: Annotated[
-        str, typer.Option(metavar="TEXT", help="auto, or off: decode without rtprune's own kernels.")
-    ] = SpeedPlan.kernels,
+    kernels: Annotated[str, option("kernels")] = SpeedPlan.kernels,
     json: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the result here, again after every measurement."),
+        flag("output", "--json", metavar="FILE", help="Write the result here, again after every measurement."),
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
-) -> None:
-    """Time every stage and the whole, with and without pruning, beside transformers' generate.
+) -> None:  # fmt: skip
+    """Time the stages of a page and the whole, with and without pruning.
 
-    The pages are synthetic and every one is made to write the same number of tokens. The table goes to standard
-    error. What the numbers mean: docs/benchmarks.md.
+    Beside them stands transformers' generate. The pages are synthetic and every one is made to write the same number of
+    tokens. The table goes to standard
+    error. What the numbers mean: rtprune docs benchmarks.
     """
     with reporting(LogOptions(quiet, verbose)):
         refuse_urls(json)

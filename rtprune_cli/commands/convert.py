@@ -24,16 +24,17 @@ def convert_command(
         typer.Argument(metavar="OUT", help="Output folder of rtprune ocr, a document's folder, or a NAME.json."),
     ],
     to: Annotated[
-        str, flag("output", "--to", metavar="FORMAT", help="docling, text or searchable-pdf.")
+        str, flag("output", "--to", metavar="docling|text|searchable-pdf", help="The form.")
     ],
     folder: Annotated[
         Path | None,
-        flag("output", "--output", "-o", metavar="DIR", help="Folder for the results, instead of beside NAME.json."),
+        flag("output", "--output", "-o", metavar="FOLDER", help="Folder for the results, instead of beside NAME.json."),
     ] = None,
     force_text: Annotated[
         bool,
-        typer.Option(
-            "--force-text", help="Pages of PDFs that have text already get it once more.", rich_help_panel="Output"
+        flag(
+            "output", "--force-text", metavar=None, rare=True,
+            help="Pages of PDFs that have text already get it once more.",
         ),
     ] = False,
     config: Config = None,
@@ -41,7 +42,7 @@ def convert_command(
     """Convert what `rtprune ocr` has read, without reading it again.
 
     Writes NAME.docling.json, NAME.txt or NAME.pdf for each document, and prints their paths. What they are for:
-    docs/convert.md.
+    rtprune docs convert.
     """
     with resolved(given, config) as found:
         from rtprune_cli.convert import ConvertOptions, convert

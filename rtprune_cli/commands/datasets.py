@@ -16,13 +16,17 @@ from rtprune_cli.bench.accuracy.datasets.published import (
     pull_dataset,
     remove_dataset,
 )
-from rtprune_cli.commands.flags import Quiet, Verbose
+from rtprune_cli.commands.flags import Quiet, Verbose, flag
 from rtprune_cli.commands.frame import reporting
+from rtprune_cli.commands.helppage import Command, Group
 from rtprune_cli.logs import NOTICE, log
 from rtprune_cli.options import LogOptions
 
 app = typer.Typer(
-    help="Datasets of the hub on this machine, for rtprune bench.", no_args_is_help=True, rich_markup_mode=None
+    help="Datasets of the hub on this machine, for rtprune bench.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    cls=Group,
 )
 
 Name = Annotated[
@@ -30,19 +34,16 @@ Name = Annotated[
 ]
 ReleaseName = Annotated[
     str | None,
-    typer.Option(
-        "--revision",
-        REVISION_FLAG,
-        metavar="NAME",
-        help=REVISION_HELP,
-        autocompletion=complete_revisions,
-    ),
+    flag("dataset", "--revision", REVISION_FLAG, metavar="NAME", help=REVISION_HELP, autocompletion=complete_revisions),
 ]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def datasets_list(quiet: Quiet = False, verbose: Verbose = 0) -> None:
-    """Datasets that are on this machine: name, release or branch, commit, size, folder."""
+    """List the datasets that are on this machine.
+
+    A line each: name, release or branch, commit, size, folder, with tabs between them.
+    """
     with reporting(LogOptions(quiet, verbose)):
         found = cached_datasets()
         for name, each in found:
@@ -52,25 +53,31 @@ def datasets_list(quiet: Quiet = False, verbose: Verbose = 0) -> None:
             log.log(NOTICE, "none is here: rtprune datasets pull %s", " or ".join(PUBLISHED))
 
 
-@app.command("pull")
+@app.command("pull", cls=Command)
 def datasets_pull(name: Name, revision: ReleaseName = None, quiet: Quiet = False, verbose: Verbose = 0) -> None:
-    """Download a dataset's annotations and pages into the Hugging Face cache and print its folder.
+    """Download a dataset and print its folder.
 
-    What has arrived before is not fetched again.
+    Annotations and pages go into the Hugging Face cache. What has arrived before is not fetched again.
     """
     with reporting(LogOptions(quiet, verbose)):
         typer.echo(str(pull_dataset(name, revision)))
 
 
-@app.command("path")
+@app.command("path", cls=Command)
 def datasets_path(name: Name, revision: ReleaseName = None, quiet: Quiet = False, verbose: Verbose = 0) -> None:
-    """Print the folder of a dataset that is on this machine, in whole or in part; never downloads."""
+    """Print the folder of a dataset that is on this machine.
+
+    It may be there in part; nothing is downloaded.
+    """
     with reporting(LogOptions(quiet, verbose)):
         typer.echo(str(dataset_folder(name, revision)))
 
 
-@app.command("remove")
+@app.command("remove", cls=Command)
 def datasets_remove(name: Name, quiet: Quiet = False, verbose: Verbose = 0) -> None:
-    """Delete a dataset, all revisions of it, from the Hugging Face cache."""
+    """Delete a dataset from this machine.
+
+    All its revisions go from the Hugging Face cache.
+    """
     with reporting(LogOptions(quiet, verbose)):
         typer.echo(f"removed {name}, {remove_dataset(name) / 2**20:.1f} MiB freed")

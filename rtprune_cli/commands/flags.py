@@ -5,36 +5,22 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
+from rtprune_cli.commands.completing import completer, one_of
 from rtprune_cli.commands.frame import refuse_urls, reporting
+from rtprune_cli.commands.helppage import SECTIONS, panel
 from rtprune_cli.errors import UsageError
-from rtprune_cli.options import BUNDLED_MODEL, CELL, Mode, check_mode
-from rtprune_cli.settings import FILE, LOG, Setting, all_settings, early_log_options
+from rtprune_cli.options import CELL, Mode, check_mode
+from rtprune_cli.settings import FILE, Setting, all_settings, early_log_options
 
-# The sections of help in their order, by the settings' group.
-SECTIONS = {
-    "dataset": "Dataset",
-    "comparison": "Comparison",
-    "input": "Input",
-    "output": "Output",
-    "": "Reading",
-    "prune": "Pruning",
-    "model": "Model",
-    "decode": "Decoding",
-    "run": "Run",
-    LOG: "Messages and help",
-}
 EPILOG = (
     "Settings also come from variables, RTPRUNE_BATCH_SIZE for --batch-size, and from rtprune.toml, where keys are "
-    "named as flags. A flag beats the variable, the variable the file. See: rtprune config show"
+    "named as flags. A flag beats the variable, the variable the file. See: rtprune docs settings"
 )
-METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 VIEW_SIDES_HELP = f"Single square views besides, by their side: multiples of {CELL}. 448 is the mode side-448."
 
@@ -42,39 +28,10 @@ Given = dict[str, Any]  # the settings that were given on the command line, by f
 Config = Annotated[
     str | None,
     typer.Option(
-        "--config", metavar="FILE", help=f"Settings file, instead of your own {FILE}.", rich_help_panel=SECTIONS["run"]
+        "--config", metavar="FILE", help=f"Settings file, instead of your own {FILE}.",
+        rich_help_panel=panel(SECTIONS["run"], rare=True),
     ),
-]
-
-
-class Sectioned:
-    """Plain help with its flags in sections, as the other kind of Typer's help would have them."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments, then the flags; ``--x / --no-x`` as ``--[no-]x``, which leaves room for the help."""
-        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *SECTIONS.values())}
-        for param in self.get_params(ctx):  # type: ignore[attr-defined]
-            if record := param.get_help_record(ctx):
-                title = getattr(param, "rich_help_panel", None) or SECTIONS[LOG]
-                names = re.sub(r"--([a-z-]+) / --no-\1$", r"--[no-]\1", record[0])
-                sections["Arguments" if param.param_type_name == "argument" else title].append((names, record[1]))
-        for title, records in sections.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
-
-
-class SectionedCommand(Sectioned, TyperCommand):
-    """A command with its flags in sections."""
-
-
-class SectionedGroup(Sectioned, TyperGroup):
-    """A group of commands that is a command itself, with its flags in sections."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the flags, then the commands."""
-        super().format_options(ctx, formatter)
-        self.format_commands(ctx, formatter)
+]  # fmt: skip
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -125,21 +82,26 @@ def option(name: str) -> Any:
     """A setting's flag as Typer wants it."""
     setting = all_settings()[name]
     names = [f"{setting.flag}/{setting.no_flag}" if setting.no_flag else setting.flag, setting.short]
-    default = f"  [default: {setting.default_text}]" if setting.default_text else ""
+    notes = [setting.forms] if setting.metavar and setting.forms else []
+    notes += [f"default: {setting.default_text}"] if setting.default_text else []
     return typer.Option(
         *filter(None, names),
-        help=setting.help + default,
+        help=setting.help + (f"  [{'; '.join(notes)}]" if notes else ""),
         show_default=False,  # it would be None
-        metavar=None if setting.kind is bool or setting.count else METAVARS[str if setting.parse else setting.kind],
+        metavar=None if setting.kind is bool or setting.count else setting.placeholder,
         count=setting.count,
         autocompletion=completer(setting),
-        rich_help_panel=SECTIONS[setting.group],
+        rich_help_panel=panel(SECTIONS[setting.group], rare=setting.rare),
     )
 
 
-def flag(section: str, *names: str, metavar: str | None, help: str, **more: Any) -> Any:
-    """A flag that is no setting, in its section of the help."""
-    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=SECTIONS[section], **more)
+def flag(section: str, *names: str, metavar: str | None, help: str, rare: bool = False, **more: Any) -> Any:
+    """A flag that is no setting, in its section of the help; ``rare``: few need it. A ``metavar`` of choices, a4|card,
+    completes them."""
+    where = panel(SECTIONS[section], rare=rare)
+    if metavar and "|" in metavar:
+        more = {"autocompletion": one_of(metavar.split("|")), **more}
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=where, **more)
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -166,23 +128,6 @@ def view_modes(sides: str) -> tuple[Mode, ...]:
         UsageError: one is no number, or cannot be cut into tokens.
     """
     return tuple(check_mode(f"side-{side}") for side in numbers("view-sides", sides))
-
-
-def completer(setting: Setting) -> Callable[[], list[str]] | None:
-    """What completes a setting's value; None leaves it to the shell, which completes files."""
-    if setting.name == "model":
-        return complete_models
-    return (lambda: list(setting.choices)) if setting.choices else None
-
-
-def complete_models() -> list[str]:
-    """The bundled model and those in the cache."""
-    from rtprune_cli.hub import cached_models
-
-    try:
-        return sorted({model.name for model in cached_models()})
-    except Exception:  # whatever is wrong with the cache is not said in the middle of a command line
-        return [BUNDLED_MODEL]
 
 
 Quiet = Annotated[bool, option("quiet")]

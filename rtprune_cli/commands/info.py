@@ -29,7 +29,10 @@ def info(
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Versions, devices, memory and models; says what is missing and how to get it."""
+    """Say what this machine has, what is missing, and how to get it.
+
+    Versions, devices, memory and models.
+    """
     with reporting(LogOptions(quiet, verbose)):
         facts = collect()
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else as_text(facts))

@@ -44,7 +44,7 @@ def inspect_command(
     ] = None,
     folder: Annotated[
         Path,
-        flag("output", "--output", "-o", metavar="DIR", help="Output folder."),
+        flag("output", "--output", "-o", metavar="FOLDER", help="Output folder."),
     ] = OUTPUT,
     left_out: Annotated[
         bool,
@@ -56,17 +56,18 @@ def inspect_command(
     tokens: Annotated[
         int | None,
         flag(
-            "comparison", "--tokens", metavar="INTEGER",
+            "comparison", "--tokens", metavar="N", rare=True,
             help="Of --leave-one-out: tokens that are tried on a page, at most, by chance.  [default: all]",
         ),
     ] = None,
-    seed: Annotated[int, flag("comparison", "--seed", metavar="INTEGER", help="Of --tokens.")] = 0,
+    seed: Annotated[int, flag("comparison", "--seed", metavar="N", help="Of --tokens.", rare=True)] = 0,
     config: Config = None,
 ) -> None:  # fmt: skip
-    """Show what pruning does to pages, without reading their text; with --leave-one-out, what the text hangs on.
+    """Show what pruning does to pages, without reading their text.
 
     Writes pictures of every page, page-0001.kept.png, .norms.png, .density.png and .transport.png, and the numbers
-    behind them, page-0001.json, to OUTPUT/NAME. How to read them: docs/inspect.md.
+    behind them, page-0001.json, to OUTPUT/NAME; with --leave-one-out, what the text hangs on. How to read them:
+    rtprune docs inspect.
     """
     with resolved(given, config) as found:
         if tokens is not None and not left_out:

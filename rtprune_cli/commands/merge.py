@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rtprune_cli.commands.flags import SECTIONS, Config, Given, flag, with_settings
+from rtprune_cli.commands.flags import Config, Given, flag, with_settings
 from rtprune_cli.commands.frame import resolved
 from rtprune_cli.commands.interrupts import stoppable
 from rtprune_cli.errors import ExitCode, UsageError
@@ -26,17 +26,19 @@ def merge_command(
     ],
     whole: Annotated[
         Path | None,
-        flag("output", "--output", "-o", metavar="WHOLE", help="Folder for all; it may have documents already."),
+        flag("output", "--output", "-o", metavar="FOLDER", help="Folder for all; it may have documents already."),
     ] = None,
     copy: Annotated[
         bool,
-        typer.Option("--copy", help="Copy files; else they are hard links.", rich_help_panel=SECTIONS["output"]),
+        flag("output", "--copy", metavar=None, help="Copy files; else they are hard links."),
     ] = False,
     config: Config = None,
 ) -> None:  # fmt: skip
-    """Join output folders into one, with their reports and what is done.
+    """Join output folders into one, with their reports.
 
-    The folders stay as they are. The same command again takes what is new in them. When to use it: docs/scaling.md.
+    The folders stay as they are; what is done counts as done in the whole. The same command again takes what is new in
+    them. When to use it: rtprune docs
+    scaling.
     """
     with resolved(given, config) as found:
         if whole is None or str(whole) == "-":

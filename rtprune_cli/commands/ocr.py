@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtprune_cli import stopping
-from rtprune_cli.commands.flags import SECTIONS, Config, Given, with_settings
+from rtprune_cli.commands.examples import FIRST_STEPS
+from rtprune_cli.commands.flags import Config, Given, flag, with_settings
 from rtprune_cli.commands.frame import code_of, resolved
 from rtprune_cli.commands.interrupts import stoppable
 from rtprune_cli.errors import EnvironmentFault, ExitCode
@@ -41,34 +43,32 @@ def ocr(
     ] = None,
     files_from: Annotated[
         str | None,
-        typer.Option(
-            "--files-from",
-            metavar="FILE",
-            help="File, or a URL, with one input a line; '-' for standard input.",
-            rich_help_panel=SECTIONS["input"],
+        flag(
+            "input", "--files-from", metavar="FILE",
+            help="A list of inputs, one a line: a file, a URL, or '-' for standard input.",
         ),
     ] = None,
     null: Annotated[
         bool,
-        typer.Option(
-            "--null",
-            "-0",
-            help="--files-from is separated by NUL, as find -print0.",
-            rich_help_panel=SECTIONS["input"],
+        flag(
+            "input", "--null", "-0", metavar=None, rare=True, help="--files-from is separated by NUL, as find -print0."
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would be read, and read nothing.", rich_help_panel=SECTIONS["run"]),
+        flag("run", "--dry-run", metavar=None, help="Say what would be read, and read nothing."),
     ] = False,
     config: Config = None,
-) -> None:
+) -> None:  # fmt: skip
     """Read documents and write markdown and a pruning report.
 
     Writes OUTPUT/NAME/NAME.md, NAME.json, images/ and NAME.report.json for each document, and OUTPUT/report.jsonl over
     all of them. The same command goes on where the last one stopped.
     """
     with resolved(given, config) as found:
+        if not inputs and files_from is None and found.log.log_format != "json" and sys.stderr.isatty():
+            typer.echo(FIRST_STEPS, err=True)
+            raise typer.Exit(ExitCode.USAGE)
         raise typer.Exit(_ocr(inputs or [], files_from, null, found.ocr, found.log, dry_run))
 
 

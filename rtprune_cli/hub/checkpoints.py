@@ -106,7 +106,7 @@ def _fetch(model: str, revision: str | None, patterns: list[str], *, offline: bo
         model,
         "model",
         pull=f"rtprune models pull {model}",
-        or_else=f"To try the tool without: --model {BUNDLED_MODEL}",
+        or_else=f"To try the tool without: rtprune ocr FILE --model {BUNDLED_MODEL}",
         other_revision="Leave --revision out for the newest",
         other_name=f"Check the name, or use {DEFAULT_MODEL}, {BUNDLED_MODEL}, or a folder's path",
     )

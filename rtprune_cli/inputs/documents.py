@@ -76,8 +76,9 @@ def find_files(
                 found.append(each)
     search.tell()
     if not found:
-        what = "no input given" if files_from is None else f"the list {printable(files_from)} names no files"
-        raise UsageError(what, "Name PDFs, images or folders, or use --files-from")
+        if files_from is None:
+            raise UsageError("no input given", "Name PDFs, images or folders")
+        raise UsageError(f"the list {printable(files_from)} names no files", "Check --files-from")
     return found
 
 

@@ -20,7 +20,7 @@ _FORMULA: Mapping[str, Callable[[Sequence[PageSample]], float]] = {
     **_EDIT,
 }
 _VALUES = {**_TABLE, **_FORMULA}
-_NOT_DRAWN = "needs CDM, which draws formulas with LaTeX: what to install is in docs/accuracy.md"
+_NOT_DRAWN = "needs CDM, which draws formulas with LaTeX: what to install: rtprune docs accuracy"
 _Pages = Sequence[tuple[PageDetails, Sequence[PageSample]]]
 
 
