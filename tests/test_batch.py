@@ -200,7 +200,7 @@ def test_on_a_terminal_the_progress_shows_pages_speed_and_retention(
     monkeypatch.setattr(display.ProgressDisplay, "_show", show)
     result = rtprune("ocr", scans, "-o", tmp_path / "out", *TINY)
     assert re.fullmatch(r"2 pages · [\d.]+ pages/s · \d+ tokens/s · retention [\d.]+ % · .*a\.pdf", seen[1])
-    assert "3 pages, 1 failed" in result.stderr
+    assert re.search(r"3 pages of 3 documents in .* pages/s\), 1 failed,", result.stderr)
     assert "0/3 documents" in result.stderr
 
 
