@@ -579,7 +579,11 @@ class OcrOptions:
         1, "Pages of a document that are read together, for Unlimited-OCR; auto: as many as it has room for.",
         parse=parse_auto, shown=AUTO,
     )  # fmt: skip
-    measure_baseline: bool = setting(False, "Prefill pages unpruned too and report the speed-up, prune step included.")
+    measure_baseline: bool = setting(
+        False,
+        "Prefill pages unpruned too, and report how many times as long it takes without pruning: the measured prefill, "
+        "prune step included, and the whole page.",
+    )
     compare: bool = setting(False, "Read each page unpruned too and report the edit distance.")
 
     def __post_init__(self) -> None:

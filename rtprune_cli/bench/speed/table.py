@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rtprune_cli.report.speedups import SPEEDUPS, explained
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 HEADINGS = ("stage", "mode", "ratio", "batch", "a page", "spread", "x floor", "GB a step", "peak", "")
+PREFILL = next(each for each in SPEEDUPS if each.field == "prefill_speedup")
 LEFT = ("stage", "mode", "ratio", "")
 
 
@@ -34,6 +37,12 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     for row in zip(*(column for _, column in shown), strict=True):
         table.add_row(*row)
     console.print(table)
+    pruned = [row for row in result["rows"] if not row["error"] and "times_unpruned" in row]
+    if any("prune_share_of_prefill" in row for row in pruned):
+        for sentence in explained([PREFILL]):
+            console.print(sentence, style="dim", markup=False, highlight=False)
+    if any("times_unpruned_bytes" in row for row in pruned):
+        console.print("step ×: time of a step without pruning over that with it", style="dim", highlight=False)
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -61,10 +70,11 @@ def _remark(row: dict[str, Any]) -> str:
         return f"{row['times_rtprune']['median']:.1f} x ours"
     if "times_unpruned_bytes" in row:
         gain, fewer = row["times_unpruned"]["median"], row["times_unpruned_bytes"]
-        return f"{gain:.3f} x as fast at {100 * row['retention']:.1f} %, bytes of a step {1 / fewer:.3f} x"
+        return f"step × {gain:.3f} at {100 * row['retention']:.1f} % of the tokens, bytes of a step × {1 / fewer:.3f}"
     if "times_unpruned" in row:
         gain, share = row["times_unpruned"]["median"], row["prune_share_of_prefill"]
-        return f"{gain:.3f} x as fast at {100 * row['retention']:.1f} %, prune step {100 * share:.1f} %"
+        kept = f"{100 * row['retention']:.1f} % of the tokens"
+        return f"{PREFILL.heading} {gain:.3f} at {kept}, prune step {100 * share:.1f} % of the prefill"
     if row["stage"] == "whole":
         against = f", {row['times_generate']:.1f} x generate" if row["times_generate"] else ""
         return f"{row['pages_per_second']:.3g} pages/s, {row['output_tokens_per_second']:.0f} tokens/s{against}"
