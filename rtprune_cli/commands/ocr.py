@@ -147,6 +147,7 @@ def _ocr(
 def _run(documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions) -> ExitCode:
     from rtprune_cli.commands.display import showing
     from rtprune_cli.commands.ending import RunEnd, tell_end
+    from rtprune_cli.commands.last_run import remember
     from rtprune_cli.model import locate
     from rtprune_cli.outputs import StreamOutput
     from rtprune_cli.pipeline import look_ahead
@@ -167,8 +168,10 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
         except KeyboardInterrupt as stop:
             display.totals.stopped, code = "interrupted", code_of(stop)
     same = "The same command without --force" if options.run.force else "The same command"
-    end = RunEnd(time.monotonic() - began, options.output.output, "" if to_stdout else same)
-    tell_end(display, log_options, end)
+    seconds = time.monotonic() - began
+    tell_end(display, log_options, RunEnd(seconds, options.output.output, "" if to_stdout else same))
+    if code is None:
+        remember(checkpoint, options, display.totals, seconds)
     return exit_code(display.totals, options.run.fail_on_warning) if code is None else code
 
 
@@ -193,6 +196,7 @@ def _source(
 
 
 def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> ExitCode:
+    from rtprune_cli.commands.last_run import last_run
     from rtprune_cli.commands.plan import print_plan
     from rtprune_cli.model import locate
     from rtprune_cli.pipeline import make_plan
@@ -203,7 +207,7 @@ def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> 
         log.warning("%s; what is done already is not known without it", error)
         checkpoint = None
     plans = (make_plan(document, checkpoint, options, output) for document in documents)
-    return exit_code(print_plan(plans, output))
+    return exit_code(print_plan(plans, output, last_run(checkpoint, options) if checkpoint else None))
 
 
 def exit_code(totals: Totals, fail_on_warning: bool = False) -> ExitCode:

@@ -303,7 +303,9 @@ class PageSteps:
         layout = self._model.adapter.layout
         ladder = [] if attempts[0].encoded.pruned.merged == 0 else [self._options.mode]
         for mode in [*ladder, other_mode(self._options.mode, layout, page.size)]:
-            log.info("%s runs into a loop: again unpruned in mode %s", page_name(page.document, page.page), mode)
+            log.info(
+                "%s repeats itself: it is read again, unpruned, in mode %s", page_name(page.document, page.page), mode
+            )
             try:
                 watch = Stopwatch(torch.device("cpu"))
                 views = make_views(page.image, self._model.view_spec(mode))

@@ -60,11 +60,11 @@ class Fitted:
                 break
             self.columns.remove(min(going, key=lambda column: column.goes or 0))
         self.widths = [_least(column) for column in self.columns]
-        room = max(width - self._least(), 0)  # goes to the names, in their order
-        for number, column in enumerate(self.columns):
-            more = min(room, column.width - self.widths[number])
-            self.widths[number] += more
-            room -= more
+        room = max(width - self._least(), 0)  # goes to the names that want some, one cell after the other
+        while room > 0 and (wanting := [n for n, c in enumerate(self.columns) if c.width > self.widths[n]]):
+            for number in wanting[:room]:
+                self.widths[number] += 1
+            room -= len(wanting)
 
     def _least(self) -> int:
         return sum(map(_least, self.columns)) + len(GAP) * (len(self.columns) - 1)

@@ -44,8 +44,8 @@ def summarise(
     the sum of visual tokens after over the sum before; the speed-up by FLOPs and costs (``visual_tokens``,
     ``prefill_flops``, ``prune_flops``) are means over the pages that were read; ``output_tokens`` is a sum. Times
     are those of ``timings``: ``milliseconds`` and ``seconds`` are means a page, speed-ups sums
-    without pruning over sums with it. What no page says is None. ``line`` is a pruned configuration's place beside the unpruned modes, ``best`` the best
-    at each budget of tokens (line.py), ``conclusions`` that in words.
+    without pruning over sums with it. What no page says is None. ``line`` is a pruned configuration's place beside the
+    unpruned modes, ``best`` the best at each budget of tokens (line.py), ``conclusions`` that in words.
 
     Args:
         dataset: its metrics and headline are used.
