@@ -78,10 +78,8 @@ def ocr(
 def _keep_terminal_clean(options: OcrOptions, log_options: LogOptions) -> None:
     """With markdown on standard output a terminal shows that, or the pager that it goes to: warnings and errors alone
     are said there, unless -v asks for more."""
-    from rtprune_cli.outputs import STDOUT
-
     asks = log_options.verbose or log_options.log_format == "json"
-    if options.output.output == STDOUT and sys.stderr.isatty() and not asks:
+    if options.output.output == "-" and sys.stderr.isatty() and not asks:
         log.setLevel(max(log.level, logging.WARNING))
 
 

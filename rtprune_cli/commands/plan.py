@@ -92,7 +92,7 @@ def _print_columns(plans: Iterator[tuple[DocumentPlan, Sequence[int]]], output: 
         [
             TableColumn("document", names, is_name=True),
             TableColumn("pages", pages, WIDE_PAGES * more),
-            TableColumn("state", states, WIDE_STATE * more),
+            TableColumn("state", states, WIDE_STATE * more, is_left=True),
             TableColumn("goes to", places, goes=0, is_name=True),
         ],
         console.width,

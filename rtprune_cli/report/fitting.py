@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -11,7 +11,7 @@ GAP = "  "
 LEAST_NAME = 12  # cells that a shortened name has at least
 CUT = "…"
 NOTHING = "–"  # of a figure that there is not
-NOTHINGS = {NOTHING, "0"}
+NOTHINGS = {"", NOTHING, "0"}
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class TableColumn:
     """``cells`` of all rows; ``total`` stands below them.
 
     ``goes``: where the screen is too narrow, columns go in this order, the lowest first; None: it stays. ``is_name``:
-    it lies left and is shortened, from its left, as no figure is.
+    it is shortened, from its left, as no figure is. ``is_left``: it lies left, as names do.
     """
 
     heading: str
@@ -27,6 +27,7 @@ class TableColumn:
     total: str = ""
     goes: int | None = None
     is_name: bool = False
+    is_left: bool = False
 
     @property
     def width(self) -> int:
@@ -34,13 +35,15 @@ class TableColumn:
         return max(map(cell_len, (self.heading, self.total, *self.cells)))
 
 
-def told_once(columns: Sequence[TableColumn], width: int) -> tuple[list[TableColumn], list[str]]:
-    """The columns that differ from row to row; and of the others, in words, what all rows have that have something.
-    What is nothing or 0 in all rows is not worth a word. What a single row says stays.
-    A name takes at most ``width`` cells."""
+def told_once(
+    columns: Sequence[TableColumn], width: int, failed: Collection[int] = ()
+) -> tuple[list[TableColumn], list[str]]:
+    """The columns that differ from row to row; and of the others, in words, what all rows have but those that
+    ``failed``, by number, where they have nothing. What is nothing or 0 in all rows is not worth a word. What a single
+    row says stays. A name takes at most ``width`` cells."""
     stay, same = list[TableColumn](), list[str]()
     for column in columns:
-        found = set(column.cells) - {""}
+        found = {cell for number, cell in enumerate(column.cells) if cell or number not in failed}
         if len(found) > 1 or (found - NOTHINGS and len(column.cells) == 1):
             stay.append(column)
         elif found - NOTHINGS:
@@ -88,7 +91,7 @@ class Fitted:
         for column, width, cell in zip(self.columns, self.widths, cells, strict=True):
             text = shortened(cell, width) if column.is_name else cell
             space = " " * (width - cell_len(text))
-            parts.append(text + space if column.is_name else space + text)
+            parts.append(text + space if column.is_name or column.is_left else space + text)
         return GAP.join(parts).rstrip()
 
 

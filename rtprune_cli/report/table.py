@@ -30,7 +30,9 @@ def print_table(totals: Totals, console: Console, *, pages: bool = False, where:
     pages = pages or totals.document_count < 2
     columns = _page_columns(totals) if pages else _document_columns(totals)
     rows = len(columns[0].cells)
-    columns, same = told_once(columns, console.width - 2 * LEAST_NAME)
+    failing = _failing(totals, pages)
+    without = {number for number, failed in enumerate(failing) if failed}
+    columns, same = told_once(columns, console.width - 2 * LEAST_NAME, without)
     every = "every page: " if pages else "every document: "
     if pages and totals.document_count == 1:
         columns = [column for column in columns if column.heading != "document"]
@@ -44,7 +46,7 @@ def print_table(totals: Totals, console: Console, *, pages: bool = False, where:
     for line in joined(same, console.width):
         _print(line, console, "bold")
     _print(fitted.heading, console, "bold")
-    for line, failed in zip(fitted.rows, _failing(totals, pages), strict=True):
+    for line, failed in zip(fitted.rows, failing, strict=True):
         _print(line, console, "red" if failed else "")
     if rows > 1:
         _print(fitted.total, console, "bold")
