@@ -124,6 +124,10 @@ def test_what_is_equal_in_all_rows_is_said_once() -> None:
     assert lines[1].split() == ["document", "visual", "tokens", "retention"]
 
 
+def test_rows_that_are_alike_in_everything_are_said_once() -> None:
+    assert table([[record()], [record()]])[0].startswith("every document: document a.pdf, pages 1, mode tiny")
+
+
 def test_narrow_screens_lose_the_same_columns_first() -> None:
     documents = []
     for n in range(1, 4):
@@ -153,7 +157,9 @@ def test_a_failed_document_has_a_row_without_figures() -> None:
 
 def test_long_runs_show_their_first_rows_and_hold_no_more() -> None:
     documents = [[record(document=f"{n}.pdf", page=p, visual_tokens_after=n) for p in range(30)] for n in range(1, 31)]
-    assert "… 10 more documents in the report" in table(documents)
+    lines = table(documents)
+    assert "… 10 more documents in the report" in lines
+    assert lines[0].startswith("each of these: pages 30, mode tiny"), "nothing is said of those that are not shown"
     assert "… 880 more pages in the report" in table(documents, pages=True)
     totals = totals_of([*documents, [lost(), *([record(warnings=(CUT,))] * 50)]])
     assert (totals.document_count, totals.warned.count) == (31, 50)

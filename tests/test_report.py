@@ -10,13 +10,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import GOLDEN, load_script
+from conftest import DOCS, GOLDEN, load_script
 
 import rtprune_cli
 from rtprune_cli.errors import EncryptedError
 from rtprune_cli.model.adapters import network_config
 from rtprune_cli.records import TIMES, AttemptRecord, Document, ErrorRecord, PageRecord, failed, from_json
-from rtprune_cli.report import prefill_flops, summarise
+from rtprune_cli.report import SPEEDUPS, prefill_flops, summarise
 from rtprune_cli.storage import to_json
 
 SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report.schema.json").read_text())
@@ -139,3 +139,9 @@ def test_flops_are_the_papers_but_for_what_the_docs_say(tokens: int, gflops: flo
     ours = prefill_flops(config, tokens)
     assert ours / 1e9 == pytest.approx(gflops, rel=0.014)
     assert (ours - causal + full - router - output) / 1e9 == pytest.approx(gflops, rel=5e-4)
+
+
+def test_the_docs_explain_the_speedups_in_the_same_words() -> None:
+    docs = (DOCS / "accuracy.md").read_text(encoding="utf-8")
+    for each in SPEEDUPS:
+        assert f"| {each.title} (`{each.field}`) | {each.meaning} |" in docs

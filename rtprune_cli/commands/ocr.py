@@ -71,7 +71,8 @@ def ocr(
     all of them. The same command goes on where the last one stopped.
     """
     with resolved(given, config) as found:
-        _keep_terminal_clean(found.ocr, found.log)
+        if not dry_run:
+            _keep_terminal_clean(found.ocr, found.log)
         raise typer.Exit(_ocr(inputs or [], files_from, null, found.ocr, found.log, dry_run))
 
 

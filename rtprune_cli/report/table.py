@@ -33,7 +33,8 @@ def print_table(totals: Totals, console: Console, *, pages: bool = False, where:
     failing = _failing(totals, pages)
     without = {number for number, failed in enumerate(failing) if failed}
     columns, same = told_once(columns, console.width - 2 * LEAST_NAME, without)
-    every = "every page: " if pages else "every document: "
+    count = totals.pages + totals.failed if pages else totals.document_count
+    every = "each of these: " if count > rows else "every page: " if pages else "every document: "
     if pages and totals.document_count == 1:
         columns = [column for column in columns if column.heading != "document"]
         name = shortened(totals.documents[0][0], console.width - 2)
@@ -46,11 +47,10 @@ def print_table(totals: Totals, console: Console, *, pages: bool = False, where:
     for line in joined(same, console.width):
         _print(line, console, "bold")
     _print(fitted.heading, console, "bold")
-    for line, failed in zip(fitted.rows, failing, strict=True):
+    for line, failed in zip(fitted.rows, failing, strict=False):  # no rows where all is alike
         _print(line, console, "red" if failed else "")
     if rows > 1:
         _print(fitted.total, console, "bold")
-    count = totals.pages + totals.failed if pages else totals.document_count
     if count > rows:
         _print(f"… {count - rows} more {'pages' if pages else 'documents'}{where}", console, "")
     for sentence in explained(shown):
