@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from conftest import for_every
 from rich.cells import cell_len
+from rich.console import Console
 from test_report import record
 
+from rtprune_cli.commands import display
 from rtprune_cli.commands.last_run import REMEMBERED, LastRun, RunKey, last_run, remember
 from rtprune_cli.commands.plan import LAID_OUT, print_plan
 from rtprune_cli.errors import EmptyFileError
@@ -104,6 +106,29 @@ def test_nothing_is_estimated_where_nothing_is_known_or_to_do(
     pages: int, last: LastRun | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert "about" not in said(pages, last, caplog)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "text"),
+    [
+        (Earlier(pages=frozenset((1, 2)), finished=True), "a.pdf: done before"),
+        (Earlier(pages=frozenset((2,))), "a.pdf: 1 page done before"),
+        (Earlier(), ""),
+    ],
+)
+def test_v_names_what_was_done_before_on_a_terminal(
+    earlier: Earlier, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = replace(plan_of("a.pdf", 2), earlier=earlier)
+    with (
+        display._Bar(Console(file=io.StringIO(), force_terminal=True)) as bar,
+        caplog.at_level(logging.INFO, "rtprune"),
+    ):
+        shown = display.ProgressDisplay(1, bar, "finding the model")
+        shown.begin(Totals())
+        shown.opened(plan)
+        shown.closed(plan, Totals())
+    assert [each.getMessage() for each in caplog.records] == [text] * bool(text)
 
 
 # --- What is remembered

@@ -137,7 +137,7 @@ class ProgressDisplay(Display):
 
     def _tell(self, plan: DocumentPlan, totals: Totals) -> None:
         del self._at_hand[plan.document.folder]
-        if plan.earlier.pages:
+        if plan.earlier.finished or plan.earlier.pages:
             before = "" if plan.earlier.finished else f"{counted(len(plan.earlier.pages), 'page')} "
             log.info("%s: %sdone before", plan.document.name, before)
         self._show(plan.document.name)
