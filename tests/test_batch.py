@@ -136,7 +136,7 @@ def test_abort_on_error_stops_at_the_first_failure_and_goes_on_later(scans: Path
     assert result.exit_code == 4
     assert "--abort-on-error" in result.stderr
     assert not (tmp_path / "out" / "c").exists()
-    assert "2 documents" not in rtprune(*command).stderr
+    assert "2 documents done before" not in rtprune(*command).stderr
     assert (tmp_path / "out" / "c" / "c.md").exists()
 
 
