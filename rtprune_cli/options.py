@@ -675,7 +675,10 @@ class OcrOptions:
         rare=True,
     )
     measure_baseline: bool = setting(
-        False, "Prefill pages unpruned too and report the speed-up, prune step included.", rare=True
+        False,
+        "Prefill pages unpruned too, and report how many times as long it takes without pruning: the measured prefill, "
+        "prune step included, and the whole page.",
+        rare=True,
     )
     compare: bool = setting(False, "Read each page unpruned too and report the edit distance.", rare=True)
 

@@ -177,8 +177,7 @@ def ocr(
                 plan, own = at_hand[event.document.folder]
                 event = _placed(event, plan, output)
                 output.add(event)
-                for each in (totals, own):
-                    each.add(event.record)
+                totals.add_of(plan.document.name, own, event.record)
                 watcher.page(event)
             elif isinstance(event, Opened):
                 at_hand[event.plan.document.folder] = event.plan, Totals()
@@ -188,7 +187,9 @@ def ocr(
                 if plan.earlier.finished:
                     output.skip(plan.document, plan.earlier.records)
                     if options.run.fail_on_warning:  # they have not been seen to by being read before
-                        totals.warned += [record for record in plan.earlier.records if record.warnings]
+                        for record in plan.earlier.records:
+                            if record.warnings:
+                                totals.warned.add(record)
                 else:
                     settings["model"] |= asdict(source.steps)  # what became of them
                     output.finish(plan.document, plan.pages, settings | source.summary())

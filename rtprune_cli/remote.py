@@ -157,7 +157,7 @@ def tried(work: Callable[[], T]) -> T:
         except RemoteError as error:
             if wait is None or not error.may_pass:
                 raise
-            log.info("tried again in %.0f s: %s", wait, error.reason)
+            log.info("%s: it is tried again in %.0f s", error.reason, wait)
             stopping.pause(wait)
     raise AssertionError
 

@@ -171,6 +171,7 @@ def _no_settings_of_the_person_who_tests(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in [name for name in os.environ if name.startswith("RTPRUNE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RTPRUNE_CONFIG", os.devnull)
+    monkeypatch.setenv("XDG_STATE_HOME", os.devnull)  # what the last run was is neither read nor written
 
 
 @pytest.fixture(scope="session")

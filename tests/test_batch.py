@@ -136,7 +136,7 @@ def test_abort_on_error_stops_at_the_first_failure_and_goes_on_later(scans: Path
     assert result.exit_code == 4
     assert "--abort-on-error" in result.stderr
     assert not (tmp_path / "out" / "c").exists()
-    assert "2 documents" not in rtprune(*command).stderr
+    assert "2 documents done before" not in rtprune(*command).stderr
     assert (tmp_path / "out" / "c" / "c.md").exists()
 
 
@@ -200,7 +200,7 @@ def test_on_a_terminal_the_progress_shows_pages_speed_and_retention(
     monkeypatch.setattr(display.ProgressDisplay, "_show", show)
     result = rtprune("ocr", scans, "-o", tmp_path / "out", *TINY)
     assert re.fullmatch(r"2 pages · [\d.]+ pages/s · \d+ tokens/s · retention [\d.]+ % · .*a\.pdf", seen[1])
-    assert "3 pages, 1 failed" in result.stderr
+    assert re.search(r"3 pages of 3 documents in .* pages/s\), 1 failed,", result.stderr)
     assert "0/3 documents" in result.stderr
 
 

@@ -165,7 +165,7 @@ def several() -> tuple[list[Configuration], list[Row]]:
     for each in configurations:
         count = tokens[each.name]
         record = replace(
-            page(count, kept=count, prefill_flops=count * 10**9),
+            page(count, kept=count, prefill_flops=count * 10**9, prune_flops=0),
             visual_tokens_before=tokens[each.baseline],
         )  # fmt: skip
         rows += [row(each, f"p{i}", errors[each.name] + i % 2, record=record) for i in range(8)]
@@ -207,7 +207,8 @@ def test_several_modes_have_pictures_over_tokens_work_and_time(several: Any) -> 
     timings = {each.name: {"p0": PageTimes(5, 90)} for each in configurations}
     found = pictures(make(rows, configurations, timings=timings))
     assert [each.title for each in found] == [
-        "Accuracy over visual tokens a page", "Accuracy over GFLOPs of prefill a page", "Accuracy over seconds a page",
+        "Accuracy over visual tokens a page", "Accuracy over GFLOPs of prefill and prune step a page",
+        "Accuracy over seconds a page",
     ]  # fmt: skip
     assert all(word in found[0].svg for word in (">unpruned modes<", ">rtprune<", ">tiny<", ">base<"))
     assert "fill: var(--ground, #ffffff)" in found[0].themed and "fill: #ffffff" not in found[0].themed
@@ -219,7 +220,7 @@ def test_several_modes_have_pictures_over_tokens_work_and_time(several: Any) -> 
 def test_a_page_that_the_model_was_not_asked_about_costs_no_tokens(several: Any) -> None:
     _, rows = several
     assert rows[0].page is not None
-    blank = replace(rows[0], page=replace(rows[0].page, visual_tokens_before=0, kept=0, prefill_flops=0))
+    blank = replace(rows[0], page=replace(rows[0].page, visual_tokens_before=0, kept=0, prefill_flops=0, prune_flops=0))
     assert costs([blank, *rows[1:]])["tiny none"] == costs(rows)["tiny none"]
     assert "p0" not in visual_tokens([blank])
 

@@ -395,9 +395,12 @@ def test_the_table_has_a_column_for_the_bytes_of_a_step(
     contexts: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_result(contexts, make_console())
-    assert "GB a" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "GB a" in said and "step × = time of a step without pruning over that with it" in said
     print_result(contexts | {"rows": rows(contexts, "context prefill")}, make_console())
-    assert "GB a" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "GB a" not in said and "step ×" not in said
+    assert "prefill × = measured prefill, prune step included: time of the prefill" in said
 
 
 # --- Command line ------------------------------------------------------------------------------------------------
@@ -410,7 +413,7 @@ def test_the_command_writes_json_and_a_table(rtprune: Any, tmp_path: Path) -> No
     given = rtprune("bench", "speed", "--model", GOLDEN / "checkpoint", *flags)
     assert given.exit_code == 0 and given.stdout == ""
     assert [row["stage"] for row in json.loads(path.read_text())["rows"]] == ["prune", "prune", "prefill"]
-    assert "x ours" in given.stderr and "GB/s" in given.stderr
+    assert "× ours" in given.stderr and "GB/s" in given.stderr
 
 
 @pytest.mark.slow

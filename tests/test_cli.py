@@ -246,7 +246,6 @@ def test_info_says_what_is_here_and_what_is_missing(rtprune: Any) -> None:
 )
 def test_exit_code_follows_the_failures(codes: list[str], expected: ExitCode) -> None:
     totals = Totals()
-    totals.failures = [
-        PageRecord(document="a", folder="a", page=1, status="failed", error=ErrorRecord(code, "")) for code in codes
-    ]
+    for code in codes:
+        totals.add(PageRecord(document="a", folder="a", page=1, status="failed", error=ErrorRecord(code, "")))
     assert exit_code(totals) == expected

@@ -439,7 +439,7 @@ def test_readers_are_shown_each_or_as_a_range() -> None:
 
 def test_on_a_terminal_the_speed_of_many_readers_fits_a_line() -> None:
     plan, totals = plan_of("a", 20), Totals()
-    totals.pages, totals.failures = 12345, [result_of(Chunk(plan), 2).record]
+    totals.pages, totals.failures.count = 12345, 1
     with display._Bar(Console(file=io.StringIO(), width=80, force_terminal=True)) as bar:
         shown = display.ProgressDisplay(1, bar, "finding the model")
         shown.begin(totals)
@@ -607,7 +607,7 @@ def test_a_page_that_always_ends_its_reader_fails_alone(
     monkeypatch.setitem(driver.ROOM, "cpu", 1)  # no other page is lost with it, which takes a reader less to know
     totals, summary = read(books[1:], tiny, tmp_path, ray, readers=1)
     assert (totals.pages, totals.failed, summary["readers_lost"]) == (1, 1, 3)
-    (failure,) = totals.failures
+    (failure,) = totals.failures.first
     assert failure.page == 2 and failure.error is not None and failure.error.code == "reader_lost"
 
 

@@ -338,7 +338,9 @@ def bench_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for number, each in enumerate(configurations):
         kept = 64 * (1 + number)
-        record = page_record(kept, visual_tokens_before=400, kept=kept, prefill_flops=kept * 10**9, seconds=1.0)
+        record = page_record(
+            kept, visual_tokens_before=400, kept=kept, prefill_flops=kept * 10**9, prune_flops=0, seconds=1.0
+        )
         errors = 0 if each.method == "none" else 1
         rows += [row(each, f"p{i}", errors + i % 2, groups={"layout": "one"}, record=record) for i in range(4)]
     page = comparison_page(

@@ -15,6 +15,7 @@ from rtprune_cli.model import OcrModel, load
 from rtprune_cli.options import DecodeOptions, InputOptions, ModelOptions, OcrOptions, PruneOptions
 from rtprune_cli.pipeline import run, run_settings
 from rtprune_cli.records import Document, PageResult
+from rtprune_cli.report import prefill_flops
 
 OPTIONS = OcrOptions(decode=DecodeOptions(max_new_tokens=6), input=InputOptions(dpi=92))
 
@@ -38,7 +39,7 @@ def test_a_batch_of_pages_reads_like_single_pages(make_pdf: Callable[..., Path],
 def test_ratio_one_compares_equal_to_unpruned(make_pdf: Callable[..., Path], tiny: OcrModel) -> None:
     page = read(make_pdf("one"), tiny, prune=PruneOptions(ratio=1.0), compare=True)[0]
     assert page.record.edit_distance_to_unpruned == 0
-    assert page.record.flops_speedup == 1
+    assert (page.record.flops_speedup, page.record.prune_flops) == (1, 0)
     assert page.record.merged == 0
 
 
@@ -47,7 +48,11 @@ def test_counts_of_a_record_add_up(make_pdf: Callable[..., Path], tiny: OcrModel
     assert (row.prunable, row.kept, row.merged) == (64, 16, 48)
     assert row.visual_tokens_before == 73
     assert row.visual_tokens_after == 16 + 9 - row.newlines_dropped
-    assert row.flops_speedup > 1
+    flops, added = row.prefill_flops or 0, row.visual_tokens_before - row.visual_tokens_after
+    prompt = next(n for n in range(1, 99) if prefill_flops(tiny.text_config, row.visual_tokens_after + n) == flops)
+    whole = prefill_flops(tiny.text_config, row.visual_tokens_after + added + prompt)
+    assert row.flops_speedup == pytest.approx(whole / (flops + (row.prune_flops or 0)), rel=1e-4)
+    assert 1 < row.flops_speedup < 0.95 * whole / flops, "the prune step counts"
 
 
 @pytest.mark.slow

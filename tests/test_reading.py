@@ -106,10 +106,11 @@ def test_any_other_failure_costs_its_page_only(tiny: OcrModel) -> None:
 # --- What is said
 
 
-def test_the_ways_of_a_run_are_told_at_v(tiny: OcrModel, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "rtprune"):
+def test_the_ways_of_a_run_are_told_at_vv_alone(tiny: OcrModel, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "rtprune"):
         read_one(tiny, lambda _: None, **batch(1))
-    assert "attention: sdpa; experts: eager" in caplog.text
+    (told,) = [each for each in caplog.records if each.getMessage() == "attention: sdpa; experts: eager"]
+    assert told.levelno == logging.DEBUG
 
 
 def test_a_mode_that_does_not_fit_is_warned_of(

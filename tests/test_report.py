@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,14 +10,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import GOLDEN, load_script
-from rich.console import Console
+from conftest import DOCS, GOLDEN, load_script
 
 import rtprune_cli
 from rtprune_cli.errors import EncryptedError
 from rtprune_cli.model.adapters import network_config
 from rtprune_cli.records import TIMES, AttemptRecord, Document, ErrorRecord, PageRecord, failed, from_json
-from rtprune_cli.report import Totals, prefill_flops, print_table, summarise
+from rtprune_cli.report import SPEEDUPS, prefill_flops, summarise
 from rtprune_cli.storage import to_json
 
 SCHEMA = json.loads((Path(rtprune_cli.__file__).parent / "report.schema.json").read_text())
@@ -38,15 +36,6 @@ def record(**values: Any) -> PageRecord:
 
 def lost() -> PageRecord:
     return failed(Document(None, "[b].pdf", PurePosixPath("b")), None, EncryptedError("no")).record
-
-
-def table(records: list[PageRecord]) -> str:
-    console = Console(file=io.StringIO(), width=160)
-    totals = Totals()
-    for row in records:
-        totals.add(row)
-    print_table(totals, console)
-    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_schema_and_its_table_are_fresh() -> None:
@@ -152,25 +141,7 @@ def test_flops_are_the_papers_but_for_what_the_docs_say(tokens: int, gflops: flo
     assert (ours - causal + full - router - output) / 1e9 == pytest.approx(gflops, rel=5e-4)
 
 
-def test_table_shows_a_page_a_failure_and_the_totals() -> None:
-    text = table([record(), lost()])
-    assert "100 → 80" in text
-    assert "80.0 %" in text
-    assert "[b].pdf" in text
-    assert "failed: encrypted" in text
-    assert "1 page, 1 failed" in text
-
-
-def test_table_summarises_pages_beyond_twenty() -> None:
-    text = table([record(page=i) for i in range(1, 31)])
-    assert "… 10 more in the report" in text
-    assert "30 pages" in text
-    assert text.count("a.pdf") == 20
-
-
-def test_measured_columns_appear_only_when_measured() -> None:
-    assert "prefill ×" not in table([record()]) and "page ×" not in table([record()])
-    text = table([record(prefill_speedup=1.5, edit_distance_to_unpruned=0.125)])
-    assert "prune step" in text and "page ×" not in text
-    assert "1.50" in text
-    assert "0.1250" in text
+def test_the_docs_explain_the_speedups_in_the_same_words() -> None:
+    docs = (DOCS / "accuracy.md").read_text(encoding="utf-8")
+    for each in SPEEDUPS:
+        assert f"| {each.title} (`{each.field}`) | {each.meaning} |" in docs

@@ -146,7 +146,9 @@ class ClusterSource:
                 self._tell_rates()
         pages = [*self.crew.pages, *(reader.pages for reader in self.crew.readers)]
         log.info(
-            "pages by reader: %s", ", ".join(map(str, pages)), extra={"data": {"event": "readers", "pages": pages}}
+            "pages that each reader has read: %s",
+            ", ".join(map(str, pages)),
+            extra={"data": {"event": "readers", "pages": pages}},
         )
 
     def _events(self, dispatcher: Dispatcher) -> Iterator[Event]:

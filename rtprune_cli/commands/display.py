@@ -137,6 +137,9 @@ class ProgressDisplay(Display):
 
     def _tell(self, plan: DocumentPlan, totals: Totals) -> None:
         del self._at_hand[plan.document.folder]
+        if plan.earlier.finished or plan.earlier.pages:
+            before = "" if plan.earlier.finished else f"{counted(len(plan.earlier.pages), 'page')} "
+            log.info("%s: %sdone before", plan.document.name, before)
         self._show(plan.document.name)
 
     def _show(self, name: str) -> None:
@@ -164,10 +167,11 @@ class ProgressDisplay(Display):
 
 
 @contextmanager
-def showing(documents: int, options: LogOptions, first: str) -> Iterator[Display]:
-    """The display of a run over so many documents; ``first`` is shown until it has something to say."""
+def showing(documents: int, options: LogOptions, first: str, *, drawn: bool = True) -> Iterator[Display]:
+    """The display of a run over so many documents; ``first`` is shown until it has something to say. ``drawn``: in
+    place, where standard error is a terminal."""
     console = make_console()
-    if options.quiet or options.log_format == "json" or not console.is_terminal:
+    if not drawn or options.quiet or options.log_format == "json" or not console.is_terminal:
         yield Display(documents, every=options.log_format == "json")
         return
     with _Bar(console) as bar:
@@ -185,4 +189,4 @@ def readers(rates: Sequence[float]) -> str:
 def _troubles(totals: Totals) -> list[str]:
     """How many pages failed, and how many have warnings, where any do."""
     failed = [f"{totals.failed} failed"] if totals.failed else []
-    return [*failed, warned(len(totals.warned))] if totals.warned else failed
+    return [*failed, warned(totals.warned.count)] if totals.warned.count else failed

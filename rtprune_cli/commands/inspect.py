@@ -109,7 +109,7 @@ def _inspect(paths: Sequence[str], folder: Path, options: OcrOptions, trial: Tri
         if options.prune.ratio is None and settled.prune.ratio == 1:
             log.log(NOTICE, "%s is not pruned by default: --ratio shows what pruning would do", checkpoint.name)
         model = checkpoint.load()
-        log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
+        log.info("the model %s (%s) is loaded on %s", model.name, model.revision, model.device)
         inspector = Inspector(folder, model, settled, trial)
         pages, codes = 0, set()
         for document in documents:
@@ -175,7 +175,7 @@ class Inspector:
             left_out = self._left_out(views)
         write_page(self._folder / page.document.folder, page, found, self._run, left_out)
         kept, merged = len(found.plan.kept), len(found.plan.merged)
-        log.info("%s: %d of %d tokens kept", name, kept, kept + merged)
+        log.info("%s: %d of %d visual tokens are kept, %d merged into them", name, kept, kept + merged, merged)
         if left_out is not None:
             same, tried = left_out.unchanged, len(left_out.tried)
             text = "%s: %d of %d tokens can go, one at a time, without a change of the text"

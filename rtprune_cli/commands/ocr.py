@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +70,17 @@ def ocr(
         if not inputs and files_from is None and found.log.log_format != "json" and sys.stderr.isatty():
             typer.echo(FIRST_STEPS, err=True)
             raise typer.Exit(ExitCode.USAGE)
+        if not dry_run:
+            _keep_terminal_clean(found.ocr, found.log)
         raise typer.Exit(_ocr(inputs or [], files_from, null, found.ocr, found.log, dry_run))
+
+
+def _keep_terminal_clean(options: OcrOptions, log_options: LogOptions) -> None:
+    """With markdown on standard output a terminal shows that, or the pager that it goes to: warnings and errors alone
+    are said there, unless -v asks for more."""
+    asks = log_options.verbose or log_options.log_format == "json"
+    if options.output.output == "-" and sys.stderr.isatty() and not asks:
+        log.setLevel(max(log.level, logging.WARNING))
 
 
 def _ocr(
@@ -133,14 +144,15 @@ def _ocr(
 
 def _run(documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions) -> ExitCode:
     from rtprune_cli.commands.display import showing
-    from rtprune_cli.commands.ending import tell_end
+    from rtprune_cli.commands.ending import RunEnd, tell_end
+    from rtprune_cli.commands.last_run import remember
     from rtprune_cli.model import locate
     from rtprune_cli.outputs import StreamOutput
     from rtprune_cli.pipeline import look_ahead
     from rtprune_cli.pipeline import ocr as read_and_write
 
-    code = None
-    with showing(len(documents), log_options, f"finding {options.model.model}") as display:
+    code, began, to_stdout = None, time.monotonic(), isinstance(output, StreamOutput)
+    with showing(len(documents), log_options, f"finding {options.model.model}", drawn=not to_stdout) as display:
         try:
             with stopping.at_once():  # it may be downloaded
                 checkpoint = locate(options.model)
@@ -154,7 +166,10 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
         except KeyboardInterrupt as stop:
             display.totals.stopped, code = "interrupted", code_of(stop)
     same = "The same command without --force" if options.run.force else "The same command"
-    tell_end(display, log_options, goes_on="" if isinstance(output, StreamOutput) else same)
+    seconds = time.monotonic() - began
+    tell_end(display, log_options, RunEnd(seconds, options.output.output, "" if to_stdout else same))
+    if code is None:
+        remember(checkpoint, options, display.totals, seconds)
     return exit_code(display.totals, options.run.fail_on_warning) if code is None else code
 
 
@@ -179,6 +194,7 @@ def _source(
 
 
 def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> ExitCode:
+    from rtprune_cli.commands.last_run import last_run
     from rtprune_cli.commands.plan import print_plan
     from rtprune_cli.model import locate
     from rtprune_cli.pipeline import make_plan
@@ -189,15 +205,15 @@ def _dry_run(documents: list[Document], options: OcrOptions, output: Output) -> 
         log.warning("%s; what is done already is not known without it", error)
         checkpoint = None
     plans = (make_plan(document, checkpoint, options, output) for document in documents)
-    return exit_code(print_plan(plans, output))
+    return exit_code(print_plan(plans, output, last_run(checkpoint, options) if checkpoint else None))
 
 
 def exit_code(totals: Totals, fail_on_warning: bool = False) -> ExitCode:
     """0 when every page was read; 8 or 2 when each failure is an encrypted file or a page range; else 4, which it is
     also for a warning where that was asked for."""
-    failures = {failure.error.code for failure in totals.failures if failure.error}
-    if not failures:
-        return ExitCode.PARTIAL if fail_on_warning and totals.warned else ExitCode.OK
-    if len(failures) > 1:
+    if not totals.failure_codes:
+        return ExitCode.PARTIAL if fail_on_warning and totals.warned.count else ExitCode.OK
+    code, *others = totals.failure_codes
+    if others:
         return ExitCode.PARTIAL
-    return {"encrypted": ExitCode.ENCRYPTED, "page_range": ExitCode.USAGE}.get(failures.pop(), ExitCode.PARTIAL)
+    return {"encrypted": ExitCode.ENCRYPTED, "page_range": ExitCode.USAGE}.get(code, ExitCode.PARTIAL)

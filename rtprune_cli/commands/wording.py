@@ -24,3 +24,22 @@ def warned(number: int) -> str:
 def counted(number: int, what: str) -> str:
     """1 page, 2 pages."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: 0.4 s, 11 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def rate_of(pages: int, seconds: float) -> str:
+    """8.9 pages/s: two digits, or all that stand before the point."""
+    rate = pages / max(seconds, 1e-3)
+    return f"{rate:.0f} pages/s" if rate >= 10 else f"{rate:.2g} pages/s"

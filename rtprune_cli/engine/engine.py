@@ -50,8 +50,8 @@ class Engine:
         self._to_encode: deque[_Asked] = deque()
         self._pruners: dict[PruneOptions, Pruner] = {}
         size = plan(workload(model, options), options.decode, model.device, model.dtype)
-        log.info("%d pages together, a cache for %d tokens", size.rows, size.pool_tokens)
-        log.info("attention: %s; experts: %s", model.attention, model.experts)
+        log.debug("%d pages together, a cache for %d tokens", size.rows, size.pool_tokens)
+        log.debug("attention: %s; experts: %s", model.attention, model.experts)
         if size.lacking:
             log.warning(
                 "%s lacks %.1f GB for one page in mode %s: pages may fail; a smaller --mode takes less",

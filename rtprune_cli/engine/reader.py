@@ -108,6 +108,6 @@ class PageReader:
             self._on_load()
             with stopping.at_once():  # imports and weights take seconds
                 model = self._checkpoint.load()
-            log.info("loaded %s (%s) on %s", model.name, model.revision, model.device)
+            log.info("the model %s (%s) is loaded on %s", model.name, model.revision, model.device)
             self._engine = Engine(model, self._options)
         return self._engine.begin(prepared)

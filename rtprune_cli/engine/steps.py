@@ -33,6 +33,7 @@ from rtprune_cli.model.adapters import gives_words
 from rtprune_cli.options import SIDES, Mode, PruneOptions, ResolvedOptions, check_mode, view_side
 from rtprune_cli.outputs.htmlreport import page_view
 from rtprune_cli.pruning import PendingPrune, Pruner, untouched
+from rtprune_cli.pruning.costs import prune_flops
 from rtprune_cli.records import (
     Decoded,
     DecoderInput,
@@ -167,11 +168,12 @@ class PageReading:
 
 @dataclass(frozen=True)
 class Speeds:
-    """What is said of how much faster a page was: ``flops`` of its part of the prefill, and how many times as many
-    there are without pruning; and, where they were asked for, how many times as long prefill and page take without it,
-    and the edit distance to the text without it."""
+    """What is said of how much faster a page was: ``flops`` of its part of the prefill, ``prune_flops`` of the prune
+    step, and how many times as many as both there are without pruning; and, where they were asked for, how many times
+    as long prefill and page take without it, and the edit distance to the text without it."""
 
     flops: int
+    prune_flops: int
     flops_speedup: float
     prefill: float | None = None
     page: float | None = None
@@ -255,6 +257,7 @@ class PageSteps:
             prompt=self._options.prompt,
             milliseconds=encoded.milliseconds,
             flops=speeds.flops,
+            prune_flops=speeds.prune_flops,
             flops_speedup=speeds.flops_speedup,
             prefill_speedup=speeds.prefill,
             page_speedup=speeds.page,
@@ -300,7 +303,9 @@ class PageSteps:
         layout = self._model.adapter.layout
         ladder = [] if attempts[0].encoded.pruned.merged == 0 else [self._options.mode]
         for mode in [*ladder, other_mode(self._options.mode, layout, page.size)]:
-            log.info("%s runs into a loop: again unpruned in mode %s", page_name(page.document, page.page), mode)
+            log.info(
+                "%s repeats itself: it is read again, unpruned, in mode %s", page_name(page.document, page.page), mode
+            )
             try:
                 watch = Stopwatch(torch.device("cpu"))
                 views = make_views(page.image, self._model.view_spec(mode))
@@ -338,10 +343,11 @@ def prompt_speeds(
     how many times as long the prefill takes ``unpruned``."""
     flops = prefill_flops(model.text_config, len(pruned.embeds))
     whole = prefill_flops(model.text_config, pruned.next_position)
+    steps = sum(prune_flops(page.request.options, page.tokens, page.pruned, page.views.side) for page in pages)
     speedup = None
     if unpruned is not None and options.measure_baseline:
         speedup = measure_prefill_speedup(model, unpruned, pruned, pages)
-    return Speeds(flops // len(pages), whole / flops, speedup)
+    return Speeds(flops // len(pages), steps // len(pages), whole / (flops + steps), speedup)
 
 
 @torch.inference_mode()

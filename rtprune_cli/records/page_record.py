@@ -189,7 +189,14 @@ class PageRecord:
         "Floating-point operations of the decoder's prefill, counted from the model's sizes (`prefill_flops` in "
         "`rtprune_cli/report/flops.py`); 0 where the model was not asked, null in records of earlier versions."
     )
-    flops_speedup: float | None = _read("Decoder prefill operations without pruning over those with it, counted alike.")
+    prune_flops: int | None = _optional(
+        "Floating-point operations of the prune step, counted from sizes too (`prune_flops` in "
+        "`rtprune_cli/pruning/costs.py`); 0 where nothing is pruned, null in records of earlier versions."
+    )
+    flops_speedup: float | None = _read(
+        "Decoder prefill operations without pruning over those with it and the prune step's: over `prefill_flops + "
+        "prune_flops`. Records of earlier versions leave the prune step out."
+    )
     prefill_speedup: float | None = _optional(
         "With `--measure-baseline`: the prefill without pruning over the prune step and the prefill with it, this page "
         "alone, 3 times in turns, median over median; 1 where pruning is off."

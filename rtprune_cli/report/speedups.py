@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -19,18 +20,26 @@ SPEEDUPS = (
         "flops_speedup",
         "FLOPs ×",
         "prefill FLOPs",
-        "operations of the decoder's prefill, counted from the model's sizes; no time, and without the prune step",
+        "operations of the decoder's prefill without pruning over those with it and the prune step's, counted from "
+        "sizes; no time",
     ),
     Speedup(
         "prefill_speedup",
         "prefill ×",
         "measured prefill, prune step included",
-        "time of the prefill, pruned with its prune step, of each page alone and in turns",
+        "time of the prefill without pruning over that of the prune step and the prefill with it, pages alone and in "
+        "turns",
     ),
     Speedup(
         "page_speedup",
         "page ×",
         "whole page",
-        "time of a page from the encoder to the end of its text, prune step included",
+        "time of a page from the encoder to the end of its text without pruning over the same with it, prune step "
+        "included",
     ),
 )
+
+
+def explained(shown: Iterable[Speedup]) -> list[str]:
+    """A sentence for each that is shown, by its heading."""
+    return [f"{each.heading} = {each.title}: {each.meaning}" for each in shown]

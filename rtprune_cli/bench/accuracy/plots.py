@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rtprune_cli.bench.accuracy.costs import giga_flops
 from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.bench.accuracy.table import interval
 from rtprune_cli.options import DYNAMIC
 from rtprune_cli.outputs.webpage.svg import painted, told_svg
+from rtprune_cli.report import SPEEDUPS
 from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
@@ -71,15 +73,16 @@ def pictures(summary: Json) -> list[Picture]:
     if len(modes) > 1:
         tokens = _Axis("visual tokens a page", lambda row: row["visual_tokens"])
         others = [
-            _Axis("GFLOPs of prefill a page", lambda row: row["prefill_flops"] and row["prefill_flops"] / 1e9),
+            _Axis("GFLOPs of prefill and prune step a page", giga_flops),
             _Axis("seconds a page", lambda row: row["seconds"]),
         ]
         speeds = [axis for axis in others if any(axis.find(row) is not None for row in rows)]
     else:
         tokens = _Axis("visual tokens kept, %", lambda row: 100 * row["retention"])
-        speeds = [_Axis("prefill speed-up from FLOPs", lambda row: row["flops_speedup"])]
+        counted, measured, _ = SPEEDUPS
+        speeds = [_Axis(f"speed-up by {counted.title}", lambda row: row["flops_speedup"])]
         if all(row["prefill_speedup"] is not None for row in pruned):
-            speeds = [_Axis("measured prefill speed-up", _measured_speedup)]
+            speeds = [_Axis(f"speed-up by {measured.title}", _measured_speedup)]
     headline = [metric for metric in summary["metrics"] if metric["headline"]]
     pairs = [(tokens, accuracy), *((tokens, _metric(each)) for each in headline if len(headline) > 1)]
     pairs += [(speed, accuracy) for speed in speeds]

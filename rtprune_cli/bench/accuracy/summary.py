@@ -42,10 +42,10 @@ def summarise(
     A configuration's ``pages`` are all that were asked of it, of which some ``failed`` or are ``missing``; whether a
     page without text counts is the dataset's to say, and ``pages`` of a metric says how many did. Retention is
     the sum of visual tokens after over the sum before; the speed-up by FLOPs and costs (``visual_tokens``,
-    ``prefill_flops``) are means over the pages that were read; ``output_tokens`` is a sum. Times are those of
-    ``timings``: ``milliseconds`` and ``seconds`` are means a page, speed-ups sums without pruning over sums with it.
-    What no page says is None. ``line`` is a pruned configuration's place beside the unpruned modes, ``best`` the best
-    at each budget of tokens (line.py), ``conclusions`` that in words.
+    ``prefill_flops``, ``prune_flops``) are means over the pages that were read; ``output_tokens`` is a sum. Times
+    are those of ``timings``: ``milliseconds`` and ``seconds`` are means a page, speed-ups sums
+    without pruning over sums with it. What no page says is None. ``line`` is a pruned configuration's place beside the
+    unpruned modes, ``best`` the best at each budget of tokens (line.py), ``conclusions`` that in words.
 
     Args:
         dataset: its metrics and headline are used.

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from rtprune_cli.bench.accuracy.costs import giga_flops
 from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.report import SPEEDUPS
+from rtprune_cli.report.speedups import explained
 from rtprune_cli.storage import Json
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ def columns(rows: Sequence[Json], summary: Json) -> list[SummaryColumn]:
         str(summary["accuracy_name"] or "accuracy"): lambda row: _with_interval(row["accuracy"]),
         "rel. accuracy": lambda row: _with_interval(row["relative_accuracy"]),
         "to the line": lambda row: _beside(row.get("line")),
-        "GFLOPs": lambda row: _number(row.get("prefill_flops"), lambda number: f"{number / 1e9:.4g}"),
+        "GFLOPs": lambda row: _number(giga_flops(row), lambda number: f"{number:.4g}"),
         **{each.heading: partial(_speedup, each.field) for each in SPEEDUPS},
         "s a page": lambda row: _number(row.get("seconds"), lambda number: f"{number:.3g}"),
     }
@@ -142,6 +144,8 @@ def print_summary(summary: Json, console: Console) -> None:
         console.print(note, style="dim", markup=False, highlight=False)
     if how := dataset["rendered"]:
         console.print(f"[{described(how)}]", style="dim", markup=False, highlight=False)
+    for sentence in explained(each for each in SPEEDUPS if any(row.get(each.field) for row in rows)):
+        console.print(sentence, style="dim", markup=False, highlight=False)
     for sentence in summary["conclusions"]:
         console.print(sentence, markup=False, highlight=False)
     for limit, gates in by_limit(summary["gates"]).items():

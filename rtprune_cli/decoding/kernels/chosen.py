@@ -83,7 +83,7 @@ def may_have(device: torch.device) -> bool:
         return False
     there = importlib.util.find_spec("triton") is not None
     if not there:
-        log.info("Triton is not installed: steps run without its kernels")
+        log.debug("Triton is not installed: steps run without its kernels")
     return there
 
 

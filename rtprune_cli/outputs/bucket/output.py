@@ -116,7 +116,7 @@ class BucketOutput(FolderOutput):
             if self._lease is not None:
                 self._lease.release()
         except (RemoteError, KeyboardInterrupt) as error:
-            log.info("the lease of %r stays until it is over: %s", self._url, error)
+            log.info("other runs must wait some minutes before they can write to %r: %s", self._url, error)
         finally:
             self._objects.close()
             self._spool_lock.release()
