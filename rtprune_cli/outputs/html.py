@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -73,9 +73,9 @@ class ReportFile:
         place = self._layout.html
         temporary = temporary_path(place, self._layout.scratch)
         try:
-            summary, folders, plots = self._sums()
+            summary, folders, plots = sums(rows_of(self._layout.report))
             with open(temporary, "xb") as file:
-                for part in report_page(summary, self._settings(folders), self._pages(), plots):
+                for part in report_page(summary, settings_of(self._layout, folders), self._pages(), plots):
                     file.write(part.encode("utf-8", "replace"))
                 file.flush()
                 os.fsync(file.fileno())
@@ -86,40 +86,47 @@ class ReportFile:
                 raise output_error(place, error) from None
             raise
 
-    def _sums(self) -> tuple[Summary, list[str], list[PagePlot]]:
-        """The totals of all pages, the documents' folders, and the plots of those that have one."""
-        totals, folders, plots = Totals(), list[str](), list[PagePlot]()
-        for folder, records in groupby(rows_of(self._layout.report), key=lambda record: record.folder):
-            document, points = "", []
-            for record in records:
-                totals.add(record)
-                document = record.document
-                points.append(plot_point(record))
-            folders.append(folder)
-            plot = page_plot(document, folder, points)
-            if plot is not None:
-                plots.append(plot)
-        return totals.summary(), folders, plots
-
-    def _settings(self, folders: Sequence[str]) -> dict[str, Any] | None:
-        """The settings of the last document that has a report."""
-        for folder in reversed(folders):
-            with suppress(OSError, ValueError, LookupError, TypeError):
-                records = self._layout.of(PurePosixPath(folder)).records
-                settings = json.loads(records.read_bytes())["settings"]
-                if isinstance(settings, dict) and settings:
-                    return settings
-        return None
-
     def _pages(self) -> Iterator[Shown]:
         for folder, records in groupby(rows_of(self._layout.report), key=lambda record: record.folder):
             files = self._layout.of(PurePosixPath(folder))
-            texts = _texts(files)
+            texts = texts_of(files)
             for record in records:
-                page = record.page
-                tokens = None if page is None else _tokens(files.views / view_names(page)[2])
-                picture, thumbnail, _ = (f"{folder}/{VIEWS}/{name}" for name in view_names(page or 0))
-                yield Shown(record, texts.get(page), tokens, (picture, thumbnail) if tokens else None)
+                yield shown_page(files, record, texts.get(record.page))
+
+
+def sums(rows: Iterable[PageRecord]) -> tuple[Summary, list[str], list[PagePlot]]:
+    """The totals of all pages, the documents' folders, and the plots of those that have one."""
+    totals, folders, plots = Totals(), list[str](), list[PagePlot]()
+    for folder, records in groupby(rows, key=lambda record: record.folder):
+        document, points = "", []
+        for record in records:
+            totals.add(record)
+            document = record.document
+            points.append(plot_point(record))
+        folders.append(folder)
+        plot = page_plot(document, folder, points)
+        if plot is not None:
+            plots.append(plot)
+    return totals.summary(), folders, plots
+
+
+def settings_of(layout: Layout, folders: Sequence[str]) -> dict[str, Any] | None:
+    """The settings of the last document that has a report."""
+    for folder in reversed(folders):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            records = layout.of(PurePosixPath(folder)).records
+            settings = json.loads(records.read_bytes())["settings"]
+            if isinstance(settings, dict) and settings:
+                return settings
+    return None
+
+
+def shown_page(files: DocumentFiles, record: PageRecord, text: str | None) -> Shown:
+    """A page as the report shows it, with what lies beside its document."""
+    page = record.page
+    tokens = None if page is None else _tokens(files.views / view_names(page)[2])
+    picture, thumbnail, _ = (f"{record.folder}/{VIEWS}/{name}" for name in view_names(page or 0))
+    return Shown(record, text, tokens, (picture, thumbnail) if tokens else None)
 
 
 def rows_of(report: Path) -> Iterator[PageRecord]:
@@ -128,7 +135,7 @@ def rows_of(report: Path) -> Iterator[PageRecord]:
         yield from filter(None, map(_record, file))
 
 
-def _texts(files: DocumentFiles) -> dict[int | None, str]:
+def texts_of(files: DocumentFiles) -> dict[int | None, str]:
     """Page -> markdown: from the journal of a document that is not finished, else from its blocks, which have each page
     by itself, else from its markdown file."""
     entries = journal.kept(files.journal)

@@ -39,6 +39,15 @@ class Shown(NamedTuple):
     files: tuple[str, str] | None
 
 
+class Frame(NamedTuple):
+    """What stands around the report where a program serves it: ``markup`` at the top of the page, and its own ``style``
+    and ``script``, which may ask that program."""
+
+    markup: str
+    style: str
+    script: str
+
+
 class _Cell(NamedTuple):
     """``value`` is what a column is sorted by: "" comes last; None: the text itself."""
 
@@ -60,7 +69,11 @@ class _Row(NamedTuple):
 
 
 def report_page(
-    summary: Summary, settings: Settings | None, pages: Iterable[Shown], plots: Sequence[PagePlot] = ()
+    summary: Summary,
+    settings: Settings | None,
+    pages: Iterable[Shown],
+    plots: Sequence[PagePlot] = (),
+    frame: Frame | None = None,
 ) -> Iterator[str]:
     """The report in pieces; ``pages`` are taken one at a time.
 
@@ -69,11 +82,12 @@ def report_page(
         settings: those of a document's report, or None where there is none.
         pages: in the order of the list.
         plots: those of documents, in the same order.
+        frame: what stands around it, if anything does.
     """
     from markupsafe import Markup
 
     templates = Templates(__package__)
-    script, style = templates.script("report.js"), templates.read("report.css")
+    script, style = _own(templates)
     milliseconds = {name: total for name, total in summary["milliseconds"].items() if total}
     yield from (
         templates.environment()
@@ -93,10 +107,31 @@ def report_page(
             style=Markup(style),
             unplaced=f"Of this model nothing is drawn over the page but boxes: {NO_PLACE}.",
             script=Markup(script),
-            style_hash=policy_hash(style),
-            script_hash=policy_hash(script),
+            policy=Markup(security_policy(frame)),
+            frame=None if frame is None else Frame(*map(Markup, frame)),
         )
     )
+
+
+def security_policy(frame: Frame | None = None) -> str:
+    """What the page allows itself: its own script and style by their hashes, those of ``frame``, and pictures."""
+    script, style = _own(Templates(__package__))
+    scripts, styles = ([script], [style]) if frame is None else ([script, frame.script], [style, frame.style])
+    rules = {
+        "default-src": "'none'",
+        "img-src": "'self' file:",
+        "style-src": " ".join(f"'sha256-{policy_hash(each)}'" for each in styles),
+        "script-src": " ".join(f"'sha256-{policy_hash(each)}'" for each in scripts),
+        **({} if frame is None else {"connect-src": "'self'"}),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _own(templates: Templates) -> tuple[str, str]:
+    """The report's script and style."""
+    return templates.script("report.js"), templates.read("report.css")
 
 
 def _json(value: Any) -> str:
