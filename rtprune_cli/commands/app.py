@@ -21,6 +21,7 @@ from rtprune_cli.commands import (
     merge,
     models,
     ocr,
+    view,
 )
 from rtprune_cli.commands.flags import EPILOG, SectionedCommand, SectionedGroup
 
@@ -50,6 +51,7 @@ def _root(
 
 
 app.command(cls=SectionedCommand, epilog=EPILOG)(ocr.ocr)
+app.command("view", cls=SectionedCommand, epilog=EPILOG)(view.view_command)
 app.command("convert", cls=SectionedCommand, epilog=EPILOG)(convert.convert_command)
 app.command("merge", cls=SectionedCommand, epilog=EPILOG)(merge.merge_command)
 app.add_typer(models.app, name="models")

@@ -132,7 +132,7 @@ def shown_page(files: DocumentFiles, record: PageRecord, text: str | None) -> Sh
 def rows_of(report: Path) -> Iterator[PageRecord]:
     """The records of report.jsonl."""
     with open(report, "rb") as file:
-        yield from filter(None, map(_record, file))
+        yield from filter(None, map(record_of, file))
 
 
 def texts_of(files: DocumentFiles) -> dict[int | None, str]:
@@ -151,7 +151,7 @@ def texts_of(files: DocumentFiles) -> dict[int | None, str]:
     return {int(parts[at]): parts[at + 2].strip() for at in range(1, len(parts), 3) if not parts[at + 1]}
 
 
-def _record(line: bytes) -> PageRecord | None:
+def record_of(line: bytes) -> PageRecord | None:
     """A line of the report; None for one that is no record, or of no place in the folder."""
     try:
         record = from_json(json.loads(line))
