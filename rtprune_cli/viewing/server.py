@@ -34,6 +34,7 @@ LOOPBACK = "127.0.0.1"
 TOKEN_BYTES = 32
 CONNECTIONS = 64  # at a time; a browser has six
 PATIENCE = 20.0  # seconds for the next bytes of a request
+END_LOOK = 0.05  # seconds after which the server looks whether it shall end
 CHUNK = 1 << 16  # bytes
 FIELDS = 8  # of an address
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'; sandbox"  # the policy of what is no page
@@ -79,7 +80,7 @@ class ViewServer(ThreadingHTTPServer):
         return f"http://{name}:{self.server_port}/{self.token}/"
 
     def __enter__(self) -> ViewServer:
-        threading.Thread(target=self.serve_forever, name="serve", daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(END_LOOK,), name="serve", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
