@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from test_html_report import DATA, HTML, OUTSIDE, pages_of, seen
 from test_outputs import PAPER, begin, cut_short, page, with_crop, write
 
-from rtprune_cli.errors import UsageError
+from rtprune_cli.errors import InputError, UsageError
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput
 from rtprune_cli.outputs.lock import run_in
@@ -463,26 +463,44 @@ def test_a_request_that_never_ends_is_dropped(folder: Path, monkeypatch: pytest.
         assert waiting.recv(100) == b""
 
 
-TABLE = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: {server} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     {own}        0 1 1 0 100
-   1: {client} {server} 01 00000000:00000000 00:00000000 00000000     {user}        0 2 1 0 20
-   2: {server} {client} 01 00000000:00000000 00:00000000 00000000     {own}        0 3 1 0 20
-"""
+HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+ROW = "   0: {} {} 01 00000000:00000000 00:00000000 00000000     {}        0 1 1 0 100\n"
+US, THEM = os.getuid(), os.getuid() + 4321
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says whose a connection is")
-@pytest.mark.parametrize(("user", "refused"), [(os.getuid() + 4321, True), (os.getuid(), False), (0, False)])
-def test_connections_of_another_user_are_told(tmp_path: Path, user: int, refused: bool) -> None:
+@pytest.mark.parametrize(
+    ("user", "six", "refused"),
+    [
+        (THEM, False, True),
+        (THEM, True, True),
+        (None, False, True),
+        (US, False, False),
+        (US, True, False),
+        (0, False, False),
+    ],
+)
+def test_connections_of_another_user_are_told(tmp_path: Path, user: int | None, six: bool, refused: bool) -> None:
     local = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}"
-    ends = {"server": f"{local}:1F90", "client": f"{local}:C001"}
-    (tmp_path / "tcp").write_text(TABLE.format(**ends, user=user, own=os.getuid()))
-    assert of_another_user(("127.0.0.1", 0xC001), ("127.0.0.1", 8080), tmp_path / "tcp") is refused
+    near, far, mapped = (
+        f"{local}:1F90",
+        f"{local}:C001",
+        "0000000000000000FFFF0000" if sys.byteorder == "little" else "",
+    )
+    four, sixth = tmp_path / "tcp", tmp_path / "tcp6"
+    theirs = ROW.format(mapped + far, mapped + near, user) if six else ROW.format(far, near, user)
+    own = HEAD + ROW.format(near, "00000000:0000", US) + ROW.format(near, far, US)
+    four.write_text(own if six or user is None else own + theirs)
+    sixth.write_text(HEAD + theirs if six else HEAD)
+    assert of_another_user(("127.0.0.1", 0xC001), ("127.0.0.1", 8080), [four, sixth]) is refused
+    assert not of_another_user(("127.0.0.1", 0xC001), ("127.0.0.1", 8080), [tmp_path / "none"])
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="another user is needed")
-def test_another_user_gets_no_answer(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    talk = f"exec 3<>/dev/tcp/127.0.0.1/{client.server.server_port}; printf 'GET {client.base} HTTP/1.0\\r\\n"
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
+def test_another_user_gets_no_answer(client: Client, caplog: pytest.LogCaptureFixture, address: str) -> None:
+    client.server._told = False
+    talk = f"exec 3<>/dev/tcp/{address}/{client.server.server_port}; printf 'GET {client.base} HTTP/1.0\\r\\n"
     talk += "Host: localhost\\r\\n\\r\\n' >&3; cat <&3"
     ours, theirs = (subprocess.run(["bash", "-c", talk], user=user, capture_output=True) for user in (0, 65534))
     assert ours.stdout.startswith(b"HTTP/1.1 200") and theirs.stdout == b""
@@ -516,6 +534,15 @@ def test_where_others_listen_names_of_other_sites_are_still_refused(folder: Path
         assert socket.gethostname() in running.url
         hosts = ["192.168.1.5:80", socket.gethostname(), "localhost", "evil.example"]
         assert [running.is_here(host) for host in hosts] == [True, True, True, False]
+
+
+def test_a_folder_that_cannot_be_read_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(InputError, match="cannot be read: permission denied"):
+        FolderWatch(folder)
 
 
 @pytest.mark.slow

@@ -11,7 +11,10 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
+import os
+import re
 import secrets
+import shutil
 import socket
 import threading
 from collections.abc import Iterable, Iterator
@@ -19,7 +22,7 @@ from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from rtprune_cli.errors import UsageError
 from rtprune_cli.storage import to_json
@@ -37,6 +40,7 @@ PATIENCE = 20.0  # seconds for the next bytes of a request
 END_LOOK = 0.05  # seconds after which the server looks whether it shall end
 CHUNK = 1 << 16  # bytes
 FIELDS = 8  # of an address
+_HOST = re.compile(r"([A-Za-z0-9._-]+)(?::\d{1,5})?")
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'; sandbox"  # the policy of what is no page
 HEADERS = {
     "Cache-Control": "no-store",
@@ -124,16 +128,14 @@ class ViewServer(ThreadingHTTPServer):
     def is_here(self, host: str) -> bool:
         """Whether a request's ``Host`` names this machine as it listens. A name of another site that leads here is
         none of its own: so does a page get at what its visitor's machine serves (DNS rebinding)."""
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+        found = _HOST.fullmatch(host)
+        name = found[1].lower() if found else ""
         if name in (LOOPBACK, "localhost"):
             return True
         if self._host == LOOPBACK:
             return False
-        try:  # no page is at an address that another site could give its own
-            return bool(ipaddress.ip_address(name))
+        try:
+            return bool(ipaddress.IPv4Address(name))  # which is no name that another site could have lead here
         except ValueError:
             return name in (self._host.lower(), socket.gethostname().lower())
 
@@ -209,7 +211,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.NOT_FOUND)
             return
         with file:
-            self._send(file.read(), TYPES[place.suffix])
+            size = os.fstat(file.fileno()).st_size
+            self._begin(HTTPStatus.OK, _of(size, TYPES[place.suffix]))
+            if self.command != "HEAD":
+                shutil.copyfileobj(file, self.wfile)
+                self.close_connection |= file.tell() != size  # it was written meanwhile
 
     # --- What every answer has
 
@@ -219,8 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(
         self, data: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
     ) -> None:
-        length = {"Content-Type": kind, "Content-Length": str(len(data)), "Content-Security-Policy": NO_PAGE}
-        self._begin(status, {**length, **(headers or {})})
+        self._begin(status, _of(len(data), kind) | (headers or {}))
         if self.command != "HEAD":
             self.wfile.write(data)
 
@@ -244,6 +249,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: addresses hold the token."""
+
+
+def _of(size: int, kind: str) -> dict[str, str]:
+    """Headers of so many bytes of a kind that is no page."""
+    return {"Content-Type": kind, "Content-Length": str(size), "Content-Security-Policy": NO_PAGE}
 
 
 def _chunks(parts: Iterable[str]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rtprune_cli.errors import UsageError
+from rtprune_cli.errors import InputError, UsageError
 from rtprune_cli.outputs.html import texts_of
 from rtprune_cli.outputs.layout import Layout
 from rtprune_cli.outputs.lock import run_in
@@ -50,11 +50,19 @@ class FolderWatch:
 
         Raises:
             UsageError: it is no output folder.
+            InputError: it cannot be read.
         """
         if not is_results(folder):
             what = "holds no results of rtprune" if folder.is_dir() else "is no folder"
             raise UsageError(f"{str(folder)!r} {what}", "Name the output folder of a run")
         self.root = Path(os.path.realpath(folder))
+        try:
+            for path in (self.root, Layout(self.root).journals):
+                if path.is_dir():
+                    os.listdir(path)
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise InputError(f"the folder {str(folder)!r} cannot be read: {reason}", "Check its permissions") from None
         self._layout, self._every = Layout(self.root), every
         self._following = Following(self.root)
         self._version = self._letters = 0
@@ -95,6 +103,7 @@ class FolderWatch:
                 pause = max(0.0, pause - (time.monotonic() - began))
             except Exception:  # a folder in which others write can have anything happen to it
                 log.debug("looking at %s", self.root, exc_info=True)
+                self._looked.set()
                 pause = self._every
 
     def prepare(self, until: float = float("inf")) -> None:
