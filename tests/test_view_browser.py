@@ -48,7 +48,7 @@ def tab(chromium: Any, run: FolderOutput) -> Iterator[Any]:
 
 def test_a_page_is_found_opened_and_left_by_keys(tab: Any) -> None:
     hits = tab.locator("#view-hits li")
-    playwright.expect(tab.locator("#view-state")).to_contain_text("A run goes on since")
+    playwright.expect(tab.locator("#view-state")).to_contain_text("A run goes on, since")
     tab.keyboard.press("/")
     tab.keyboard.type("CREME")
     playwright.expect(hits).to_have_count(2)

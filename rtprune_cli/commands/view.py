@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import threading
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +38,8 @@ def view_command(
     Prints the address, and serves it on this machine alone until Ctrl-C. Nothing is written. More: docs/view.md.
     """
     with resolved(given, config):
+        import webbrowser
+
         from rtprune_cli.viewing import LOOPBACK, FolderWatch, ViewServer
 
         with FolderWatch(folder) as watch, ViewServer(watch, host=host, port=port) as server:

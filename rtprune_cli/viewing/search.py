@@ -77,18 +77,29 @@ def snippet(text: str, words: tuple[str, ...]) -> list[Quoted]:
     places = sorted((at, word) for word in words for at in islice(_places(folded, word, 0, len(folded)), MAX_PLACES))
     if not places:
         return []
-    start = max(places, key=lambda place: len({word for at, word in places if place[0] <= at < place[0] + WIDE}))[0]
+    start = max(places, key=lambda place: _together(places, place[0]))[0]
     first = max(0, _letter(ends, start) - BEFORE)
     last = min(len(text), first + WIDE)
+    marks: list[tuple[int, int]] = []  # letters of the text, in order and apart
+    for at, length in sorted(
+        (at, len(word)) for word in words for at in _places(folded, word, ends[first], ends[last])
+    ):
+        left, right = max(first, _letter(ends, at)), _after(ends, at + length)
+        if marks and left < marks[-1][1]:
+            marks[-1] = marks[-1][0], max(right, marks[-1][1])
+        else:
+            marks.append((left, right))
     pieces, end = [Quoted("… " if first else "", False)], first
-    marks = sorted((at, len(word)) for word in words for at in _places(folded, word, ends[first], ends[last]))
-    for at, length in marks:
-        left, right = max(end, _letter(ends, at)), _after(ends, at + length)
-        if left < right:
-            pieces += [Quoted(text[end:left], False), Quoted(text[left:right], True)]
-            end = right
+    for left, right in marks:
+        pieces += [Quoted(text[end:left], False), Quoted(text[left:right], True)]
+        end = right
     pieces += [Quoted(text[end:last], False), Quoted(" …" if last < len(text) else "", False)]
     return [piece for piece in pieces if piece.text]
+
+
+def _together(places: Sequence[tuple[int, str]], start: int) -> int:
+    """How many words stand within a snippet from there on."""
+    return len({word for at, word in places if start <= at < start + WIDE})
 
 
 def _places(folded: str, word: str, start: int, end: int) -> Iterator[int]:

@@ -99,20 +99,26 @@ class ViewServer(ThreadingHTTPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether the connection may go on at all."""
-        here = request.getsockname()[:2]
-        if ipaddress.ip_address(client_address[0]).is_loopback and of_another_user(client_address[:2], here):
-            if not self._told:
-                log.warning("another user of this machine tried to look, and was refused")
+        client = client_address[:2]
+        try:
+            refused = ipaddress.ip_address(client[0]).is_loopback and of_another_user(client, request.getsockname()[:2])
+        except OSError:
+            return False  # it has gone already
+        if refused and not self._told:
+            log.warning("another user of this machine tried to look, and was refused")
             self._told = True
-            return False
-        return True
+        return not refused
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, as long as there are not too many."""
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread began that would give it back
+            self._free.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer the requests of a connection."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rtprune_cli.errors import InputError, UsageError
 from rtprune_cli.outputs.html import texts_of
 from rtprune_cli.outputs.layout import Layout
-from rtprune_cli.outputs.lock import run_in
+from rtprune_cli.outputs.lock import RunNote, run_in
 from rtprune_cli.outputs.merging.found import is_results
 from rtprune_cli.viewing.files import may_read
 from rtprune_cli.viewing.following import Following, SeenDocument, SeenPage
@@ -66,6 +66,7 @@ class FolderWatch:
         self._layout, self._every = Layout(self.root), every
         self._following = Following(self.root)
         self._version = self._letters = 0
+        self._run: RunNote | None = None
         self._moments = deque[tuple[float, int]]()  # when, and how many pages had arrived
         self._changes = threading.Lock()
         self._readers = 0  # pages that are being made
@@ -86,7 +87,9 @@ class FolderWatch:
         """Read what is new in the folder."""
         with self._changes:
             self._version += self._following.look()
-            now = time.monotonic()
+            before, self._run, now = self._run, run_in(self._layout.state), time.monotonic()
+            if before != self._run:
+                self._moments.clear()
             self._moments.append((now, self._following.arrived))
             while now - self._moments[0][0] > RATE_OVER:
                 self._moments.popleft()
@@ -162,7 +165,7 @@ class FolderWatch:
 
     def status(self) -> dict[str, Any]:
         """The run that goes on, and how far the folder is, as plain values."""
-        run, pages = run_in(self._layout.state), self.pages()
+        run, pages = self._run, self.pages()
         failed = sum(page.record.failed for _, page in pages)
         latest = self._following.latest if run else None
         begun = sum(document.begun for document in self.documents.values())

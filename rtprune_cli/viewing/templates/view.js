@@ -26,10 +26,15 @@
     return `${(60 * value).toFixed(60 * value < 10 ? 1 : 0)} pages/min`;
   }
 
+  function when(iso) {
+    const then = new Date(iso), today = then.toDateString() === new Date().toDateString();
+    return then.toLocaleString([], { timeStyle: "short", ...(today ? {} : { dateStyle: "medium" }) });
+  }
+
   function tell(status) {
     const { run, latest } = status;
     view.classList.toggle("running", run !== null);
-    const state = run ? `A run goes on since ${new Date(run.since).toLocaleString()}.` : "No run goes on in this folder.";
+    const state = run ? `A run goes on, since ${when(run.since)}.` : "No run goes on in this folder.";
     if (get("view-state").textContent !== state) get("view-state").textContent = state; // or it is read out each time
     get("view-state").title = run ? run.who : "";
     get("view-figures").textContent = [
@@ -38,7 +43,7 @@
       `${pages(status.pages)} read`,
       `${number(status.failed)} failed`,
       status.warned ? `${number(status.warned)} with warnings` : null,
-      rate(status.rate),
+      status.total ? rate(status.rate) : null,
     ].filter(Boolean).join(", ");
     get("view-latest").hidden = !latest;
     if (latest) get("view-latest").textContent = `Latest: ${latest.document}, page ${latest.page}`;
