@@ -199,6 +199,23 @@ def test_progress_follows_a_run(tmp_path: Path) -> None:
         }  # fmt: skip
 
 
+def test_the_rate_is_that_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, page(1))
+    watch, clock = FolderWatch(tmp_path), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    watch.look()
+    with FolderOutput(tmp_path, OutputOptions()) as output:
+        begin(output, fingerprint="another")
+        for now, number in ((100.0, 1), (104.0, 2), (110.0, 3)):  # the first when it is seen that a run began
+            clock[0] = now
+            output.add(page(number, "new"))
+            watch.look()
+        assert watch.status()["rate"] == pytest.approx(0.2)
+        clock[0] = 225.0  # none came in the latest two minutes
+        watch.look()
+        assert watch.status()["rate"] == 0
+
+
 def test_a_line_that_is_half_written_waits(tmp_path: Path) -> None:
     cut_short(tmp_path, page(1, "first"), page(2, "second"))
     (path,) = (tmp_path / ".rtprune/journal").glob("*/*.jsonl")
