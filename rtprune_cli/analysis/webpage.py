@@ -14,6 +14,8 @@ from rtprune_cli.analysis.panels import Drawn
 from rtprune_cli.analysis.plots import time_pictures
 from rtprune_cli.analysis.trajectory import ALPHA, BINS, DRAWS
 from rtprune_cli.outputs.webpage import Templates, policy_hash
+from rtprune_cli.outputs.webpage.svg import can_draw
+from rtprune_cli.packages import pip_install
 from rtprune_cli.storage import Json
 
 MOST_GROUPS = 9  # are shown one by one; the others are in the first table, and in analysis.json
@@ -46,6 +48,7 @@ def analysis_page(analysis: Json) -> str:
             pictures=_pictures(groups, analysis["norm_edges"]) if groups else {},
             tables=tables,
             overview=tables.overview(analysis["groups"]),
+            drawn_by="" if can_draw() else pip_install("matplotlib"),
             percent=percent,
             number=number,
             markup=Markup,
@@ -59,7 +62,8 @@ def analysis_page(analysis: Json) -> str:
 
 
 def _pictures(groups: list[Json], edges: list[float]) -> dict[str, Drawn]:
-    return {**depth_pictures(groups), **time_pictures(groups, edges)}
+    """By what they show; none without matplotlib."""
+    return {**depth_pictures(groups), **time_pictures(groups, edges)} if can_draw() else {}
 
 
 def _facts(analysis: Json) -> list[tuple[str, str]]:

@@ -18,6 +18,8 @@ from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.worst import SHOWN, DiffSpan, Loss, differences, largest_losses
 from rtprune_cli.bench.scoring.records import Metric
 from rtprune_cli.outputs.webpage import Templates, policy_hash
+from rtprune_cli.outputs.webpage.svg import can_draw
+from rtprune_cli.packages import pip_install
 from rtprune_cli.report import SPEEDUPS
 from rtprune_cli.storage import Json
 
@@ -114,6 +116,7 @@ def comparison_page(
             groups=_groups(summary),
             notes=list(dict.fromkeys(note for row in configurations for note in row["notes"])),
             pictures=[(picture.title, Markup(picture.themed)) for picture in pictures(summary)],
+            drawn_by="" if can_draw() else pip_install("matplotlib"),
             pages=list(_worst_pages(summary, rows, image, text, truth, worst)),
             shown=SHOWN,
             style=Markup(templates.read("bench.css")),
