@@ -12,7 +12,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rtprune_cli.outputs import journal
-from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, PagePlot, Shown, page_plot, plot_point, report_page
+from rtprune_cli.outputs.htmlreport import (
+    TOKENS_VERSION,
+    DocumentRow,
+    PagePlot,
+    Shown,
+    document_row,
+    page_plot,
+    plot_point,
+    report_page,
+)
 from rtprune_cli.outputs.layout import VIEWS, DocumentFiles, Layout, is_place, view_names, view_page
 from rtprune_cli.records import DocumentBlocks, PageRecord, PageView, from_json, parse
 from rtprune_cli.report import Summary, Totals
@@ -73,9 +82,9 @@ class ReportFile:
         place = self._layout.html
         temporary = temporary_path(place, self._layout.scratch)
         try:
-            summary, folders, plots = self._sums()
+            summary, documents, plots = self._sums()
             with open(temporary, "xb") as file:
-                for part in report_page(summary, self._settings(folders), self._pages(), plots):
+                for part in report_page(summary, self._settings(documents), documents, self._pages(documents), plots):
                     file.write(part.encode("utf-8", "replace"))
                 file.flush()
                 os.fsync(file.fileno())
@@ -86,32 +95,37 @@ class ReportFile:
                 raise output_error(place, error) from None
             raise
 
-    def _sums(self) -> tuple[Summary, list[str], list[PagePlot]]:
-        """The totals of all pages, the documents' folders, and the plots of those that have one."""
-        totals, folders, plots = Totals(), list[str](), list[PagePlot]()
+    def _sums(self) -> tuple[Summary, list[DocumentRow], list[PagePlot]]:
+        """The totals of all pages and of each document, and the plots of those that have one."""
+        totals, documents, plots = Totals(), list[DocumentRow](), list[PagePlot]()
         for folder, records in groupby(rows_of(self._layout.report), key=lambda record: record.folder):
-            document, points = "", []
-            for record in records:
+            own = list(records)
+            for record in own:
                 totals.add(record)
-                document = record.document
-                points.append(plot_point(record))
-            folders.append(folder)
-            plot = page_plot(document, folder, points)
+            documents.append(document_row(folder, self._markdown(folder), own))
+            plot = page_plot(own[-1].document, folder, map(plot_point, own))
             if plot is not None:
                 plots.append(plot)
-        return totals.summary(), folders, plots
+        return totals.summary(), documents, plots
 
-    def _settings(self, folders: Sequence[str]) -> dict[str, Any] | None:
+    def _markdown(self, folder: str) -> str | None:
+        """The document's markdown, from the report; None until it is written, which is when the document is finished.
+        Of a document in a bucket other files stand for it here."""
+        files = self._layout.of(PurePosixPath(folder))
+        return files.text_path if files.any_exists() else None
+
+    def _settings(self, documents: Sequence[DocumentRow]) -> dict[str, Any] | None:
         """The settings of the last document that has a report."""
-        for folder in reversed(folders):
+        for document in reversed(documents):
             with suppress(OSError, ValueError, LookupError, TypeError):
-                records = self._layout.of(PurePosixPath(folder)).records
+                records = self._layout.of(PurePosixPath(document.folder)).records
                 settings = json.loads(records.read_bytes())["settings"]
                 if isinstance(settings, dict) and settings:
                     return settings
         return None
 
-    def _pages(self) -> Iterator[Shown]:
+    def _pages(self, documents: Sequence[DocumentRow]) -> Iterator[Shown]:
+        markdown = {document.folder: document.markdown for document in documents}
         for folder, records in groupby(rows_of(self._layout.report), key=lambda record: record.folder):
             files = self._layout.of(PurePosixPath(folder))
             texts = _texts(files)
@@ -119,7 +133,8 @@ class ReportFile:
                 page = record.page
                 tokens = None if page is None else _tokens(files.views / view_names(page)[2])
                 picture, thumbnail, _ = (f"{folder}/{VIEWS}/{name}" for name in view_names(page or 0))
-                yield Shown(record, texts.get(page), tokens, (picture, thumbnail) if tokens else None)
+                pictures = (picture, thumbnail) if tokens else None
+                yield Shown(record, texts.get(page), tokens, pictures, markdown.get(folder))
 
 
 def rows_of(report: Path) -> Iterator[PageRecord]:
