@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import PurePosixPath
 
@@ -26,11 +26,14 @@ def live_page(watch: FolderWatch, part: int) -> Iterator[str]:
     part = min(part, parts - 1)
     chosen = pages[part * PART : (part + 1) * PART]
     layout = Layout(watch.root)
-    summary, folders, _ = sums(page.record for _, page in pages)
-    plots = sums(page.record for _, page in chosen)[2]
-    own = [folder for folder in folders if may_read(watch.root, layout.of(PurePosixPath(folder)).records)]
+    files = {page.record.folder: document.files for document, page in pages}
+    summary, documents, _ = sums(files.__getitem__, (page.record for _, page in pages))
+    plots = sums(files.__getitem__, (page.record for _, page in chosen))[2]
+    markdown = {document.folder: document.markdown for document in documents}
+    own = [each for each in documents if may_read(watch.root, layout.of(PurePosixPath(each.folder)).records)]
     frame = _frame(version, len(pages), part, parts)
-    yield from report_page(summary, settings_of(layout, own), _shown(watch, chosen), plots, frame)
+    shown = _shown(watch, chosen, markdown)
+    yield from report_page(summary, settings_of(layout, own), documents, shown, plots, frame)
 
 
 def policy() -> str:
@@ -38,19 +41,19 @@ def policy() -> str:
     return f"{security_policy(_frame(0, 0, 0, 1))}; frame-ancestors 'none'"
 
 
-def _shown(watch: FolderWatch, pages: Listed) -> Iterator[Shown]:
+def _shown(watch: FolderWatch, pages: Listed, markdown: Mapping[str, str | None]) -> Iterator[Shown]:
     for document, group in groupby(pages, key=lambda each: each[0]):
         chosen = [page for _, page in group]
         texts = dict(zip((page.record.page for page in document.pages), watch.texts(document), strict=True))
         for page in chosen:
-            yield _page(watch, document, page, texts.get(page.record.page))
+            yield _page(watch, document, page, texts.get(page.record.page), markdown[page.record.folder])
 
 
-def _page(watch: FolderWatch, document: SeenDocument, page: SeenPage, text: str | None) -> Shown:
+def _page(watch: FolderWatch, document: SeenDocument, page: SeenPage, text: str | None, markdown: str | None) -> Shown:
     tokens = document.files.views / view_names(page.record.page or 0)[2]
     if document.files.layout.md_only or not may_read(watch.root, tokens):
-        return Shown(page.record, text, None, None)
-    return shown_page(document.files, page.record, text)
+        return Shown(page.record, text, None, None, markdown)
+    return shown_page(document.files, page.record, text, markdown)
 
 
 def _frame(version: int, total: int, part: int, parts: int) -> Frame:
