@@ -16,17 +16,18 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from rtprune_cli import stopping
 from rtprune_cli.errors import EnvironmentFault, UsageError
+from rtprune_cli.packages import pip_install
 from rtprune_cli.records import RemoteFile
 
 log = logging.getLogger("rtprune")
 
 T = TypeVar("T")
 
-EXTRAS = {
-    "s3": "s3", "s3a": "s3",
-    "gs": "gcs", "gcs": "gcs",
-    "az": "azure", "abfs": "azure", "abfss": "azure",
-    "http": "http", "https": "http",
+PACKAGES = {
+    "s3": "s3fs", "s3a": "s3fs",
+    "gs": "gcsfs", "gcs": "gcsfs",
+    "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs",
+    "http": "aiohttp", "https": "aiohttp",
 }  # fmt: skip
 SCHEMES = "s3, gs, az, https"  # as messages name them; fsspec knows more
 WAITS = (1.0, 4.0)  # seconds before the second try of what may pass, and before the third
@@ -92,16 +93,16 @@ def filesystem(url: str) -> tuple[Any, str]:
     import fsspec  # type: ignore[import-untyped]
 
     scheme = url.partition("://")[0].lower()
-    extra = EXTRAS.get(scheme)
+    package = PACKAGES.get(scheme)
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
         log.debug("no library for %s://", scheme, exc_info=True)
-        if isinstance(error, ValueError) and extra is None:
+        if isinstance(error, ValueError) and package is None:
             raise UsageError(
                 f"{scheme}:// is no address that can be used", f"Give a path, or one of {SCHEMES}"
             ) from None
-        hint = f"Install rtprune with the extra [{extra}]" if extra else str(error)
+        hint = f"Install it: {pip_install(package)}" if package else str(error)
         raise EnvironmentFault(f"{scheme}:// needs a package that is not installed", hint) from None
     return system, path
 

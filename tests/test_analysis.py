@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -383,9 +384,14 @@ def test_what_is_wrong_with_the_command_is_one_line(analyze: Any, tmp_path: Path
     assert len(result.output.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
-def test_a_missing_matplotlib_is_told_before_anything_is_read(
+def test_without_matplotlib_there_are_numbers_and_one_warning(
     analyze: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtprune_cli.commands.analyze.find_spec", lambda name: None)
-    result = analyze(tmp_path / "absent.png", "-o", tmp_path / "out")
-    assert result.exit_code == 3 and "rtprune[bench]" in result.output
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    Image.effect_noise((64, 64), 40).save(tmp_path / "a.png")
+    result = analyze(tmp_path / "a.png", "-o", tmp_path / "out", "--max-tokens", 8)
+    assert result.exit_code == 0 and result.stderr.count("warning") == 1
+    assert "For pictures: pip install 'matplotlib>=" in result.stderr
+    made = (tmp_path / "out/analysis.html").read_text("utf-8")
+    assert made.count("<table") > 3 and "<svg" not in made and "matplotlib was not installed" in made
+    assert json.loads((tmp_path / "out/analysis.json").read_text("utf-8"))["groups"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -357,6 +358,21 @@ def test_a_package_that_is_missing_is_named(
 ) -> None:
     from rtprune_cli.bench.accuracy.datasets import opening
 
-    monkeypatch.setattr(opening, "NEEDED", ("a_package_that_nobody_has",))
+    monkeypatch.setitem(opening.NEEDED_BY, "folder", ("a-package-that-nobody-has",))
     result = rtprune(*command(pages, tmp_path / "new"))
-    assert result.exit_code == 3 and "needs a_package_that_nobody_has" in result.stderr
+    assert result.exit_code == 3 and "needs a-package-that-nobody-has. Install: pip install a-pack" in result.stderr
+
+
+def test_without_matplotlib_predictions_are_scored_and_one_warning_says_how_to_get_pictures(
+    rtprune: Any, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    place = tmp_path / "out"
+    for path in pages.glob("*.txt"):
+        (tmp_path / f"{path.stem}.md").write_bytes(path.read_bytes())
+    arguments = ["--dataset", "folder", "--data", pages, "--predictions", tmp_path, "-o", place]
+    result = rtprune("bench", "score", *arguments)
+    assert result.exit_code == 0 and result.stderr.count("warning") == 1
+    assert "For pictures: pip install 'matplotlib>=" in result.stderr
+    assert "accuracy" in result.stderr and json.loads((place / "summary.json").read_bytes())["configurations"]
+    assert "matplotlib was not installed" in (place / "report.html").read_text("utf-8")

@@ -553,4 +553,4 @@ def test_without_docling_core_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "docling_core.types.doc", None)
     result = rtprune("convert", write(page([])), "--to", "docling")
-    assert result.exit_code == 3 and "pip install 'rtprune[docling]'" in result.stderr
+    assert result.exit_code == 3 and "pip install 'docling-core>=" in result.stderr

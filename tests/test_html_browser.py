@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from axe import serious_faults
 from PIL import Image, ImageDraw
 from test_bench_summary import make as bench_summary
 from test_bench_summary import page as page_record
@@ -53,7 +54,9 @@ def with_tiles(number: int) -> PageResult:
     image = Image.new("RGB", (1280, 1920), "white")
     ImageDraw.Draw(image).rectangle((100, 100, 700, 300), fill="black")
     result = page(number, document=DOCUMENT)
-    record = replace(result.record, retention=0.25, output_tokens=9)
+    counts = {"visual_tokens_before": 100, "visual_tokens_after": 40, "kept": 25, "merged": 55, "decode_ms": 1234.4}
+    started = "2026-11-28T15:43:46.577+00:00"
+    record = replace(result.record, retention=0.25, output_tokens=9, started=started, **counts)
     view = page_view(image, tokens("gundam", (2, 3), image.size), [])
     return PageResult(DOCUMENT, record, Markdown(TABLE), view=view)
 
@@ -117,9 +120,9 @@ def test_the_list_is_sorted_by_its_headings(opened: Any) -> None:
     opened.click("#pages thead th:nth-child(3) button")
     opened.click("#pages thead th:nth-child(3) button")
     assert rows(opened) == ["4", "3", "2", "1"]
-    opened.click("#pages thead th:nth-child(4) button")
+    opened.click("#pages thead th:has-text('retention') button")
     assert rows(opened)[0] == "2"  # the only one with a retention
-    assert opened.get_attribute("#pages thead th:nth-child(4)", "aria-sort") == "ascending"
+    assert opened.get_attribute("#pages thead th:has-text('retention')", "aria-sort") == "ascending"
 
 
 def test_layers_of_a_page_are_switched(opened: Any) -> None:
@@ -206,6 +209,51 @@ def test_pictures_load_from_beside_the_report(opened: Any) -> None:
     assert opened.evaluate("document.getElementById('picture').naturalHeight") == 1400
 
 
+def test_the_list_has_what_is_kept_and_merged(opened: Any) -> None:
+    headings = opened.locator("#pages thead th button").all_inner_texts()
+    assert headings[:5] == ["document", "page", "visual tokens", "kept", "merged"]
+    assert "FLOPs ×" in headings and "prefill ×" not in headings  # nothing was measured
+    cells = opened.locator("#pages tbody tr:nth-child(2) td:not(.thumb)").all_inner_texts()
+    assert cells[:4] == ["2", "100 → 40", "25", "55"]
+
+
+def test_a_page_says_what_was_kept_when_it_was_read_and_its_times_in_whole_milliseconds(opened: Any) -> None:
+    open_page(opened, 2)
+    told = "100 → 40 visual tokens · 25 kept, 55 merged · FLOPs 1.00 × · read 2026-11-28 15:43 UTC"
+    assert opened.inner_text("#told") == told
+    times = opened.locator("#times dd").all_inner_texts()
+    assert "1,234 ms" in times and "1 ms" in times and not any("." in each for each in times)
+
+
+def test_a_link_leads_to_the_markdown_beside_the_report(opened: Any, report: Path) -> None:
+    header = opened.get_attribute("header > p a", "href")
+    open_page(opened, 2)
+    assert opened.get_attribute("#file", "href") == header == "my%20doc%20%C3%BC%23%25/my%20doc%20%C3%BC%23%25.md"
+    assert (report.parent / opened.inner_text("#file")).is_file()
+
+
+@pytest.mark.parametrize("clipboard", ["there", "none", "neither"])
+def test_the_text_of_a_page_is_copied_as_markdown(opened: Any, clipboard: str) -> None:
+    """Without the new clipboard, as over plain http, by the old way; where nothing works, it is selected."""
+    opened.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened.evaluate("read = () => navigator.clipboard.readText(); clip = navigator.clipboard")
+    opened.evaluate("clip.writeText('before')")
+    if clipboard != "there":
+        opened.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    if clipboard == "neither":
+        opened.evaluate("document.execCommand = () => false")
+    open_page(opened, 2)
+    opened.click("#copy")
+    said = playwright.expect(opened.locator("#copied"))
+    if clipboard == "neither":
+        said.to_have_text("Selected: copy it with your keyboard")
+        assert opened.evaluate("getSelection().toString().split(/\\s+/).filter(Boolean)") == ["a", "b", "c"]
+    else:
+        said.to_have_text("Copied")
+        assert opened.evaluate("clip.readText()") == TABLE
+        playwright.expect(opened.locator("#copy")).to_be_focused()
+
+
 def test_a_table_is_a_table(opened: Any) -> None:
     open_page(opened, 2)
     assert opened.get_attribute("#text td", "rowspan") == "2"
@@ -230,8 +278,13 @@ def test_dark_is_dark_and_paper_is_white(opened: Any) -> None:
 
 def test_a_phone_scrolls_down_only(opened: Any) -> None:
     opened.set_viewport_size({"width": 360, "height": 640})
+    opened.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     width = "document.documentElement.scrollWidth"
     assert opened.evaluate(width) == 360
+    assert opened.evaluate("[...document.querySelectorAll('.scroll')].every((e) => e.scrollWidth <= e.clientWidth)")
+    merged = opened.locator("#pages tbody tr:nth-child(2) [data-label=merged]")
+    assert merged.bounding_box()["x"] + merged.bounding_box()["width"] <= 360 and merged.text_content() == "55"
+    opened.click("#pages thead th:has-text('page') button")  # a phone sorts too
     open_page(opened, 2)
     assert opened.evaluate(width) == 360
 
@@ -266,6 +319,7 @@ def plotted(chromium: Any, tmp_path: Path) -> Iterator[Any]:
 
 
 def test_a_click_on_the_plot_leads_to_the_page_and_back(plotted: Any) -> None:
+    plotted.locator(".axes").scroll_into_view_if_needed()
     box = plotted.locator(".axes").bounding_box()
     plotted.mouse.click(box["x"] + 0.65 * box["width"], box["y"] + 5)
     title = playwright.expect(plotted.locator("#detail-title"))
@@ -324,7 +378,7 @@ def thousand_pages(folder: Path) -> Path:
     files = "a/report/page-0001.jpg", "a/report/page-0001.thumb.jpg"
     pages = (Shown(replace(record, page=number + 1), text, made, files) for number in range(1000))
     place = folder / "report.html"
-    place.write_text("".join(report_page(totals.summary(), {"mode": "gundam"}, pages)), encoding="utf-8")
+    place.write_text("".join(report_page(totals.summary(), {"mode": "gundam"}, [], pages)), encoding="utf-8")
     return place
 
 
@@ -398,3 +452,22 @@ def test_right_is_green_and_wrong_is_red(bench_tab: Any) -> None:
             assert colour.index(max(colour)) == stronger
     legend = bench_tab.locator("#pages .legend").inner_text()
     assert "green" in legend and "right" in legend and "red" in legend and "wrong" in legend
+
+
+# --- What axe-core says of the two
+
+
+@pytest.mark.slow
+def test_axe_finds_no_serious_fault_in_the_list_nor_in_a_page(opened: Any) -> None:
+    opened.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    assert serious_faults(opened) == set()
+    open_page(opened, 1)
+    assert serious_faults(opened) == set()
+
+
+@pytest.mark.slow
+def test_axe_finds_no_serious_fault_in_a_comparison(chromium: Any, bench_report: Path) -> None:
+    with chromium.new_page() as tab:
+        tab.goto(bench_report.as_uri())
+        tab.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        assert serious_faults(tab) == set()

@@ -179,6 +179,6 @@ def test_without_a_plot_there_is_no_heading(tmp_path: Path) -> None:
 def test_a_hostile_name_stays_a_name() -> None:
     made = page_plot(f'"{HOSTILE}', f'"{HOSTILE}', map(plot_point, read(0.5, 0.5, 0.5)))
     assert made is not None
-    text = "".join(report_page(Totals().summary(), None, [], [made]))
+    text = "".join(report_page(Totals().summary(), None, [], [], [made]))
     assert HOSTILE not in text and text.count("<script") == 2  # the names of fields, the script
     assert not re.search(r"\son\w+=|\sstyle=", text)

@@ -27,7 +27,7 @@ from rtprune_cli.errors import OutputError, UsageError
 from rtprune_cli.model.adapters import deepseek_ocr2
 from rtprune_cli.options import OutputOptions
 from rtprune_cli.outputs import FolderOutput
-from rtprune_cli.outputs.htmlreport import Shown, page_view, report_page
+from rtprune_cli.outputs.htmlreport import Shown, document_row, page_view, report_page
 from rtprune_cli.outputs.htmlreport.text import to_html
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.records import Box, Document, PageResult, ViewSpec
@@ -72,7 +72,8 @@ def rendered(*pages: Shown) -> str:
     totals = Totals()
     for each in pages:
         totals.add(each.record)
-    return "".join(report_page(totals.summary(), {"model": {"name": HOSTILE}}, pages))
+    documents = [document_row(each.record.folder, "a/b #1.md", [each.record]) for each in pages]
+    return "".join(report_page(totals.summary(), {"model": {"name": HOSTILE}}, documents, pages))
 
 
 # --- What is kept of a page

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rtprune_cli.analysis import tables
 from rtprune_cli.analysis.depth import MAIN_ROW, MAIN_SIZE, SIZES
 from rtprune_cli.analysis.depth_plots import depth_pictures
@@ -14,8 +11,12 @@ from rtprune_cli.analysis.panels import Drawn
 from rtprune_cli.analysis.plots import time_pictures
 from rtprune_cli.analysis.trajectory import ALPHA, BINS, DRAWS
 from rtprune_cli.outputs.webpage import Templates, policy_hash
+from rtprune_cli.outputs.webpage.facts import fact_tables
+from rtprune_cli.outputs.webpage.svg import can_draw
+from rtprune_cli.packages import pip_install
 from rtprune_cli.storage import Json
 
+FACTS = ("started", "pages", "failed", "model", "settings", "versions")  # that the page tells of the run
 MOST_GROUPS = 9  # are shown one by one; the others are in the first table, and in analysis.json
 
 
@@ -46,11 +47,13 @@ def analysis_page(analysis: Json) -> str:
             pictures=_pictures(groups, analysis["norm_edges"]) if groups else {},
             tables=tables,
             overview=tables.overview(analysis["groups"]),
+            drawn_by="" if can_draw() else pip_install("matplotlib"),
             percent=percent,
             number=number,
             markup=Markup,
-            facts=_facts(analysis),
-            style=Markup(templates.read("analysis.css")),
+            command=analysis["command"],
+            facts=fact_tables("run", {name: analysis[name] for name in FACTS}),
+            style=Markup(templates.style("analysis.css")),
             script=Markup(script),
             script_hash=policy_hash(script),
         )
@@ -59,15 +62,5 @@ def analysis_page(analysis: Json) -> str:
 
 
 def _pictures(groups: list[Json], edges: list[float]) -> dict[str, Drawn]:
-    return {**depth_pictures(groups), **time_pictures(groups, edges)}
-
-
-def _facts(analysis: Json) -> list[tuple[str, str]]:
-    """Of the run, each in a line."""
-    found: list[tuple[str, str]] = []
-    for name in ("command", "started", "model", "settings", "versions", "pages", "failed"):
-        value: Any = analysis[name]
-        if isinstance(value, Mapping):
-            value = ", ".join(f"{key} {each}" for key, each in value.items() if each is not None)
-        found.append((name, str(value)))
-    return found
+    """By what they show; none without matplotlib."""
+    return {**depth_pictures(groups), **time_pictures(groups, edges)} if can_draw() else {}

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rtprune_cli.errors import EnvironmentFault
+from rtprune_cli.packages import pip_install
 
 log = logging.getLogger("rtprune")
 
@@ -30,9 +31,8 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise EnvironmentFault(
-            "--cluster needs Ray, which is not installed", "Install ray, or rtprune[cluster]"
-        ) from None
+        hint = f"Install it on every machine: {pip_install('ray')}"
+        raise EnvironmentFault("--cluster needs Ray, which is not installed", hint) from None
     return ray
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,12 +97,12 @@ def _analyze(
 ) -> ExitCode:
     from rtprune_cli.inputs import check_pages
     from rtprune_cli.outputs import find_documents
+    from rtprune_cli.outputs.webpage.svg import tell_if_not_drawn
 
     # What can be wrong with the command is found before the model, which takes longest, is loaded.
-    if find_spec("matplotlib") is None:
-        raise EnvironmentFault("the analysis needs matplotlib", "Install the extra: pip install 'rtprune[bench]'")
     check_pages(settings.input.pages)
     documents = find_documents(inputs, recursive=settings.input.recursive, exclude=[folder])
+    tell_if_not_drawn()
 
     from rtprune_cli.analysis.run import PAGE, RESULT, Analysis, AnalysisPlan, group_names
     from rtprune_cli.analysis.terminal import print_summary

@@ -22,6 +22,7 @@ from rtprune_cli.commands import (
     merge,
     models,
     ocr,
+    view,
 )
 from rtprune_cli.commands.flags import EPILOG
 from rtprune_cli.commands.helppage import MAX_WIDTH, Command, Group, Root
@@ -53,6 +54,7 @@ def _root(
 
 
 app.command(cls=Command, epilog=EPILOG)(ocr.ocr)
+app.command("view", cls=Command, epilog=EPILOG)(view.view_command)
 app.command("convert", cls=Command, epilog=EPILOG)(convert.convert_command)
 app.command("merge", cls=Command, epilog=EPILOG)(merge.merge_command)
 app.add_typer(models.app, name="models")

@@ -162,9 +162,13 @@ class DatasetSource:
         return self._folder or OUTPUT / f"{self.name}{kind}"
 
     def check(self) -> None:
-        """Raises UsageError for a dataset that is nowhere, EnvironmentFault where a package is missing."""
+        """Raises UsageError for a dataset that is nowhere, EnvironmentFault where a package is missing; warns of one
+        that only pictures need."""
+        from rtprune_cli.outputs.webpage.svg import tell_if_not_drawn
+
         check_packages(self.name)
         check_place(self.name, self.data, self.revision)
+        tell_if_not_drawn()
 
     def make(self, plan: AccuracyPlan, *, small_model: bool) -> Dataset:
         """Synthetic pages, as many as the plan takes."""

@@ -38,6 +38,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         READ,
         Example("rtprune ocr book.pdf --pages 1-10 -o - | less", "The markdown of ten pages, and nothing else."),
     ),
+    "view": _examples(
+        ("rtprune view text", "Look at what was read, while it is read."),
+        ("rtprune view text --port 8000 --no-open", "On another machine: ssh -L 8000:localhost:8000 brings it here."),
+        ("rtprune view text -q > address", "The address alone, for a script."),
+    ),
     "convert": _examples(
         ("rtprune convert text --to text", "NAME.txt beside each NAME.json of the output folder text."),
         ("rtprune convert text/scan --to searchable-pdf", "One document as a PDF that can be searched."),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtprune_cli.convert.html_table import parse_table
 from rtprune_cli.errors import EnvironmentFault
+from rtprune_cli.packages import pip_install
 from rtprune_cli.records import Block, DocumentBlocks, PageBlocks
 from rtprune_cli.records.block import PICTURES, is_caption
 from rtprune_cli.storage import to_json
@@ -47,7 +48,7 @@ def check_docling() -> None:
     try:
         import docling_core.types.doc  # noqa: F401
     except ImportError:
-        hint = "Install it with pip install 'rtprune[docling]'"
+        hint = f"Install it: {pip_install('docling-core')}"
         raise EnvironmentFault("DoclingDocuments need the package docling-core", hint) from None
 
 

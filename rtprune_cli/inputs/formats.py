@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM", "AVIF")
-READS = "PDF, PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PNM and AVIF (HEIC with the extra [heic])"
+READS = "PDF, PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PNM and AVIF (HEIC with the package pillow-heif)"
 PDF = ".pdf"
 EXTENSIONS = frozenset((
     PDF, ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif",

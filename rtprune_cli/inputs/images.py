@@ -15,6 +15,7 @@ from rtprune_cli.inputs.content import where
 from rtprune_cli.inputs.formats import EXTENSIONS, IMAGE_FORMATS, READS, Raster, Source, guard, reason, warning
 from rtprune_cli.inputs.jpeg import without_end
 from rtprune_cli.options import InputOptions
+from rtprune_cli.packages import pip_install
 from rtprune_cli.records import Document, WarningRecord
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _pages_of(image: ImageFile) -> list[int]:
 def _not_read(document: Document) -> InputError:
     suffix = document.suffix
     if suffix in HEIC and "HEIF" not in _formats():
-        hint = "Install rtprune with the extra [heic]"
+        hint = f"Install it: {pip_install('pillow-heif')}"
         return UnsupportedFileError(f"{document.name} is HEIC, which needs a package of its own", hint)
     if suffix in EXTENSIONS:
         kind = suffix.removeprefix(".").upper()

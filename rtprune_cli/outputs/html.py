@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rtprune_cli.outputs import journal
-from rtprune_cli.outputs.htmlreport import TOKENS_VERSION, PagePlot, Shown, page_plot, plot_point, report_page
+from rtprune_cli.outputs.htmlreport import (
+    TOKENS_VERSION,
+    DocumentRow,
+    PagePlot,
+    Shown,
+    document_row,
+    page_plot,
+    plot_point,
+    report_page,
+)
 from rtprune_cli.outputs.layout import VIEWS, DocumentFiles, Layout, is_place, view_names, view_page
 from rtprune_cli.records import DocumentBlocks, PageRecord, PageView, from_json, parse
 from rtprune_cli.report import Summary, Totals
@@ -73,9 +82,10 @@ class ReportFile:
         place = self._layout.html
         temporary = temporary_path(place, self._layout.scratch)
         try:
-            summary, folders, plots = self._sums()
+            summary, documents, plots = sums(self._files, rows_of(self._layout.report))
+            settings = settings_of(self._layout, documents)
             with open(temporary, "xb") as file:
-                for part in report_page(summary, self._settings(folders), self._pages(), plots):
+                for part in report_page(summary, settings, documents, self._pages(documents), plots):
                     file.write(part.encode("utf-8", "replace"))
                 file.flush()
                 os.fsync(file.fileno())
@@ -86,49 +96,66 @@ class ReportFile:
                 raise output_error(place, error) from None
             raise
 
-    def _sums(self) -> tuple[Summary, list[str], list[PagePlot]]:
-        """The totals of all pages, the documents' folders, and the plots of those that have one."""
-        totals, folders, plots = Totals(), list[str](), list[PagePlot]()
-        for folder, records in groupby(rows_of(self._layout.report), key=lambda record: record.folder):
-            document, points = "", []
-            for record in records:
-                totals.add(record)
-                document = record.document
-                points.append(plot_point(record))
-            folders.append(folder)
-            plot = page_plot(document, folder, points)
-            if plot is not None:
-                plots.append(plot)
-        return totals.summary(), folders, plots
+    def _files(self, folder: str) -> DocumentFiles:
+        return self._layout.of(PurePosixPath(folder))
 
-    def _settings(self, folders: Sequence[str]) -> dict[str, Any] | None:
-        """The settings of the last document that has a report."""
-        for folder in reversed(folders):
-            with suppress(OSError, ValueError, LookupError, TypeError):
-                records = self._layout.of(PurePosixPath(folder)).records
-                settings = json.loads(records.read_bytes())["settings"]
-                if isinstance(settings, dict) and settings:
-                    return settings
-        return None
-
-    def _pages(self) -> Iterator[Shown]:
+    def _pages(self, documents: Sequence[DocumentRow]) -> Iterator[Shown]:
+        markdown = {document.folder: document.markdown for document in documents}
         for folder, records in groupby(rows_of(self._layout.report), key=lambda record: record.folder):
             files = self._layout.of(PurePosixPath(folder))
-            texts = _texts(files)
+            texts = texts_of(files)
             for record in records:
-                page = record.page
-                tokens = None if page is None else _tokens(files.views / view_names(page)[2])
-                picture, thumbnail, _ = (f"{folder}/{VIEWS}/{name}" for name in view_names(page or 0))
-                yield Shown(record, texts.get(page), tokens, (picture, thumbnail) if tokens else None)
+                yield shown_page(files, record, texts.get(record.page), markdown.get(folder))
+
+
+def sums(
+    files_of: Callable[[str], DocumentFiles], rows: Iterable[PageRecord]
+) -> tuple[Summary, list[DocumentRow], list[PagePlot]]:
+    """The totals of all pages and of each document, and the plots of those that have one."""
+    totals, documents, plots = Totals(), list[DocumentRow](), list[PagePlot]()
+    for folder, records in groupby(rows, key=lambda record: record.folder):
+        own = list(records)
+        for record in own:
+            totals.add(record)
+        documents.append(document_row(folder, _markdown(files_of(folder)), own))
+        plot = page_plot(own[-1].document, folder, map(plot_point, own))
+        if plot is not None:
+            plots.append(plot)
+    return totals.summary(), documents, plots
+
+
+def _markdown(files: DocumentFiles) -> str | None:
+    """The document's markdown, from the report; None until it is written, which is when the document is finished. Of a
+    document in a bucket other files stand for it here."""
+    return files.text_path if files.any_exists() else None
+
+
+def settings_of(layout: Layout, documents: Sequence[DocumentRow]) -> dict[str, Any] | None:
+    """The settings of the last document that has a report."""
+    for document in reversed(documents):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            records = layout.of(PurePosixPath(document.folder)).records
+            settings = json.loads(records.read_bytes())["settings"]
+            if isinstance(settings, dict) and settings:
+                return settings
+    return None
+
+
+def shown_page(files: DocumentFiles, record: PageRecord, text: str | None, markdown: str | None) -> Shown:
+    """A page as the report shows it, with what lies beside its document; ``markdown`` is where that stands."""
+    page = record.page
+    tokens = None if page is None else _tokens(files.views / view_names(page)[2])
+    picture, thumbnail, _ = (f"{record.folder}/{VIEWS}/{name}" for name in view_names(page or 0))
+    return Shown(record, text, tokens, (picture, thumbnail) if tokens else None, markdown)
 
 
 def rows_of(report: Path) -> Iterator[PageRecord]:
     """The records of report.jsonl."""
     with open(report, "rb") as file:
-        yield from filter(None, map(_record, file))
+        yield from filter(None, map(record_of, file))
 
 
-def _texts(files: DocumentFiles) -> dict[int | None, str]:
+def texts_of(files: DocumentFiles) -> dict[int | None, str]:
     """Page -> markdown: from the journal of a document that is not finished, else from its blocks, which have each page
     by itself, else from its markdown file."""
     entries = journal.kept(files.journal)
@@ -144,7 +171,7 @@ def _texts(files: DocumentFiles) -> dict[int | None, str]:
     return {int(parts[at]): parts[at + 2].strip() for at in range(1, len(parts), 3) if not parts[at + 1]}
 
 
-def _record(line: bytes) -> PageRecord | None:
+def record_of(line: bytes) -> PageRecord | None:
     """A line of the report; None for one that is no record, or of no place in the folder."""
     try:
         record = from_json(json.loads(line))

@@ -218,6 +218,24 @@ def head(path: Path) -> Head | None:
     return Head(header, bool(first.get("finished")), folder if isinstance(folder, str) else None)
 
 
+def finished_by(line: bytes) -> bool | None:
+    """Whether a journal is that of a finished document, by its first line; None where it is none of this version."""
+    first = _line(line)
+    return None if first is None or _header(first) is None else bool(first.get("finished"))
+
+
+def page_of(line: bytes) -> tuple[PageRecord, str | None] | None:
+    """A page, failed ones too, by its line: its record, and its text as long as the journal has it; None for a line
+    that is no page."""
+    found = _line(line) or {}
+    try:
+        record = from_json(found.get("record"))
+    except ValueError:
+        return None
+    text = found.get("text")
+    return record, text if isinstance(text, str) else None
+
+
 def _line(raw: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(raw) if raw.endswith(b"\n") else None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,8 @@ SHARD = "shard "  # what a run is, before its number
 ANOTHER = "another rtprune"  # where nothing says which
 WAITING = "waiting: %s writes to %r"
 OTHER_FOLDER = "Wait for it (or use --wait), or choose another folder with -o"
+OWNER = "owner"  # the note of who has the folder
+CLOCK = 2.0  # seconds by which what tells the time of a process may be late
 OWN_FOLDERS = "Each shard needs a folder of its own while it runs: -o OUT/K, and then rtprune merge"
 
 
@@ -31,6 +35,42 @@ def this_run(what: str = "") -> str:
     started = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
     process = f"rtprune process {os.getpid()} on {socket.gethostname()}"
     return ", ".join(filter(None, [process, what, f"since {started},"]))
+
+
+_NOTE = re.compile(r"(rtprune process (\d+) on ([^,]+).*), since ([^,]+),")
+
+
+@dataclass(frozen=True)
+class RunNote:
+    """A run that has a folder: ``who`` it is, and ``since`` when, an ISO time."""
+
+    who: str
+    since: str
+
+
+def run_in(state: Path) -> RunNote | None:
+    """The run that has the folder of ``state``, by its note; None where there is none, and where the note is of a
+    process of this machine that is gone. Nothing is locked, so that a run that begins now is not held up.
+    """
+    found = _NOTE.fullmatch(read_start(state / OWNER))
+    if found is None:
+        return None
+    who, process, host, since = found.groups()
+    if host == socket.gethostname() and not _runs(int(process), since):
+        return None
+    return RunNote(who, since)
+
+
+def _runs(process: int, since: str) -> bool:
+    """Whether a process runs that began before ``since``: numbers are given again."""
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        return bool(psutil.Process(process).create_time() <= datetime.fromisoformat(since).timestamp() + CLOCK)
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
+        return False
+    except psutil.Error:  # one of another user
+        return True
 
 
 def held_by(who: str, folder: Path | str, what: str, hint: str = "") -> OutputError:
@@ -49,7 +89,7 @@ class FolderLock:
 
         self._state = state
         self._lock: BaseFileLock = FileLock(state / "lock")
-        self._note = state / "owner"
+        self._note = state / OWNER
         self._wait = wait
         self._what = what
         self._hint = hint

@@ -18,6 +18,9 @@ from rtprune_cli.bench.accuracy.rows import Row
 from rtprune_cli.bench.accuracy.worst import SHOWN, DiffSpan, Loss, differences, largest_losses
 from rtprune_cli.bench.scoring.records import Metric
 from rtprune_cli.outputs.webpage import Templates, policy_hash
+from rtprune_cli.outputs.webpage.facts import FactTable, fact_tables
+from rtprune_cli.outputs.webpage.svg import can_draw
+from rtprune_cli.packages import pip_install
 from rtprune_cli.report import SPEEDUPS
 from rtprune_cli.storage import Json
 
@@ -30,7 +33,8 @@ IMAGE_SIZE = 900, 2700  # pixels, at most
 JPEG_QUALITY = 70
 # What a summary has besides is told as facts of the run.
 OWN_PARTS = (
-    "schema_version", "dataset", "metrics", "bootstrap", "configurations", "best", "conclusions", "gates", "official",
+    "schema_version", "command", "dataset", "metrics", "bootstrap", "configurations", "best", "conclusions", "gates",
+    "official",
 )  # fmt: skip
 Texts = Callable[[str, str], str | None]
 
@@ -104,6 +108,7 @@ def comparison_page(
             columns=table.columns(configurations, summary),
             others=table.metric_columns(configurations, others),
             baseline=table.compared_with(configurations),
+            command=summary.get("command"),
             facts=_facts(summary),
             speedups=[each for each in SPEEDUPS if any(row[each.field] for row in configurations)],
             timed=any(row["timed_pages"] for row in configurations),
@@ -114,9 +119,10 @@ def comparison_page(
             groups=_groups(summary),
             notes=list(dict.fromkeys(note for row in configurations for note in row["notes"])),
             pictures=[(picture.title, Markup(picture.themed)) for picture in pictures(summary)],
+            drawn_by="" if can_draw() else pip_install("matplotlib"),
             pages=list(_worst_pages(summary, rows, image, text, truth, worst)),
             shown=SHOWN,
-            style=Markup(templates.read("bench.css")),
+            style=Markup(templates.style("bench.css")),
             script=Markup(script),
             script_hash=policy_hash(script),
             show=table,
@@ -180,11 +186,11 @@ def _groups(summary: Json) -> dict[str, GroupTable]:
     return found
 
 
-def _facts(summary: Json) -> list[tuple[str, str]]:
-    """What was run, where and how, a line each."""
+def _facts(summary: Json) -> list[FactTable]:
+    """What was run, where and how."""
     dataset = summary["dataset"]
-    facts = [("dataset", f"{dataset['name']}, version {dataset['version']}")]
-    return facts + [(name, _words(value)) for name, value in summary.items() if name not in OWN_PARTS and value]
+    facts = {"dataset": f"{dataset['name']}, version {dataset['version']}"}
+    return fact_tables("run", facts | {name: value for name, value in summary.items() if name not in OWN_PARTS})
 
 
 def _official(official: Json | None) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -192,11 +198,6 @@ def _official(official: Json | None) -> tuple[list[str], list[tuple[str, list[st
     found = {name: dict(_flat(totals)) for name, totals in (official or {}).items()}
     names = dict.fromkeys(name for totals in found.values() for name in totals)
     return list(found), [(name, [_number(totals.get(name)) for totals in found.values()]) for name in names]
-
-
-def _words(value: Any) -> str:
-    """A fact in a line: what it holds by name."""
-    return ", ".join(f"{name} {_plain(found)}".strip() for name, found in _flat(value) if found is not None)
 
 
 def _flat(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:

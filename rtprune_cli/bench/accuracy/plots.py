@@ -16,7 +16,7 @@ from rtprune_cli.bench.accuracy.costs import giga_flops
 from rtprune_cli.bench.accuracy.plan import BASELINE
 from rtprune_cli.bench.accuracy.table import interval
 from rtprune_cli.options import DYNAMIC
-from rtprune_cli.outputs.webpage.svg import painted, told_svg
+from rtprune_cli.outputs.webpage.svg import can_draw, painted, told_svg
 from rtprune_cli.report import SPEEDUPS
 from rtprune_cli.storage import Json
 
@@ -62,12 +62,13 @@ class _Point(NamedTuple):
 def pictures(summary: Json) -> list[Picture]:
     """Accuracy, and each headline metric where there are several, over tokens; accuracy over work and time.
 
-    Nothing where only unpruned pages have a retention: predictions from elsewhere do not say theirs.
+    Nothing where only unpruned pages have a retention: predictions from elsewhere do not say theirs; nor where there
+    is no matplotlib.
     """
     rows = [row for row in summary["configurations"] if row["retention"] is not None]
     pruned = [row for row in rows if row["method"] != BASELINE]
     modes = modes_of(rows)
-    if not pruned and len(modes) < 2:
+    if (not pruned and len(modes) < 2) or not can_draw():
         return []
     accuracy = _Axis("accuracy, %", lambda row: row["accuracy"])
     if len(modes) > 1:

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any
 
 from rtprune_cli import remote
-from rtprune_cli.remote import EXTRAS, tried
+from rtprune_cli.remote import PACKAGES, tried
 
 AT_ONCE = 16  # requests
 BATCH = 512  # files that are fetched together
@@ -47,7 +47,7 @@ class Objects:
         """
         self._system, path = remote.filesystem(url)
         self._root = path.rstrip("/")
-        self._has_folders = url.partition("://")[0].lower() not in EXTRAS  # which must be made
+        self._has_folders = url.partition("://")[0].lower() not in PACKAGES  # which must be made
         self._made: set[str] = set()
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, "bucket")

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from rtprune_cli.outputs.htmlreport.documents import DocumentRow, document_row
 from rtprune_cli.outputs.htmlreport.plot import PagePlot, page_plot, plot_point
-from rtprune_cli.outputs.htmlreport.render import Shown, report_page
+from rtprune_cli.outputs.htmlreport.render import Frame, Shown, report_page, security_policy
 from rtprune_cli.outputs.htmlreport.view import TOKENS_VERSION, page_view
 
-__all__ = ["TOKENS_VERSION", "PagePlot", "Shown", "page_plot", "page_view", "plot_point", "report_page"]
+__all__ = [
+    "TOKENS_VERSION",
+    "DocumentRow",
+    "Frame",
+    "PagePlot",
+    "Shown",
+    "document_row",
+    "page_plot",
+    "page_view",
+    "plot_point",
+    "report_page",
+    "security_policy",
+]

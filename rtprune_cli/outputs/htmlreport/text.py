@@ -23,8 +23,10 @@ _ALLOWED = _WRITTEN | {
     "p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "code", "pre", "hr", "img",
 }  # fmt: skip
 _ATTRIBUTES = {"td": {"rowspan", "colspan"}, "th": {"rowspan", "colspan"}, "img": {"src"}, "ol": {"start"}}
+_INLINE = {"sub", "sup", "b", "i", "em", "strong", "u"}  # those within a word
 _TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]{0,15})(?:\s[^<>]{0,400})?/?>")
 _CROP = re.compile(rf"{IMAGES}/({CROP_NAME})")
+_CROP_MARK = re.compile(rf"!\[[^\]\n]*\]\({IMAGES}/{CROP_NAME}\)")
 # Nothing of a page is a link or its definition; headings by underline and code by indent are formulas and columns.
 _OFF = ["link", "autolink", "reference", "lheading", "code"]
 _MATHS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
@@ -43,6 +45,16 @@ def to_html(text: str, folder: str) -> str:
         attribute_filter=_attribute_filter(folder),
         link_rel=None,
     )
+
+
+def without_tags(text: str) -> str:
+    """``text`` as a search looks at it: less the tags that come through :func:`to_html`, and its crops."""
+
+    def seen(tag: re.Match[str]) -> str:
+        name = tag[1].lower()
+        return tag[0] if name not in _WRITTEN else "" if name in _INLINE else " "
+
+    return _TAG.sub(seen, _CROP_MARK.sub(" ", text))
 
 
 def _attribute_filter(folder: str) -> Callable[[str, str, str], str | None]:

@@ -1,4 +1,5 @@
-"""What self-contained HTML pages have in common: templates that escape everything, and hashes for a security policy."""
+"""What self-contained HTML pages have in common: templates that escape everything, their colours and tables, and hashes
+for a security policy."""
 
 from __future__ import annotations
 
@@ -12,18 +13,23 @@ if TYPE_CHECKING:
 
 
 class Templates:
-    """The files in the folder ``templates`` of a package."""
+    """The files in the folder ``templates`` of a package, beside those that all pages share."""
 
     def __init__(self, package: str) -> None:
-        self._folder = files(package).joinpath("templates")
+        self._folder, self._shared = files(package).joinpath("templates"), files(__package__)
 
     def read(self, name: str) -> str:
-        """The text of a file."""
-        return self._folder.joinpath(name).read_text(encoding="utf-8")
+        """The text of a file: the package's own, or the one that is shared."""
+        own = self._folder.joinpath(name)
+        return (own if own.is_file() else self._shared.joinpath(name)).read_text(encoding="utf-8")
 
     def script(self, name: str) -> str:
         """A page's script: what all pages share, then the file of its own."""
-        return files(__package__).joinpath("shared.js").read_text(encoding="utf-8") + self.read(name)
+        return self.read("shared.js") + self.read(name)
+
+    def style(self, name: str) -> str:
+        """A page's style, of the same two parts."""
+        return self.read("shared.css") + self.read(name)
 
     def environment(self) -> Environment:
         """For its templates; a name that they do not know is an error."""

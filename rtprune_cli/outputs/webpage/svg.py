@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from html import escape
 
+from rtprune_cli.packages import missing, pip_install
+
+log = logging.getLogger("rtprune")
+
 _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 _STYLE = ' style="stroke-linejoin: round; stroke-linecap: butt"'
 _BLACK = "#000000"
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed; without it a page has its numbers and no pictures."""
+    return not missing("matplotlib")
+
+
+def tell_if_not_drawn() -> None:
+    """Warn, before the work begins, that what comes of it will have no pictures."""
+    if not can_draw():
+        log.warning(
+            "matplotlib is not installed: the report gets its numbers and tables, and no pictures. For pictures: %s",
+            pip_install("matplotlib"),
+        )
 
 
 def told_svg(svg: str, *, name: str, title: str, words: str) -> str:

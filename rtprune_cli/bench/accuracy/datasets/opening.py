@@ -5,24 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 from rtprune_cli.bench.accuracy.datasets.base import Dataset
 from rtprune_cli.bench.accuracy.datasets.published import PUBLISHED, REVISION_FLAG, published
 from rtprune_cli.errors import EnvironmentFault, UsageError
+from rtprune_cli.packages import missing, pip_install
 
 T = TypeVar("T")
 
 FOLDER, SYNTHETIC = "folder", "synthetic"
 DATASETS = ("omnidocbench", "ocean-ocr", "olmocr-bench", FOLDER, SYNTHETIC)
-# Packages of the extra [bench] without which results are not written, and those of each dataset.
-NEEDED = ("matplotlib",)
+# Packages of the extra [bench] that a dataset's metrics cannot do without.
 NEEDED_BY = {
-    "omnidocbench": ("scipy", "apted", "lxml", "bs4", "pylatexenc"),
+    "omnidocbench": ("scipy", "apted", "lxml", "beautifulsoup4", "pylatexenc"),
     "ocean-ocr": ("jieba", "nltk"),
-    "olmocr-bench": ("bs4", "lxml", "fuzzysearch"),
+    "olmocr-bench": ("beautifulsoup4", "lxml", "fuzzysearch"),
 }
 
 
@@ -59,10 +58,8 @@ def check_packages(name: str) -> None:
     """Raises UsageError for an unknown dataset, EnvironmentFault where a package is missing."""
     if name not in DATASETS:
         raise UsageError(f"unknown dataset {name!r}", f"Use one of {', '.join(DATASETS)}")
-    if missing := [package for package in (*NEEDED, *NEEDED_BY.get(name, ())) if find_spec(package) is None]:
-        raise EnvironmentFault(
-            f"the benchmark needs {', '.join(missing)}", "Install the extra: pip install 'rtprune[bench]'"
-        )
+    if absent := missing(*NEEDED_BY.get(name, ())):
+        raise EnvironmentFault(f"the benchmark needs {', '.join(absent)}", f"Install: {pip_install(*absent)}")
 
 
 def _opener(name: str, rules: str | None) -> Callable[[Path, bool], Dataset]:

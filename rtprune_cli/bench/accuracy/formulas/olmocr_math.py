@@ -14,6 +14,7 @@ from rtprune_cli.bench.accuracy.formulas.kept import NOT_KEPT, KeptDrawings, kep
 from rtprune_cli.bench.scoring.olmocr.drawn import DrawnAnswer, DrawnFormula, DrawnText, found_in
 from rtprune_cli.bench.scoring.olmocr.score import UndrawnTest, with_drawn
 from rtprune_cli.bench.scoring.records import Marks
+from rtprune_cli.packages import pip_install
 
 log = logging.getLogger("rtprune")
 
@@ -52,8 +53,9 @@ class DrawnMath:
             except NoBrowser as missing:
                 log.warning(
                     "formulas are compared as LaTeX, not as drawn, which is a lower bound: %s. For the official "
-                    "comparison: pip install 'rtprune[bench,math]', and Chromium or: playwright install chromium",
+                    "comparison: %s, and Chromium or: playwright install chromium",
                     missing,
+                    pip_install("playwright"),
                 )
                 self._how = {"formulas": "compared as LaTeX", "because": str(missing)}
                 yield from marks

@@ -27,6 +27,7 @@ function choose() {
 }
 
 sortable(table, { first: 1, sorted: choose });
+if ($("documents")) sortable($("documents"));
 
 const link = (row) => row.cells[1].querySelector("a");
 
@@ -59,8 +60,9 @@ function point(plot, page) {
 
 function told(row, page) {
   if (!row) return `page ${page} is not in this report`;
-  const [, , , retention, tokens, ratio, , finish] = [...row.cells].map((cell) => cell.textContent);
-  return Number(row.cells[4].dataset.value) ? `${retention} kept (${tokens}), ratio ${ratio}` : finish;
+  const cell = (name) => row.cells[names.columns.indexOf(name) + 1], text = (name) => cell(name).textContent;
+  const asked = Number(cell("visual tokens").dataset.value);
+  return asked ? `${text("retention")} kept (${text("visual tokens")}), ratio ${text("ratio")}` : text("finish");
 }
 
 function under(event) {
@@ -110,10 +112,15 @@ function show(row) {
   message = [message, ...warnings].filter(Boolean).join(" ");
   $("message").textContent = message;
   $("message").hidden = !message;
+  $("told").textContent = summed(record);
   $("seen").hidden = !view.tokens;
   $("text").innerHTML = view.html ?? ""; // cleaned where the report was made; and no script of it could run here
   if (!view.html) $("text").textContent = record.status === "failed" ? "No text." : view.html === null ? "The text is not in the folder any more." : "The page has no text.";
-  list($("times"), names.times.filter((name) => record[name] !== null).map((name) => [name.slice(0, -3), `${record[name].toLocaleString("en")} ms`]));
+  $("copy").hidden = !view.text;
+  $("copied").textContent = "";
+  $("file").hidden = !view.file;
+  if (view.file) [$("file").textContent, $("file").href] = view.file;
+  list($("times"), names.times.filter((name) => record[name] !== null).map((name) => [name.slice(0, -3), milliseconds(record[name])]));
   list($("fields"), names.fields.map((name) => [name, plain(record[name])]));
   if (view.tokens) picture(record);
   $("detail").hidden = false;
@@ -124,6 +131,22 @@ function show(row) {
   scrollTo(0, 0);
   $("detail-title").focus({ preventScroll: true });
 }
+
+// What the list has of the page, and when it was read.
+function summed(record) {
+  const parts = [];
+  const number = (value) => value.toLocaleString("en");
+  if (record.visual_tokens_before) {
+    parts.push(`${number(record.visual_tokens_before)} → ${number(record.visual_tokens_after)} visual tokens`);
+    if (record.kept !== null && record.merged !== null) parts.push(`${number(record.kept)} kept, ${number(record.merged)} merged`);
+    for (const [name, field] of names.speedups) if (record[field] !== null) parts.push(`${name} ${record[field].toFixed(2)} ×`);
+  }
+  if (view.read) parts.push(`read ${view.read}`);
+  return parts.join(" · ");
+}
+
+// Below ten a digit more: a step may well take half a millisecond.
+const milliseconds = (value) => `${value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 })} ms`;
 
 function hide() {
   if (!open) return;
@@ -161,6 +184,32 @@ function list(place, pairs) {
     dd.textContent = value;
     return [dt, dd];
   }));
+}
+
+// --- The text, copied
+
+async function copy() {
+  let done = false;
+  try {
+    await navigator.clipboard.writeText(view.text);
+    done = true;
+  } catch { // a page of plain http has no clipboard, and a browser may refuse it
+    done = copied(view.text);
+  }
+  if (!done) getSelection().selectAllChildren($("text"));
+  $("copied").textContent = done ? "Copied" : "Selected: copy it with your keyboard";
+}
+
+function copied(text) {
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "unseen";
+  document.body.append(area);
+  area.select();
+  try { return document.execCommand("copy"); } catch { return false; } finally {
+    area.remove();
+    $("copy").focus({ preventScroll: true });
+  }
 }
 
 // --- Visual tokens over the page
@@ -290,6 +339,7 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 $("close").addEventListener("click", close);
+$("copy").addEventListener("click", copy);
 $("previous").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 
