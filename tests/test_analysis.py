@@ -384,6 +384,7 @@ def test_what_is_wrong_with_the_command_is_one_line(analyze: Any, tmp_path: Path
     assert len(result.output.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_without_matplotlib_there_are_numbers_and_one_warning(
     analyze: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

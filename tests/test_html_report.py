@@ -30,6 +30,7 @@ from rtprune_cli.outputs import FolderOutput
 from rtprune_cli.outputs.htmlreport import Shown, document_row, page_view, report_page
 from rtprune_cli.outputs.htmlreport.text import to_html
 from rtprune_cli.outputs.lock import FolderLock
+from rtprune_cli.outputs.webpage.facts import fact_tables
 from rtprune_cli.records import Box, Document, PageResult, ViewSpec
 from rtprune_cli.report import Totals
 from rtprune_cli.storage import to_json
@@ -158,6 +159,28 @@ def test_nothing_hostile_leaves_its_place() -> None:
     )
     assert text.count("<script") == text.count("</script>") == 3  # the page's data, the names of fields, the script
     assert HOSTILE not in text and "<!--" not in text.removeprefix("<!DOCTYPE")
+
+
+def test_documents_are_listed_with_their_sums_and_links() -> None:
+    results = [page(1, document=Document(None, name, PurePosixPath(name))) for name in (HOSTILE, "b")]
+    records = [replace(each.record, kept=1200, merged=34, started="2026-11-28T15:43:46+00:00") for each in results]
+    text = rendered(*(Shown(record, "x", None, None) for record in records))
+    table = text[text.index('<table id="documents"') : text.index("</table>", text.index('<table id="documents"'))]
+    assert table.count("1,200</td>") == 2 and HOSTILE not in table and "&lt;script&gt;" in table
+    assert table.count('<a href="a/b%20%231.md">a/b #1.md</a>') == 2
+    assert "2 documents, read 2026-11-28 15:43 UTC" in text and "2,400 and 68" in text
+
+
+def test_settings_are_tables_a_group_each() -> None:
+    found = fact_tables("reading", {"mode": "base", "dpi": None, "decode": {"loop_window": 9, "raw": False}})
+    assert found == [("reading", [("mode", "base")]), ("decode", [("loop window", "9"), ("raw", "no")])]
+
+
+def test_a_document_that_is_not_finished_has_no_link(tmp_path: Path) -> None:
+    cut_short(tmp_path, seen(1, "one"), options=HTML)
+    assert pages_of(tmp_path)["paper/1"]["file"] is None
+    write(tmp_path, seen(1, "one"), options=HTML, fingerprint="changed")
+    assert pages_of(tmp_path)["paper/1"]["file"] == ["paper/paper.md", "paper/paper.md"]
 
 
 def test_only_the_scripts_hash_may_run() -> None:
