@@ -56,7 +56,7 @@ def run_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
-        ("rtprune ", "ocr analyze bench config convert datasets docs info inspect merge models"),
+        ("rtprune ", "analyze bench config convert datasets docs info inspect merge models ocr view"),
         ("rtprune ocr --mode ", "tiny small base large gundam"),
         ("rtprune ocr --model ", "tiny"),
         (

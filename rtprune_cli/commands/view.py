@@ -46,7 +46,7 @@ def view_command(
             typer.echo(server.url)
             if host != LOOPBACK:
                 log.warning("others on the network who learn this address can read the folder, and what is sent is "
-                            "not encrypted. ssh -L is safer: see: rtprune docs view")  # fmt: skip
+                            "not encrypted. ssh -L is safer: rtprune docs view")  # fmt: skip
             log.log(NOTICE, "serving %r, Ctrl-C ends it", str(folder))
             if not no_open and _has_browser():
                 threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
