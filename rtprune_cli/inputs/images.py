@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rtprune_cli.errors import InputError, UnsupportedFileError
 from rtprune_cli.inputs.content import where
 from rtprune_cli.inputs.formats import EXTENSIONS, IMAGE_FORMATS, READS, Raster, Source, guard, reason, warning
@@ -247,6 +245,8 @@ def _rgb(image: Image, declared_white: float | None, *, unsigned: bool = False, 
         usual = (4095.0, 65535.0) if declared_white is None else (declared_white, 4095.0, 65535.0)
         return _scaled(image, _white_level(image, usual))
     if image.mode == "I" and unsigned:
+        import numpy as np
+
         # As float32 rounds 32 bits to 24 the steps are finer than any eye's.
         image = Image.fromarray(np.asarray(image).view(np.uint32).astype(np.float32))
         return _scaled(image, _white_level(image, (255.0, 4095.0, 65535.0, 2.0**32)))

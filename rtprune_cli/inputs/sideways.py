@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
 
@@ -26,6 +25,8 @@ def looks_sideways(image: Image) -> bool:
     Told only where it is plain: a page of several columns whose lines do not meet, with little text, a photograph or a
     drawing says nothing, and one that is upside down looks like one that is not.
     """
+    import numpy as np
+
     grey = image.convert("L").reduce(max(1, round(max(image.size) / SIDE)))
     paper = int(np.searchsorted(np.cumsum(grey.histogram()), grey.width * grey.height / 2))  # the median
     dark = np.asarray(grey) < paper - 64
@@ -47,6 +48,8 @@ def looks_sideways(image: Image) -> bool:
 
 def bands(profile: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """The stretches of ink between stretches of hardly any, as half-open ranges."""
+    import numpy as np
+
     inked = np.concatenate([[False], profile > 0.1 * np.percentile(profile, 90), [False]])
     edges = np.flatnonzero(inked[1:] != inked[:-1])
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

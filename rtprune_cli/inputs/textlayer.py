@@ -5,9 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
 
@@ -47,6 +46,8 @@ def _unmapped(text: str) -> int:
 
 
 def _covers(page: Any, words: list[Any], image: Image) -> bool:
+    import numpy as np
+
     small = image.convert("L")
     small.thumbnail((MASK_SIDE, MASK_SIDE))
     grey = np.asarray(small, np.int16)
