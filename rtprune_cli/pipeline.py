@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
@@ -73,14 +73,21 @@ class Watcher:
     def loading(self) -> None:
         """The model's weights are being loaded."""
 
+    def planned(self, plan: DocumentPlan) -> None:
+        """It is known which pages of this document are to be read, long before they come."""
+
     def opened(self, plan: DocumentPlan) -> None:
         """The pages of this document come next; or it is ``finished`` already."""
 
     def page(self, result: PageResult) -> None:
         """A page was read, or failed."""
 
-    def rates(self, pages: Sequence[float]) -> None:
-        """So many pages a second each reader of a cluster reads now, of those that have read."""
+    def workers(self, alive: int) -> None:
+        """So many processes prepare pages ahead of the model now."""
+
+    def rates(self, pages: Sequence[float], alive: int, wanted: int) -> None:
+        """So many pages a second each reader of a cluster reads now, of those that have read; so many are ``alive``, of
+        those that were ``wanted``."""
 
     def closed(self, plan: DocumentPlan, totals: Totals) -> None:
         """All pages of this document are written; the totals are of those that were read now."""
@@ -120,15 +127,18 @@ class PageSource(Protocol):
 class OwnReader:
     """Reads in this process, page by page in order."""
 
-    def __init__(self, checkpoint: Checkpoint, options: OcrOptions, on_load: Callable[[], None]) -> None:
+    def __init__(self, checkpoint: Checkpoint, options: OcrOptions, watcher: Watcher) -> None:
         self._checkpoint, self._options = checkpoint, checkpoint.resolve(options)
-        self._reader = PageReader(checkpoint, options, on_load)
+        self._reader, self._watcher = PageReader(checkpoint, options, watcher.loading), watcher
 
     def read(self, plans: Iterable[DocumentPlan]) -> Generator[Event, None, None]:
         """As :class:`PageSource` says."""
         with _own_threads(), _make_preparer(self._checkpoint, self._options) as preparer:
             events: Iterator[Event] = self._reader.read(_items(plans, preparer, self._options))
-            yield from events
+            for event in events:
+                if isinstance(event, PageResult):
+                    self._watcher.workers(preparer.alive)
+                yield event
 
     @property
     def steps(self) -> StepFacts:
@@ -167,8 +177,8 @@ def ocr(
     at_hand: dict[PurePosixPath, tuple[DocumentPlan, Totals]] = {}  # documents by their folders
     watcher.begin(totals)
     planner = _Planner(checkpoint, options, output)
-    plans = _starting(_planned(documents, planner, contents or {}), output)
-    source = source or OwnReader(checkpoint, options, watcher.loading)
+    plans = _starting(_planned(documents, planner, contents or {}), output, watcher)
+    source = source or OwnReader(checkpoint, options, watcher)
     with closing(source.read(plans)) as events:
         for event in events:
             stopping.check()
@@ -390,8 +400,9 @@ class _Asked:
     pages: tuple[int, ...]
 
 
-def _starting(plans: Iterable[DocumentPlan], output: Output) -> Iterator[DocumentPlan]:
+def _starting(plans: Iterable[DocumentPlan], output: Output, watcher: Watcher) -> Iterator[DocumentPlan]:
     for plan in plans:
+        watcher.planned(plan)
         try:
             if plan.error is None and not plan.earlier.finished:
                 output.start(plan.document, plan.fingerprint, plan.content, plan.earlier.pages)

@@ -57,7 +57,9 @@ def test_dash_writes_markdown_to_standard_output_and_nothing_else(make_pdf: Call
 
 def test_help_loads_nothing_heavy() -> None:
     code = "import sys; sys.argv = ['rtprune', '--help']\ntry:\n    from rtprune_cli.__main__ import main; main()\n"
-    code += "except SystemExit: pass\nassert not {'torch', 'transformers', 'numpy', 'pymupdf', 'PIL'} & set(sys.modules)"
+    code += (
+        "except SystemExit: pass\nassert not {'torch', 'transformers', 'numpy', 'pymupdf', 'PIL'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 

@@ -21,8 +21,8 @@ MAX_LISTED = 20  # of those that failed, and that have warnings; all of them are
 
 
 def tell_end(display: Display, options: LogOptions, *, goes_on: str) -> None:
-    """The end of a run: the table, what failed, what was done before, why it stopped early, and what ``goes_on``
-    from there."""
+    """The end of a run: the table, what failed, what was done before, why it stopped early, how far it came, and in a
+    sentence what ``goes_on`` from there."""
     totals = display.totals
     if options.log_format == "json":
         data = {
@@ -36,7 +36,9 @@ def tell_end(display: Display, options: LogOptions, *, goes_on: str) -> None:
     elif not options.quiet:
         _print_end(display, make_console())
     if totals.stopped:
-        log.error("%s%s", totals.stopped, f". {goes_on} goes on from here" if goes_on else "")
+        comma = "," if " " in totals.stopped else ""  # of more than a word
+        far = f"{totals.stopped}{comma} {display.pace.how_far(totals.failed)}"
+        log.error("%s", f"{far}. {goes_on}" if goes_on else far)
 
 
 def _print_end(display: Display, console: Console) -> None:

@@ -34,6 +34,7 @@ EPILOG = (
     "Settings also come from variables, RTPRUNE_BATCH_SIZE for --batch-size, and from rtprune.toml, where keys are "
     "named as flags. A flag beats the variable, the variable the file. See: rtprune config show"
 )
+TYPED = "rtprune.typed"
 METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 VIEW_SIDES_HELP = f"Single square views besides, by their side: multiples of {CELL}. 448 is the mode side-448."
@@ -65,7 +66,12 @@ class Sectioned:
 
 
 class SectionedCommand(Sectioned, TyperCommand):
-    """A command with its flags in sections."""
+    """A command with its flags in sections. Its context's ``meta`` has under :data:`TYPED` what was typed after it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments of the command line."""
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
 
 
 class SectionedGroup(Sectioned, TyperGroup):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtprune_cli import stopping
-from rtprune_cli.commands.flags import SECTIONS, Config, Given, with_settings
+from rtprune_cli.commands.again import goes_on
+from rtprune_cli.commands.flags import SECTIONS, TYPED, Config, Given, with_settings
 from rtprune_cli.commands.frame import code_of, resolved
 from rtprune_cli.commands.interrupts import stoppable
 from rtprune_cli.errors import EnvironmentFault, ExitCode
@@ -33,6 +34,7 @@ log = logging.getLogger("rtprune")
 @with_settings()
 def ocr(
     given: Given,
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -69,7 +71,9 @@ def ocr(
     all of them. The same command goes on where the last one stopped.
     """
     with resolved(given, config) as found:
-        raise typer.Exit(_ocr(inputs or [], files_from, null, found.ocr, found.log, dry_run))
+        from_stdin = files_from == "-" or "-" in (inputs or [])
+        again = goes_on(context.command_path, context.meta[TYPED], forced=found.ocr.run.force, from_stdin=from_stdin)
+        raise typer.Exit(_ocr(inputs or [], files_from, null, found.ocr, found.log, dry_run, again))
 
 
 def _ocr(
@@ -79,6 +83,7 @@ def _ocr(
     options: OcrOptions,
     log_options: LogOptions,
     dry_run: bool,
+    again: str,
 ) -> ExitCode:
     from rtprune_cli.prepare import guard, with_attachments
 
@@ -124,14 +129,16 @@ def _ocr(
         return _dry_run(documents(), options, output)
     with stoppable(), output:
         named = documents()
-        code = _run(named, options, output, log_options) if named else ExitCode.OK
+        code = _run(named, options, output, log_options, again) if named else ExitCode.OK
     place = output.report_place() if options.output.html else None
     if place is not None:
         log.log(NOTICE, "the report is %s", place)
     return code
 
 
-def _run(documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions) -> ExitCode:
+def _run(
+    documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions, again: str
+) -> ExitCode:
     from rtprune_cli.commands.display import showing
     from rtprune_cli.commands.ending import tell_end
     from rtprune_cli.model import locate
@@ -153,8 +160,7 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
                 read_and_write(documents, checkpoint, options, output, display, source, contents)
         except KeyboardInterrupt as stop:
             display.totals.stopped, code = "interrupted", code_of(stop)
-    same = "The same command without --force" if options.run.force else "The same command"
-    tell_end(display, log_options, goes_on="" if isinstance(output, StreamOutput) else same)
+    tell_end(display, log_options, goes_on="" if isinstance(output, StreamOutput) else again)
     return exit_code(display.totals, options.run.fail_on_warning) if code is None else code
 
 

@@ -24,3 +24,25 @@ def warned(number: int) -> str:
 def counted(number: int, what: str) -> str:
     """1 page, 2 pages."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def shortened(text: str, width: int) -> str:
+    """The end of a text that is wider than so many columns."""
+    from rich.cells import cell_len
+
+    if cell_len(text) <= width:
+        return text
+    while text and cell_len(text) > width - 1:
+        text = text[1:]
+    return f"…{text}" if width > 0 else ""
+
+
+def fitted(parts: Sequence[tuple[int, str]], width: int) -> str:
+    """Parts on one line of so many columns, whole ones only: those with the highest numbers go first."""
+    left = [part for part in parts if part[1]]
+    while left:
+        line = " · ".join(text for _, text in left)
+        if len(line) <= width:
+            return line
+        left.remove(max(left, key=lambda part: part[0]))
+    return ""
