@@ -35,8 +35,8 @@ from rtprune_cli.inputs.passing import PassingFile
 from rtprune_cli.model import Checkpoint, locate
 from rtprune_cli.options import InputOptions, ModelOptions, OcrOptions, OutputOptions, RunOptions
 from rtprune_cli.outputs import open_output
-from rtprune_cli.pipeline import Closed, DocumentPlan, Event, Opened, ocr
-from rtprune_cli.records import Document, Earlier, PageResult, failed
+from rtprune_cli.pipeline import Closed, Event, Opened, ocr
+from rtprune_cli.records import Document, DocumentPlan, Earlier, PageResult, failed
 from rtprune_cli.report import Totals
 
 ERROR = PageFailedError("as read")  # a result of a page is told by its number alone here

@@ -22,8 +22,7 @@ from rtprune_cli.commands import display
 from rtprune_cli.commands.again import goes_on
 from rtprune_cli.commands.pace import Pace
 from rtprune_cli.commands.wording import fitted, shortened
-from rtprune_cli.pipeline import DocumentPlan
-from rtprune_cli.records import Document, Earlier, Markdown, PageRecord, PageResult
+from rtprune_cli.records import Document, DocumentPlan, Earlier, Markdown, PageRecord, PageResult
 from rtprune_cli.report import Totals
 
 LONG_NAME = "scans/2023/a folder with a long name/and another one in it/annual report.pdf"

@@ -23,7 +23,8 @@ from rtprune_cli.engine import StepFacts
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import OcrOptions
-from rtprune_cli.pipeline import Closed, DocumentPlan, Event
+from rtprune_cli.pipeline import Closed, Event
+from rtprune_cli.records import DocumentPlan
 
 log = logging.getLogger("rtprune")
 

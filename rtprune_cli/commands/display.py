@@ -22,9 +22,9 @@ from rtprune_cli.commands.wording import counted, fitted, shortened, warned
 from rtprune_cli.inputs.formats import printable
 from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.options import LogOptions
-from rtprune_cli.pipeline import DocumentPlan, Watcher
-from rtprune_cli.records import PageResult
+from rtprune_cli.records import DocumentPlan, PageResult
 from rtprune_cli.report import Totals
+from rtprune_cli.watching import Watcher
 
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from rtprune_cli.model import Checkpoint
     from rtprune_cli.outputs import Output
     from rtprune_cli.outputs.naming import Occupancy
-    from rtprune_cli.pipeline import Watcher
     from rtprune_cli.records import Document
     from rtprune_cli.report import Totals
+    from rtprune_cli.watching import Watcher
 
 log = logging.getLogger("rtprune")
 
@@ -141,13 +141,14 @@ def _run(
 ) -> ExitCode:
     from rtprune_cli.commands.display import showing
     from rtprune_cli.commands.ending import tell_end
-    from rtprune_cli.model import locate
     from rtprune_cli.outputs import StreamOutput
-    from rtprune_cli.pipeline import look_ahead
-    from rtprune_cli.pipeline import ocr as read_and_write
 
     code = None
     with showing(len(documents), log_options, f"finding {options.model.model}") as display:
+        from rtprune_cli.model import locate  # torch takes seconds
+        from rtprune_cli.pipeline import look_ahead
+        from rtprune_cli.pipeline import ocr as read_and_write
+
         try:
             with stopping.at_once():  # it may be downloaded
                 checkpoint = locate(options.model)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from rtprune_cli.commands.wording import counted
-from rtprune_cli.pipeline import DocumentPlan
+from rtprune_cli.records import DocumentPlan
 
 WINDOW = 600.0  # seconds: the time left is estimated from the pages of the last ten minutes
 LATEST = 60.0  # seconds: the speed shown is that of the last minute

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from rtprune_cli.commands.wording import counted, page_ranges
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.outputs import Output
-from rtprune_cli.pipeline import DocumentPlan
-from rtprune_cli.records import failed
+from rtprune_cli.records import DocumentPlan, failed
 from rtprune_cli.report import Totals
 
 log = logging.getLogger("rtprune")
