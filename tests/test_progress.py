@@ -150,6 +150,15 @@ def test_the_time_left_is_not_said_of_a_burst() -> None:
     assert pace.seconds_left() == pytest.approx(68 * 2.0, rel=0.01)
 
 
+def test_pages_that_take_minutes_have_a_speed_and_an_end() -> None:
+    clock = Clock()
+    pace, plan = Pace(1, clock), plan_of("a", 10)
+    pace.planned(plan)
+    read(pace, plan, 5, clock, 900.0)
+    assert pace.seconds_left() == 5 * 900.0
+    assert (speed := pace.speed()) and speed.pages == pytest.approx(1 / 900)
+
+
 def test_documents_that_are_not_planned_yet_are_as_long_as_the_others() -> None:
     pace = Pace(20)
     for number in range(10):

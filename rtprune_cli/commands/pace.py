@@ -14,6 +14,7 @@ from rtprune_cli.records import DocumentPlan
 WINDOW = 600.0  # seconds: the time left is estimated from the pages of the last ten minutes
 LATEST = 60.0  # seconds: the speed shown is that of the last minute
 GROUND_SECONDS, GROUND_PAGES = 5.0, 3  # before that, a speed says nothing of the time that is left
+LEAST = GROUND_PAGES + 1  # ticks that are looked at however old they are: pages may take minutes
 GROUND_DOCUMENTS = 5  # with pages, from which the length of the others is estimated
 
 
@@ -78,7 +79,7 @@ class Pace:
         self._last = now = self._clock()
         if not self._samples or now - self._samples[-1].at >= 1:
             self._samples.append(Tick(now, self.read, self._tokens))
-        while self._samples[0].at < now - WINDOW:
+        while len(self._samples) > LEAST and self._samples[0].at < now - WINDOW:
             self._samples.popleft()
         self.read += pages
         self._tokens += tokens
@@ -109,12 +110,12 @@ class Pace:
         return min(1.0, self.read / expected) if expected else 0.0
 
     def speed(self, within: float = LATEST) -> Speed | None:
-        """Of so many seconds before the last page; None before a second has passed."""
+        """Of so many seconds before the last page, or of the last few pages; None before a second has passed."""
         samples = list(self._samples)  # at once: the display asks from a thread of its own
         if not samples:
             return None
         last = samples[-1]
-        first = next(each for each in samples if each.at >= last.at - within)
+        first = next(each for each in samples if each.at >= last.at - within or each is samples[-LEAST:][0])
         seconds = last.at - first.at
         return Speed((last.pages - first.pages) / seconds, (last.tokens - first.tokens) / seconds) if seconds else None
 
