@@ -1,7 +1,7 @@
 """Owns how transformers is imported: ahead of its use, and in rtprune's own process without what reading never uses.
 
-Its model classes import torch's compiler, distributed tensors and SciPy, for decorators and for training: of 4.0 s of a
-core 2.5 s (torch 2.13, transformers 5.23).
+Its model classes import torch's compiler, distributed tensors and SciPy, for decorators and for training, which is more
+than half of the time that they take (docs/benchmarks.md).
 """
 
 from __future__ import annotations
