@@ -171,9 +171,10 @@ class ProgressDisplay(Display):
 
     def lines(self, width: int) -> list[str]:
         """What stands below the bar, so many columns wide: figures, and the document that is read."""
-        if self._plan is None:
+        plan = self._plan  # which the run changes meanwhile
+        if plan is None:
             return [shortened(self._doing, width)]
-        name, (page, pages) = printable(self._plan.document.name), self.pace.of_document(self._plan)
+        name, (page, pages) = printable(plan.document.name), self.pace.of_document(plan)
         place = f"page {page} of {pages} · " if pages > 1 and page else ""
         return [self._figures(width) or self._doing, place + shortened(name, width - len(place))]
 
