@@ -34,8 +34,8 @@ from rtprune_cli.engine import StepFacts
 from rtprune_cli.model import Checkpoint, locate
 from rtprune_cli.options import InputOptions, ModelOptions, OcrOptions, RunOptions
 from rtprune_cli.outputs import open_output
-from rtprune_cli.pipeline import DocumentPlan, Event, PageSource, ReadingSession, ocr
-from rtprune_cli.records import Document, Idle, PageResult
+from rtprune_cli.pipeline import Event, PageSource, ReadingSession, ocr
+from rtprune_cli.records import Document, DocumentPlan, Idle, PageResult
 from rtprune_cli.report.facts import ENGINE, machine_facts, versions
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "notice.pdf"

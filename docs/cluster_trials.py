@@ -33,8 +33,7 @@ import pymupdf
 from rtprune_cli.cluster.dispatch import Chunk
 from rtprune_cli.cluster.link import connected
 from rtprune_cli.cluster.shipping import Copies, FileStamp, Shipper
-from rtprune_cli.pipeline import DocumentPlan
-from rtprune_cli.records import Document
+from rtprune_cli.records import Document, DocumentPlan
 
 NOTICE = Path(__file__).parent.parent / "samples" / "notice.pdf"
 TIMES = re.compile(rb'"\w*(_ms|started|finished)":[^,}\]]*')

@@ -34,8 +34,8 @@ from rtprune_cli.cluster import dispatch
 from rtprune_cli.cluster.dispatch import Chunk, Dispatcher
 from rtprune_cli.cluster.driver import ROOM
 from rtprune_cli.cluster.remote import GATHER
-from rtprune_cli.pipeline import Closed, DocumentPlan, Opened
-from rtprune_cli.records import Document, Markdown, PageRecord, PageResult
+from rtprune_cli.pipeline import Closed, Opened
+from rtprune_cli.records import Document, DocumentPlan, Markdown, PageRecord, PageResult
 
 RESULTS = Path(__file__).with_name("benchmarks")
 # Tokens that a model writes of a page, boxes included: of the 18 pages of OmniDocBench's demo (the predictions that

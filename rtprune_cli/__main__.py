@@ -3,6 +3,7 @@
 import os
 
 from rtprune_cli.commands.app import app
+from rtprune_cli.libraries import own_process
 
 
 def main() -> None:
@@ -12,6 +13,7 @@ def main() -> None:
     # reads it when torch is loaded, which is later.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    own_process()
     app(prog_name="rtprune")
 
 

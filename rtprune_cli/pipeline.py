@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from rtprune_cli.engine import PageReader, StepFacts
 from rtprune_cli.errors import OutputNameError, RtpruneError
 from rtprune_cli.failures import tell, tell_warnings
 from rtprune_cli.inputs import content_hash, fetcher
+from rtprune_cli.libraries import import_ahead
 from rtprune_cli.markdown import plain_markdown
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import OcrOptions, ResolvedOptions, affecting
@@ -26,6 +27,7 @@ from rtprune_cli.outputs import Output
 from rtprune_cli.prepare import Job, Preparer, available_cores, select_pages, worker_count
 from rtprune_cli.records import (
     Document,
+    DocumentPlan,
     Earlier,
     Idle,
     PageFault,
@@ -39,51 +41,11 @@ from rtprune_cli.records import (
 from rtprune_cli.report import Totals, unread_record
 from rtprune_cli.report.facts import model_facts, versions
 from rtprune_cli.settings import all_settings
+from rtprune_cli.watching import Watcher
 
 SAID_ONCE = frozenset(("untrained_mode", "untrained_prompt"))
 FETCHED_AHEAD = 32  # documents at URLs
 MIN_PAGES_FOR_RATE = 20  # before that, one bad page in the first three would stop a run of thousands
-
-
-@dataclass(frozen=True)
-class DocumentPlan:
-    """What is to be done with a document.
-
-    ``pages`` are those that were asked for, in order; ``earlier`` what is done already; ``error`` why nothing can be.
-    ``content`` is the SHA-256 of the file, or what stands for it at a URL, and ``fingerprint`` stands for all that its
-    text depends on; both are empty when the file cannot be read. ``goes_on``: others of its pages are read elsewhere,
-    and with one of them it is said what concerns the whole document.
-    """
-
-    document: Document
-    pages: tuple[int, ...] = ()
-    earlier: Earlier = field(default_factory=Earlier)
-    content: str = ""
-    fingerprint: str = ""
-    error: RtpruneError | None = None
-    goes_on: bool = False
-
-
-class Watcher:
-    """What a run tells of itself while it goes on. This one listens to nothing."""
-
-    def begin(self, totals: Totals) -> None:
-        """The sums of the run, which grow from now on."""
-
-    def loading(self) -> None:
-        """The model's weights are being loaded."""
-
-    def opened(self, plan: DocumentPlan) -> None:
-        """The pages of this document come next; or it is ``finished`` already."""
-
-    def page(self, result: PageResult) -> None:
-        """A page was read, or failed."""
-
-    def rates(self, pages: Sequence[float]) -> None:
-        """So many pages a second each reader of a cluster reads now, of those that have read."""
-
-    def closed(self, plan: DocumentPlan, totals: Totals) -> None:
-        """All pages of this document are written; the totals are of those that were read now."""
 
 
 @dataclass(frozen=True)
@@ -120,15 +82,25 @@ class PageSource(Protocol):
 class OwnReader:
     """Reads in this process, page by page in order."""
 
-    def __init__(self, checkpoint: Checkpoint, options: OcrOptions, on_load: Callable[[], None]) -> None:
+    def __init__(self, checkpoint: Checkpoint, options: OcrOptions, watcher: Watcher) -> None:
         self._checkpoint, self._options = checkpoint, checkpoint.resolve(options)
-        self._reader = PageReader(checkpoint, options, on_load)
+        self._reader, self._watcher = PageReader(checkpoint, options, watcher.loading), watcher
 
     def read(self, plans: Iterable[DocumentPlan]) -> Generator[Event, None, None]:
         """As :class:`PageSource` says."""
         with _own_threads(), _make_preparer(self._checkpoint, self._options) as preparer:
-            events: Iterator[Event] = self._reader.read(_items(plans, preparer, self._options))
-            yield from events
+            events: Iterator[Event] = self._reader.read(_items(self._looked_at(plans), preparer, self._options))
+            for event in events:
+                if isinstance(event, PageResult):
+                    self._watcher.workers(preparer.alive)
+                yield event
+
+    def _looked_at(self, plans: Iterable[DocumentPlan]) -> Iterator[DocumentPlan]:
+        """The plans; when there is a page to read, what the model needs is imported while it is made ready."""
+        for plan in plans:
+            if not isinstance(self._checkpoint, OcrModel) and not plan.earlier.pages.issuperset(plan.pages):
+                import_ahead(self._checkpoint.adapter.network)
+            yield plan
 
     @property
     def steps(self) -> StepFacts:
@@ -167,8 +139,8 @@ def ocr(
     at_hand: dict[PurePosixPath, tuple[DocumentPlan, Totals]] = {}  # documents by their folders
     watcher.begin(totals)
     planner = _Planner(checkpoint, options, output)
-    plans = _starting(_planned(documents, planner, contents or {}), output)
-    source = source or OwnReader(checkpoint, options, watcher.loading)
+    plans = _starting(_planned(documents, planner, contents or {}), output, watcher)
+    source = source or OwnReader(checkpoint, options, watcher)
     with closing(source.read(plans)) as events:
         for event in events:
             stopping.check()
@@ -391,8 +363,9 @@ class _Asked:
     pages: tuple[int, ...]
 
 
-def _starting(plans: Iterable[DocumentPlan], output: Output) -> Iterator[DocumentPlan]:
+def _starting(plans: Iterable[DocumentPlan], output: Output, watcher: Watcher) -> Iterator[DocumentPlan]:
     for plan in plans:
+        watcher.planned(plan)
         try:
             if plan.error is None and not plan.earlier.finished:
                 output.start(plan.document, plan.fingerprint, plan.content, plan.earlier.pages)

@@ -37,6 +37,11 @@ def clear() -> None:
     _asked = None
 
 
+def asked() -> bool:
+    """Whether the run was asked to stop."""
+    return _asked is not None
+
+
 def check() -> None:
     """
     Raises:

@@ -21,6 +21,7 @@ from rtprune_cli import stopping
 from rtprune_cli.commands import display
 from rtprune_cli.commands.interrupts import stoppable
 from rtprune_cli.commands.wording import page_ranges
+from rtprune_cli.records import PageResult
 from rtprune_cli.stopping import Interrupted, Terminated
 
 TINY = ("--model", "tiny", "--max-new-tokens", "4")
@@ -190,16 +191,18 @@ def test_on_a_terminal_the_progress_shows_pages_speed_and_retention(
     scans: Path, rtprune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    real = display.ProgressDisplay._show
+    real = display.ProgressDisplay.page
 
-    def show(self: display.ProgressDisplay, name: str) -> None:
-        real(self, name)
-        seen.append(self._bar.figures.plain)
+    def page(self: display.ProgressDisplay, result: PageResult) -> None:
+        self.pace._clock = lambda: float(len(seen))
+        real(self, result)
+        seen.append(self.lines(1000))
 
     monkeypatch.setattr(display, "make_console", lambda: Console(stderr=True, force_terminal=True, width=120))
-    monkeypatch.setattr(display.ProgressDisplay, "_show", show)
+    monkeypatch.setattr(display.ProgressDisplay, "page", page)
     result = rtprune("ocr", scans, "-o", tmp_path / "out", *TINY)
-    assert re.fullmatch(r"2 pages · [\d.]+ pages/s · \d+ tokens/s · retention [\d.]+ % · .*a\.pdf", seen[1])
+    assert re.fullmatch(r"2 pages · 1.00 pages/s · \d+ tokens/s · retention [\d.]+ %", seen[1][0])
+    assert seen[1][1] == f"page 2 of 2 · {scans / 'a.pdf'}"
     assert re.search(r"3 pages of 3 documents in .* pages/s\), 1 failed,", result.stderr)
     assert "0/3 documents" in result.stderr
 

@@ -35,8 +35,8 @@ from rtprune_cli.inputs.passing import PassingFile
 from rtprune_cli.model import Checkpoint, locate
 from rtprune_cli.options import InputOptions, ModelOptions, OcrOptions, OutputOptions, RunOptions
 from rtprune_cli.outputs import open_output
-from rtprune_cli.pipeline import Closed, DocumentPlan, Event, Opened, ocr
-from rtprune_cli.records import Document, Earlier, PageResult, failed
+from rtprune_cli.pipeline import Closed, Event, Opened, ocr
+from rtprune_cli.records import Document, DocumentPlan, Earlier, PageResult, failed
 from rtprune_cli.report import Totals
 
 ERROR = PageFailedError("as read")  # a result of a page is told by its number alone here
@@ -432,9 +432,9 @@ def test_a_reader_asks_for_what_it_does_not_see_and_reads_the_rest_meanwhile(
 
 
 def test_readers_are_shown_each_or_as_a_range() -> None:
-    assert readers([0.5]) == "1 reader"
-    assert readers([0.5, 1.25]) == "2 readers 0.50, 1.25"
-    assert readers([0.5, 1.25, 3, 2, 1]) == "5 readers 0.50–3.00"
+    assert readers([0.5], 1, 1) == "1 reader"
+    assert readers([0.5, 1.25], 2, 3) == "2 of 3 readers 0.50, 1.25"
+    assert readers([0.5, 1.25, 3, 2, 1], 5, 5) == "5 readers 0.50–3.00"
 
 
 def test_on_a_terminal_the_speed_of_many_readers_fits_a_line() -> None:
@@ -443,12 +443,12 @@ def test_on_a_terminal_the_speed_of_many_readers_fits_a_line() -> None:
     with display._Bar(Console(file=io.StringIO(), width=80, force_terminal=True)) as bar:
         shown = display.ProgressDisplay(1, bar, "finding the model")
         shown.begin(totals)
-        shown.rates([])
+        shown.rates([], 98, 100)
         shown.opened(plan)
         shown.page(result_of(Chunk(plan), 1))
-        shown.rates([0.3, *[1.0] * 98, 10.5])
-        line = bar.figures.plain
-    assert line == "12345 pages · 1 failed · 108.80 pages/s · 100 readers 0.30–10.50 · a" and len(line) < 80
+        shown.rates([0.3, *[1.0] * 98, 10.5], 100, 100)
+        line = shown.lines(80)[0]
+    assert line == "12345 pages · 1 failed · 108.80 pages/s · 100 readers 0.30–10.50"
 
 
 def test_the_speed_of_a_reader_is_that_of_the_last_minute() -> None:

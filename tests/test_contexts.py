@@ -313,7 +313,7 @@ def _unfinished(journal: Path, out: Path) -> bytes:
 
 def test_a_session_reads_documents_one_after_the_other(model: OcrModel, pdf: Callable[..., Path]) -> None:
     """Contexts end with their document."""
-    from rtprune_cli.pipeline import DocumentPlan
+    from rtprune_cli.records import DocumentPlan
 
     path = pdf(3, 4)
     session = ReadingSession(scripted(model, [together(1, 2), together(3, 4)]), OPTIONS)

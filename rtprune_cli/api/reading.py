@@ -20,8 +20,8 @@ from rtprune_cli.settings import all_settings
 
 if TYPE_CHECKING:
     from rtprune_cli.model import Checkpoint
-    from rtprune_cli.pipeline import DocumentPlan, ReadingSession
-    from rtprune_cli.records import PageResult
+    from rtprune_cli.pipeline import ReadingSession
+    from rtprune_cli.records import DocumentPlan, PageResult
 
 
 def read(
@@ -216,7 +216,7 @@ def _checked(model: Any, settings: dict[str, Any]) -> Checkpoint:
 
 
 def _plan(found: Found, options: InputOptions) -> DocumentPlan:
-    from rtprune_cli.pipeline import DocumentPlan
+    from rtprune_cli.records import DocumentPlan
 
     document, error = found
     if error is None:

@@ -19,8 +19,8 @@ from pathlib import PurePosixPath
 
 from rtprune_cli.cluster.shipping import FileStamp
 from rtprune_cli.errors import ReaderLostError
-from rtprune_cli.pipeline import Closed, DocumentPlan, Event, Opened
-from rtprune_cli.records import Earlier, PageResult, failed
+from rtprune_cli.pipeline import Closed, Event, Opened
+from rtprune_cli.records import DocumentPlan, Earlier, PageResult, failed
 
 CHUNK = 16  # pages that are sent together, at most
 

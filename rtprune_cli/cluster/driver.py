@@ -23,7 +23,8 @@ from rtprune_cli.engine import StepFacts
 from rtprune_cli.errors import RtpruneError
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import OcrOptions
-from rtprune_cli.pipeline import Closed, DocumentPlan, Event
+from rtprune_cli.pipeline import Closed, Event
+from rtprune_cli.records import DocumentPlan
 
 log = logging.getLogger("rtprune")
 
@@ -31,10 +32,12 @@ log = logging.getLogger("rtprune")
 ROOM = {"cuda": 512, "cpu": 64}
 RATES_EVERY = 1.0  # seconds between two words about the speed of readers
 
+OnRates = Callable[[Sequence[float], int, int], None]  # of the readers that have read; how many live, of how many
+
 
 @contextmanager
 def cluster_source(
-    options: OcrOptions, pages_per_context: int, on_rates: Callable[[Sequence[float]], None] = lambda _: None
+    options: OcrOptions, pages_per_context: int, on_rates: OnRates = lambda *_: None
 ) -> Iterator[ClusterSource]:
     """Readers on the cluster that the options name, until the block is left. ``on_rates`` is told from time to time how
     many pages a second each reader reads.
@@ -67,7 +70,7 @@ class ClusterSource:
         ray: Any,
         options: OcrOptions,
         pages_per_context: int,
-        on_rates: Callable[[Sequence[float]], None] = lambda _: None,
+        on_rates: OnRates = lambda *_: None,
     ) -> None:
         self._options, self._context, self._on_rates = options, pages_per_context, on_rates
         self.crew = Crew(ray, options)
@@ -168,7 +171,9 @@ class ClusterSource:
         now = time.monotonic()
         if now - self._rates_told >= RATES_EVERY:
             self._rates_told = now
-            self._on_rates([reader.rate(now) for reader in self.crew.readers if reader.pages])
+            readers = self.crew.readers
+            alive = sum(reader.facts is not None for reader in readers)
+            self._on_rates([reader.rate(now) for reader in readers if reader.pages], alive, self.crew.count)
 
     def _take(self, dispatcher: Dispatcher, heard: Heard) -> Iterator[Event]:
         error = heard.error

@@ -25,7 +25,7 @@ from rtprune_cli.records import Idle, PageResult, failed
 if TYPE_CHECKING:
     from rtprune_cli.cluster.dispatch import Chunk
     from rtprune_cli.model import Checkpoint
-    from rtprune_cli.pipeline import DocumentPlan
+    from rtprune_cli.records import DocumentPlan
 
 WAIT = 0.5  # seconds after which an answer without results is given
 GATHER = 0.2  # seconds for which results are gathered for one answer

@@ -20,7 +20,7 @@ from rtprune_cli.records import Document
 
 if TYPE_CHECKING:
     from rtprune_cli.cluster.dispatch import Chunk
-    from rtprune_cli.pipeline import DocumentPlan
+    from rtprune_cli.records import DocumentPlan
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,26 @@ All of it goes to standard error. Lines go through the log, so that ``--log-form
 from __future__ import annotations
 
 import logging
-import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from rtprune_cli.commands.wording import counted, warned
+from rtprune_cli import stopping
+from rtprune_cli.commands.pace import Pace
+from rtprune_cli.commands.wording import counted, fitted, warned
+from rtprune_cli.inputs.formats import printable
 from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.options import LogOptions
-from rtprune_cli.pipeline import DocumentPlan, Watcher
-from rtprune_cli.records import PageResult
+from rtprune_cli.records import DocumentPlan, PageResult
 from rtprune_cli.report import Totals
+from rtprune_cli.report.fitting import shortened
+from rtprune_cli.watching import Watcher
 
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("rtprune")
 
 FEW_READERS = 4  # of a cluster, whose speeds are shown one by one
-RATE_PAGES = 64  # the speed shown is that of the latest pages
-RATE_SECONDS = 600.0  # the time left is estimated from the documents of the last ten minutes
 
 
 class Display(Watcher):
@@ -42,14 +43,29 @@ class Display(Watcher):
         self.totals = Totals()
         self._every = every
         self.documents = documents
-        self.closed_documents = 0
         self.finished_before = 0
+        self.pace = Pace(documents)
+
+    @property
+    def closed_documents(self) -> int:
+        """Those that are through."""
+        return self.pace.closed
 
     def begin(self, totals: Totals) -> None:
         self.totals = totals
 
+    def planned(self, plan: DocumentPlan) -> None:
+        self.pace.planned(plan)
+
+    def opened(self, plan: DocumentPlan) -> None:
+        self.pace.planned(plan)
+
+    def page(self, result: PageResult) -> None:
+        if result.record.page is not None:
+            self.pace.page(result.document.folder, result.record.output_tokens or 0)
+
     def closed(self, plan: DocumentPlan, totals: Totals) -> None:
-        self.closed_documents += 1
+        self.pace.close(plan.document.folder)
         self.finished_before += plan.earlier.finished
         self._tell(plan, totals)
 
@@ -83,87 +99,111 @@ class Display(Watcher):
 
 
 class _Bar(Progress):
-    """Rich's progress bar with a line of figures below it."""
+    """Rich's progress bar with lines below it, which the display makes as wide as the terminal is."""
 
     def __init__(self, console: Console) -> None:
-        self.figures = Text("", no_wrap=True, overflow="ellipsis")
+        self.display: ProgressDisplay | None = None
         super().__init__(
             BarColumn(bar_width=None),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
             expand=True,
-            speed_estimate_period=RATE_SECONDS,
         )
 
     def get_renderables(self) -> Iterable[RenderableType | ConsoleRenderable]:
+        if self.display is None:
+            return
+        self.display.move(self)
         yield self.make_tasks_table(self.tasks)
-        yield self.figures
+        for line in self.display.lines(self.console.width):
+            yield Text(line, no_wrap=True, overflow="crop")
 
 
 class ProgressDisplay(Display):
-    """Documents, pages, speed, time left and retention so far, in place, on a terminal."""
+    """Documents, pages, speed, time left and retention so far, in place, on a terminal.
+
+    What happens is only noted; rich asks ten times a second what to draw.
+    """
 
     def __init__(self, documents: int, bar: _Bar, first: str) -> None:
         super().__init__(documents)
-        self._bar = bar
-        self._bar.figures.plain = first
-        self._task = bar.add_task("", total=documents, count=self._count())
-        self._recent: deque[tuple[float, int]] = deque(maxlen=RATE_PAGES)
-        self._at_hand: dict[PurePosixPath, tuple[int, int]] = {}  # documents: pages to read, and read
+        self._doing = first
+        self._plan: DocumentPlan | None = None  # of the document that was last heard of
+        self._plans: dict[PurePosixPath, DocumentPlan] = {}  # of those at hand
         self._rates: Sequence[float] = ()
-        self._name = ""  # of the document that was last heard of
+        self._who = ""  # reads, or prepares
+        self._task = bar.add_task("", total=1.0, count="", left="")
+        bar.display = self
 
     def loading(self) -> None:
-        self._bar.figures.plain = "loading the model"
-        self._bar.refresh()
+        self._doing = "loading the model"
 
     def opened(self, plan: DocumentPlan) -> None:
-        self._at_hand[plan.document.folder] = len(plan.pages) - len(plan.earlier.pages), 0
+        super().opened(plan)
+        self._plans[plan.document.folder] = self._plan = plan
 
     def page(self, result: PageResult) -> None:
-        pages, read = self._at_hand[result.document.folder]
-        self._at_hand[result.document.folder] = pages, read + 1
-        self._recent.append((time.monotonic(), result.record.output_tokens or 0))
-        self._show(result.document.name)
+        super().page(result)
+        self._plan = self._plans[result.document.folder]
 
-    def rates(self, pages: Sequence[float]) -> None:
-        self._rates = pages
-        if self._name:
-            self._show(self._name)
+    def workers(self, alive: int) -> None:
+        self._who = counted(alive, "worker") if alive else ""
+
+    def rates(self, pages: Sequence[float], alive: int, wanted: int) -> None:
+        self._rates, self._who = pages, readers(pages, alive, wanted)
 
     def _tell(self, plan: DocumentPlan, totals: Totals) -> None:
-        del self._at_hand[plan.document.folder]
+        del self._plans[plan.document.folder]
         if plan.earlier.finished or plan.earlier.pages:
             before = "" if plan.earlier.finished else f"{counted(len(plan.earlier.pages), 'page')} "
             log.info("%s: %sdone before", plan.document.name, before)
-        self._show(plan.document.name)
 
-    def _show(self, name: str) -> None:
-        done = self.closed_documents + sum(read / pages for pages, read in self._at_hand.values() if pages)
-        # What was done before took no time, and says nothing about the time that is left.
-        self._bar.update(
+    def move(self, bar: Progress) -> None:
+        """Bring the bar up to date."""
+        left = self.pace.seconds_left()
+        bar.update(
             self._task,
-            total=self.documents - self.finished_before,
-            completed=done - self.finished_before,
+            completed=self.pace.share,
             count=self._count(),
+            left="" if left is None else f"{timedelta(seconds=round(left))} left",
         )
-        self._name, totals = name, self.totals
-        parts = [counted(totals.pages, "page"), *_troubles(totals)]
-        if self._rates:
-            parts += [f"{sum(self._rates):.2f} pages/s", readers(self._rates)]
-        elif (seconds := self._recent[-1][0] - self._recent[0][0] if self._recent else 0) > 0:
-            tokens = sum(count for _, count in list(self._recent)[1:])
-            parts += [f"{(len(self._recent) - 1) / seconds:.2f} pages/s", f"{tokens / seconds:.0f} tokens/s"]
-        if totals.retention is not None:
-            parts.append(f"retention {100 * totals.retention:.1f} %")
-        self._bar.figures.plain = " · ".join([*parts, name])
+        if stopping.asked():
+            bar.console.show_cursor(True)  # a second Ctrl-C leaves no time for it
+
+    def lines(self, width: int) -> list[str]:
+        """What stands below the bar, so many columns wide: figures, and the document that is read."""
+        plan = self._plan  # which the run changes meanwhile
+        if plan is None:
+            return [shortened(self._doing, width)]
+        name, (page, pages) = printable(plan.document.name), self.pace.of_document(plan)
+        place = f"page {page} of {pages} · " if pages > 1 and page else ""
+        return [self._figures(width) or self._doing, place + shortened(name, width - len(place))]
+
+    def _figures(self, width: int) -> str:
+        totals, speed = self.totals, self.pace.speed()
+        pages = sum(self._rates) if self._rates else speed and speed.pages
+        return fitted(
+            [
+                (3, counted(totals.pages, "page") if totals.pages else ""),
+                (0, f"{totals.failed} failed" if totals.failed else ""),
+                (4, warned(totals.warned.count) if totals.warned.count else ""),
+                (1, f"{pages:.2f} pages/s" if pages else ""),
+                (6, f"{speed.tokens:.0f} tokens/s" if speed and not self._rates else ""),
+                (2, "" if totals.retention is None else f"retention {100 * totals.retention:.1f} %"),
+                (5, self._who),
+            ],
+            width,
+        )
 
     def _count(self) -> str:
-        return f"{self.closed_documents}/{counted(self.documents, 'document')}"
+        """Of one document the pages, of many the documents."""
+        pace = self.pace
+        if self.documents == 1 and pace.all_known and pace.expected:
+            return f"{pace.read}/{counted(int(pace.expected), 'page')}"
+        return f"{pace.closed}/{counted(self.documents, 'document')}"
 
 
 @contextmanager
@@ -178,12 +218,13 @@ def showing(documents: int, options: LogOptions, first: str, *, drawn: bool = Tr
         yield ProgressDisplay(documents, bar, first)
 
 
-def readers(rates: Sequence[float]) -> str:
+def readers(rates: Sequence[float], alive: int, wanted: int) -> str:
     """How many readers of a cluster there are, and their pages a second: of many the least and the most."""
-    if len(rates) == 1:
-        return "1 reader"
+    who = counted(alive, "reader") if alive == wanted else f"{alive} of {counted(wanted, 'reader')}"
+    if len(rates) < 2:
+        return who
     each = ", ".join(f"{rate:.2f}" for rate in rates)
-    return f"{len(rates)} readers " + (each if len(rates) <= FEW_READERS else f"{min(rates):.2f}–{max(rates):.2f}")
+    return f"{who} " + (each if len(rates) <= FEW_READERS else f"{min(rates):.2f}–{max(rates):.2f}")
 
 
 def _troubles(totals: Totals) -> list[str]:

@@ -26,7 +26,7 @@ log = logging.getLogger("rtprune")
 @dataclass(frozen=True)
 class RunEnd:
     """What the display does not know of a run that is over: ``seconds`` by the clock, where its ``output`` is, as the
-    person named it, and what ``goes_on`` from there, if anything."""
+    person named it, and in a sentence what ``goes_on`` from there, if anything."""
 
     seconds: float
     output: str
@@ -34,7 +34,8 @@ class RunEnd:
 
 
 def tell_end(display: Display, options: LogOptions, end: RunEnd) -> None:
-    """The end of a run: the table, what failed, what it came to, why it stopped early and what goes on from there."""
+    """The end of a run: the table, what failed, what it came to, why it stopped early, how far it came, and what goes
+    on from there."""
     totals = display.totals
     if options.log_format == "json":
         data = {
@@ -49,7 +50,9 @@ def tell_end(display: Display, options: LogOptions, end: RunEnd) -> None:
     elif log.isEnabledFor(NOTICE):
         _print_end(display, make_console(), end, pages=options.verbose > 0)
     if totals.stopped:
-        log.error("%s%s", totals.stopped, f". {end.goes_on} goes on from here" if end.goes_on else "")
+        comma = "," if " " in totals.stopped else ""  # of more than a word
+        far = f"{totals.stopped}{comma} {display.pace.how_far(totals.failed)}"
+        log.error("%s", f"{far}. {end.goes_on}" if end.goes_on else far)
 
 
 def _print_end(display: Display, console: Console, end: RunEnd, *, pages: bool) -> None:

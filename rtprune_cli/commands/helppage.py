@@ -29,6 +29,7 @@ SECTIONS = {
     "run": "Run",
     LOG: "Messages and help",
 }
+TYPED = "rtprune.typed"
 COMMON, RARE = "Options", "Rarely needed"
 _PANEL = f"{RARE}, "  # and then the section, in a parameter's panel: Typer keeps nothing else of a flag's place
 MAX_WIDTH = 100  # of help on a wider terminal
@@ -106,7 +107,12 @@ class Page:
 
 
 class Command(Page, TyperCommand):
-    """A command."""
+    """A command. Its context's ``meta`` has under :data:`TYPED` what was typed after it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments of the command line."""
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
 
 
 class Group(Page, TyperGroup):

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtprune_cli import stopping
+from rtprune_cli.commands.again import goes_on
 from rtprune_cli.commands.examples import FIRST_STEPS
 from rtprune_cli.commands.flags import Config, Given, flag, with_settings
 from rtprune_cli.commands.frame import code_of, resolved
+from rtprune_cli.commands.helppage import TYPED
 from rtprune_cli.commands.interrupts import stoppable
 from rtprune_cli.errors import EnvironmentFault, ExitCode
 from rtprune_cli.logs import NOTICE
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
     from rtprune_cli.model import Checkpoint
     from rtprune_cli.outputs import Output
     from rtprune_cli.outputs.naming import Occupancy
-    from rtprune_cli.pipeline import Watcher
     from rtprune_cli.records import Document
     from rtprune_cli.report import Totals
+    from rtprune_cli.watching import Watcher
 
 log = logging.getLogger("rtprune")
 
@@ -36,6 +38,7 @@ log = logging.getLogger("rtprune")
 @with_settings()
 def ocr(
     given: Given,
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -72,7 +75,9 @@ def ocr(
             raise typer.Exit(ExitCode.USAGE)
         if not dry_run:
             _keep_terminal_clean(found.ocr, found.log)
-        raise typer.Exit(_ocr(inputs or [], files_from, null, found.ocr, found.log, dry_run))
+        from_stdin = files_from == "-" or "-" in (inputs or [])
+        again = goes_on(context.command_path, context.meta[TYPED], forced=found.ocr.run.force, from_stdin=from_stdin)
+        raise typer.Exit(_ocr(inputs or [], files_from, null, found.ocr, found.log, dry_run, again))
 
 
 def _keep_terminal_clean(options: OcrOptions, log_options: LogOptions) -> None:
@@ -90,6 +95,7 @@ def _ocr(
     options: OcrOptions,
     log_options: LogOptions,
     dry_run: bool,
+    again: str,
 ) -> ExitCode:
     from rtprune_cli.prepare import guard, with_attachments
 
@@ -135,24 +141,27 @@ def _ocr(
         return _dry_run(documents(), options, output)
     with stoppable(), output:
         named = documents()
-        code = _run(named, options, output, log_options) if named else ExitCode.OK
+        code = _run(named, options, output, log_options, again) if named else ExitCode.OK
     place = output.report_place() if options.output.html else None
     if place is not None:
         log.log(NOTICE, "the report is %s", place)
     return code
 
 
-def _run(documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions) -> ExitCode:
+def _run(
+    documents: list[Document], options: OcrOptions, output: Output, log_options: LogOptions, again: str
+) -> ExitCode:
     from rtprune_cli.commands.display import showing
     from rtprune_cli.commands.ending import RunEnd, tell_end
     from rtprune_cli.commands.last_run import remember
-    from rtprune_cli.model import locate
     from rtprune_cli.outputs import StreamOutput
-    from rtprune_cli.pipeline import look_ahead
-    from rtprune_cli.pipeline import ocr as read_and_write
 
     code, began, to_stdout = None, time.monotonic(), isinstance(output, StreamOutput)
     with showing(len(documents), log_options, f"finding {options.model.model}", drawn=not to_stdout) as display:
+        from rtprune_cli.model import locate  # torch takes seconds
+        from rtprune_cli.pipeline import look_ahead
+        from rtprune_cli.pipeline import ocr as read_and_write
+
         try:
             with stopping.at_once():  # it may be downloaded
                 checkpoint = locate(options.model)
@@ -165,9 +174,8 @@ def _run(documents: list[Document], options: OcrOptions, output: Output, log_opt
                 read_and_write(documents, checkpoint, options, output, display, source, contents)
         except KeyboardInterrupt as stop:
             display.totals.stopped, code = "interrupted", code_of(stop)
-    same = "The same command without --force" if options.run.force else "The same command"
     seconds = time.monotonic() - began
-    tell_end(display, log_options, RunEnd(seconds, options.output.output, "" if to_stdout else same))
+    tell_end(display, log_options, RunEnd(seconds, options.output.output, "" if to_stdout else again))
     if code is None:
         remember(checkpoint, options, display.totals, seconds)
     return exit_code(display.totals, options.run.fail_on_warning) if code is None else code

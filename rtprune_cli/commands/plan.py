@@ -13,8 +13,7 @@ from rtprune_cli.commands.last_run import LastRun
 from rtprune_cli.commands.wording import counted, duration, page_ranges, rate_of
 from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.outputs import Output
-from rtprune_cli.pipeline import DocumentPlan
-from rtprune_cli.records import failed
+from rtprune_cli.records import DocumentPlan, failed
 from rtprune_cli.report import Totals
 from rtprune_cli.report.fitting import Fitted, TableColumn, joined
 

@@ -43,3 +43,14 @@ def rate_of(pages: int, seconds: float) -> str:
     """8.9 pages/s: two digits, or all that stand before the point."""
     rate = pages / max(seconds, 1e-3)
     return f"{rate:.0f} pages/s" if rate >= 10 else f"{rate:.2g} pages/s"
+
+
+def fitted(parts: Sequence[tuple[int, str]], width: int) -> str:
+    """Parts on one line of so many columns, whole ones only: those with the highest numbers go first."""
+    left = [part for part in parts if part[1]]
+    while left:
+        line = " · ".join(text for _, text in left)
+        if len(line) <= width:
+            return line
+        left.remove(max(left, key=lambda part: part[0]))
+    return ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rtprune_cli import stopping
 from rtprune_cli.errors import EnvironmentFault, ModelError
 from rtprune_cli.failures import free_memory, is_out_of_memory
+from rtprune_cli.libraries import network_class, without_compiler
 from rtprune_cli.model import experts
 from rtprune_cli.model.adapters import network_config
 from rtprune_cli.model.sam import RelativeAttention
@@ -37,7 +38,7 @@ def load_network(checkpoint: Checkpoint) -> PreTrainedModel:
         ModelError: weights that cannot be read, tensors that do not fit their places.
         EnvironmentFault: the device has not enough memory for the weights.
     """
-    import transformers
+    network_kind = network_class(checkpoint.adapter.network)
     from safetensors import SafetensorError
     from transformers.utils import logging
 
@@ -46,8 +47,8 @@ def load_network(checkpoint: Checkpoint) -> PreTrainedModel:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the loader logs a table for what is checked below
     try:
-        with _without_threads():
-            network, info = getattr(transformers, adapter.network).from_pretrained(
+        with _without_threads(), without_compiler():
+            network, info = network_kind.from_pretrained(
                 checkpoint.folder,
                 config=config,
                 dtype=checkpoint.dtype,

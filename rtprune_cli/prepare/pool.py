@@ -168,6 +168,11 @@ class Pool:
             self._free.append(call.place)
             call.future = None
 
+    @property
+    def alive(self) -> int:
+        """How many workers there are; those that died are counted until it is seen that they did."""
+        return self._workers if self._executor else 0
+
     def warm_up(self) -> None:
         """Start a single worker, and do not wait for it."""
         try:

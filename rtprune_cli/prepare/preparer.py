@@ -84,6 +84,11 @@ class Preparer:
         self._lost: Job | None = None  # the last one whose document could not be opened
         self._told: Job | None = None  # the last one whose document's warnings were said
 
+    @property
+    def alive(self) -> int:
+        """How many processes work ahead now; 0 where pages are prepared one at a time."""
+        return self._pool.alive
+
     def __enter__(self) -> Preparer:
         return self
 

@@ -15,6 +15,7 @@ from rtprune_cli.records.page_record import (
     from_json,
     parse,
 )
+from rtprune_cli.records.plan import DocumentPlan
 from rtprune_cli.records.stages import (
     Box,
     Decoded,
@@ -53,6 +54,7 @@ __all__ = [
     "DecoderInput",
     "Document",
     "DocumentBlocks",
+    "DocumentPlan",
     "Earlier",
     "ErrorRecord",
     "FinishReason",

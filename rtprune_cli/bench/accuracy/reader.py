@@ -17,9 +17,9 @@ from rtprune_cli.inputs import content_hash
 from rtprune_cli.markdown import as_written
 from rtprune_cli.model import Checkpoint, OcrModel
 from rtprune_cli.options import InputOptions, OcrOptions
-from rtprune_cli.pipeline import DocumentPlan, fingerprint, read
+from rtprune_cli.pipeline import fingerprint, read
 from rtprune_cli.prepare import read_pages
-from rtprune_cli.records import Document, PageImage, PageRecord
+from rtprune_cli.records import Document, DocumentPlan, PageImage, PageRecord
 
 log = logging.getLogger("rtprune")
 
