@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -50,14 +51,14 @@ def serving(command: Path) -> Iterator[None]:
     command.write_text(CLIENT.format(python=sys.executable, address=str(address)))
     command.chmod(0o755)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen([sys.executable, __file__, str(address)], env=environment)
+    server = subprocess.Popen([sys.executable, __file__, str(address)], env=environment, start_new_session=True)
     try:
         while not address.exists():
             assert server.poll() is None, "the process that forks has ended"
             time.sleep(0.02)
         yield
     finally:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGKILL)  # and calls that have not ended
         server.wait()
 
 
@@ -96,9 +97,7 @@ def answer(connection: socket.socket) -> None:
     code = 1
     try:
         size, files, _, _ = socket.recv_fds(connection, 4, 3)
-        call = b""
-        while len(call) < int.from_bytes(size, "big"):
-            call += connection.recv(1 << 16)
+        call = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
         sys.argv, folder, environment = json.loads(call)
         for number, file in enumerate(files):
             os.dup2(file, number)
