@@ -45,6 +45,7 @@ CANNOT_RUN = {
     r"rtprune_cli\.tiny\.(train|evaluate)": "takes minutes to hours; test_tiny_train.py takes a few steps",
     r"--leave-one-out": "takes half a minute; test_leave_one_out.py runs one page",
     r"--install-completion": "writes for the shell that has started it, where that shell looks",
+    r"\brtprune view ": "serves until it is stopped; test_view.py asks it for pages",
     r"\bsystemctl ": "needs systemd",
     r"\bsbatch ": "needs SLURM",
 }
