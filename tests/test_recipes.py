@@ -75,7 +75,7 @@ CHANGED = {
     r"rtprune bench (glyphs )?(?=--)": r"\g<0>--limit 1 ",
     r",base,large,gundam( --view-sides \S+)?": "",
     r"/srv/archive": ".",
-    r"shards=16": "shards=2",
+    r"\b(shards|gpus)=\d+": r"\g<1>=2",
     r"\b(seq |/)16\b": r"\g<1>2",
     r"^rtprune merge parts": "mkdir -p parts; [ -e parts/1 ] || cp -r out parts/1; \\g<0>",
     r"^.* --prompt markdown": "RTPRUNE_MAX_NEW_TOKENS=300 \\g<0>",
