@@ -128,12 +128,12 @@ def test_the_paper_s_points_lie_on_or_below_the_line_of_its_modes() -> None:
         )
         assert result.difference.value < 0
     assert [each.best for each in found.best] == ["tiny", "small", "base 214", "base", "large 337", "large"]
-    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    choosing = (DOCS / "choosing.md").read_text(encoding="utf-8")
     for best in found.best:
         name, ratio = best.best.split(" ")[0], "" if " " in best.best else " --ratio 1"
         accuracy = 100 * (best.accuracy.value or 0)
         budget = f"{best.tokens:.0f}" + ("" if best.end is None else f" to {best.end - 1:.0f}")
-        assert f"| {budget} | `--mode {name}{ratio}` | {accuracy:.2f} |" in readme
+        assert f"| {budget} | `--mode {name}{ratio}` | {accuracy:.2f} |" in choosing
 
 
 # --- Budgets -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, RtpruneError)}
+PYTHON = "Programming Language :: Python :: "
+COLUMNS = 78  # of a code block on the smallest of usual screens
 SAID = {"warning", "error"}  # methods of the log whose messages a user meets
 MIN_LETTERS = 4  # a message with fewer of its own, like f"{message} ({place})", is made of another one
 
@@ -134,6 +138,30 @@ def test_every_error_code_is_documented() -> None:
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
     codes = {getattr(errors, name).code for name in ERRORS if issubclass(getattr(errors, name), errors.InputError)}
     assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
+# --- Versions and lines ------------------------------------------------------------------------------------------
+
+
+def test_the_version_of_python_is_one_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    least = project["project"]["requires-python"].removeprefix(">=")
+    minor = [each.removeprefix(PYTHON) for each in project["project"]["classifiers"] if each.startswith(PYTHON + "3.")]
+    assert minor[0] == least == project["tool"]["mypy"]["python_version"]
+    assert project["tool"]["ruff"]["target-version"] == "py" + least.replace(".", "")
+    assert f"FROM python:{least}-" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for page in ("README.md", "CONTRIBUTING.md", "docs/index.md"):
+        said = re.findall(r"Python (3\.\d+) or newer", (ROOT / page).read_text(encoding="utf-8"))
+        assert said == [least], page
+    assert f"--python {least} " in (ROOT / "README.md").read_text(encoding="utf-8")
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert f"python: {json.dumps(minor)}" in workflow
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/index.md"])
+def test_what_a_newcomer_copies_needs_no_scrolling(page: str) -> None:
+    blocks = re.findall(r"^```bash\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert [line for block in blocks for line in block.splitlines() if len(line) > COLUMNS] == []
 
 
 # --- Links -------------------------------------------------------------------------------------------------------
