@@ -257,7 +257,7 @@ def test_no_remedy_names_a_flag_that_the_command_lacks(path: str) -> None:
 def test_what_is_no_setting_is_said_only_of_lists() -> None:
     known = {flag for each in all_settings().values() for flag in (each.flag, each.no_flag)}
     said = {flag for text in remedies() if "rtprune " not in text for flag in flags_in(text)} - known
-    assert said <= OF_LISTS | {"--query-gpu", "--format", "--address"}
+    assert said <= OF_LISTS | {"--query-gpu", "--format", "--address", "--port"}
 
 
 @pytest.mark.parametrize(
@@ -269,6 +269,7 @@ def test_what_is_no_setting_is_said_only_of_lists() -> None:
         ("a smaller --mode takes less", "a smaller --modes takes less"),
         ("Lower --dpi", "Lower --dpi"),
         ("It is gone. Run rtprune ocr again with --force", "It is gone. Run rtprune ocr again with --force"),
+        ("It was read with --no-json; run rtprune ocr again", "It was read with --no-json; run rtprune ocr again"),
     ],
 )
 def test_a_remedy_fits_the_command(text: str, fitted: str) -> None:

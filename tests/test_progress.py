@@ -21,9 +21,11 @@ from rich.console import Console
 from rtprune_cli.commands import display
 from rtprune_cli.commands.again import goes_on
 from rtprune_cli.commands.pace import Pace
-from rtprune_cli.commands.wording import fitted, shortened
+from rtprune_cli.commands.wording import fitted
 from rtprune_cli.records import Document, DocumentPlan, Earlier, Markdown, PageRecord, PageResult
 from rtprune_cli.report import Totals
+from rtprune_cli.report.fitting import shortened
+from rtprune_cli.report.totals import Noted
 
 LONG_NAME = "scans/2023/a folder with a long name/and another one in it/annual report.pdf"
 
@@ -76,7 +78,7 @@ def test_lines_fit_the_terminal_with_whole_figures(shown: Any, width: int) -> No
     clock = found.pace._clock = Clock()
     totals, plan = found.totals, plan_of(LONG_NAME, 200)
     totals.pages, totals.visual_tokens_before, totals.visual_tokens_after = 123_456, 1000, 585
-    totals.failures = totals.warned = [result_of(plan, 1).record] * 17
+    totals.failures = totals.warned = Noted(17)
     found.opened(plan)
     for page in range(57):
         clock.now += 0.1
@@ -87,7 +89,7 @@ def test_lines_fit_the_terminal_with_whole_figures(shown: Any, width: int) -> No
     assert set(figures.split(" · ")) <= set(every.split(" · "))
     assert {"17 failed", "10.00 pages/s", "retention 58.5 %"} <= set(figures.split(" · "))
     assert (figures == every) == (width == 120)
-    assert document.startswith("page 57 of 200 · ") and document.endswith("annual report.pdf")
+    assert document.startswith("page 57 of 200 · ") and document.endswith("report.pdf")
     with bar:
         bar.refresh()
     drawn = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.getvalue()).replace("\r", "\n").splitlines()
@@ -177,9 +179,16 @@ def test_what_matters_least_is_left_out_first(width: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "width", "short"),
-    [("a/b.pdf", 7, "a/b.pdf"), ("a/b.pdf", 6, "…b.pdf"), ("日本語.pdf", 8, "…語.pdf"), ("a", 0, "")],
+    [
+        ("a/b.pdf", 7, "a/b.pdf"),
+        ("a/b.pdf", 6, "…b.pdf"),
+        ("in/box/scan-0001.pdf", 15, "…/scan-0001.pdf"),
+        ("in/box/scan-0001 of many.pdf", 15, "scan-00…any.pdf"),
+        ("日本語.pdf", 8, "日….pdf"),
+        ("a", 0, ""),
+    ],
 )
-def test_the_end_of_a_name_stays(text: str, width: int, short: str) -> None:
+def test_the_own_name_of_a_file_stays(text: str, width: int, short: str) -> None:
     assert shortened(text, width) == short
 
 

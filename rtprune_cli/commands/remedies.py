@@ -35,7 +35,8 @@ def fit(message: str, flags: Collection[str], *, takes_settings: bool) -> str:
     """
 
     def replaced(match: re.Match[str]) -> str:
-        flag, sentence = match[0], message[: match.start()].rpartition(". ")[2]
+        flag = match[0]
+        sentence = message[: match.start()].rpartition(". ")[2] + message[match.start() :].partition(". ")[0]
         setting = _setting_of(flag)
         if flag in flags or setting is None or "rtprune " in sentence:
             return flag

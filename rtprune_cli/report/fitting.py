@@ -19,7 +19,7 @@ class TableColumn:
     """``cells`` of all rows; ``total`` stands below them.
 
     ``goes``: where the screen is too narrow, columns go in this order, the lowest first; None: it stays. ``is_name``:
-    it is shortened, from its left, as no figure is. ``is_left``: it lies left, as names do.
+    it is shortened, as no figure is. ``is_left``: it lies left, as names do.
     """
 
     heading: str
@@ -103,13 +103,19 @@ def _least(column: TableColumn) -> int:
 
 
 def shortened(name: str, width: int) -> str:
-    """A name in so many cells of a screen, on one line: its end stays, by which it differs from others."""
+    """A path or name in so many cells of a screen, on one line. The own name of a file stays, which tells it from others;
+    one that does not fit loses its middle, since many begin or end alike."""
     name = "".join(character if character.isprintable() else " " for character in name)
     if cell_len(name) <= width:
         return name
-    while name and cell_len(CUT + name) > width:
-        name = name[1:]
-    return CUT + name
+    own = name.rstrip("/").rpartition("/")[2]
+    head = own if cell_len(CUT + own) > width else ""
+    while head and cell_len(head) > (width - 1) // 2:
+        head = head[:-1]
+    tail = name[len(head) :]
+    while tail and cell_len(head + CUT + tail) > width:
+        tail = tail[1:]
+    return head + CUT + tail if width > 0 else ""
 
 
 def joined(parts: Sequence[str], width: int, separator: str = ", ") -> list[str]:
