@@ -103,7 +103,7 @@ def _least(column: TableColumn) -> int:
 
 
 def shortened(name: str, width: int) -> str:
-    """A path or name in so many cells of a screen, on one line. The own name of a file stays, which tells it from others;
+    """A path or name in so many cells of a screen, on one line. The file's own name stays, which tells it from others;
     one that does not fit loses its middle, since many begin or end alike."""
     name = "".join(character if character.isprintable() else " " for character in name)
     if cell_len(name) <= width:
