@@ -104,13 +104,13 @@ def _least(column: TableColumn) -> int:
 
 def shortened(name: str, width: int) -> str:
     """A path or name in so many cells of a screen, on one line. The file's own name stays, which tells it from others;
-    one that does not fit loses its middle, since many begin or end alike."""
+    one that does not fit loses its middle, since many begin or end alike: a third is of its beginning."""
     name = "".join(character if character.isprintable() else " " for character in name)
     if cell_len(name) <= width:
         return name
     own = name.rstrip("/").rpartition("/")[2]
     head = own if cell_len(CUT + own) > width else ""
-    while head and cell_len(head) > (width - 1) // 2:
+    while head and cell_len(head) > width // 3:
         head = head[:-1]
     tail = name[len(head) :]
     while tail and cell_len(head + CUT + tail) > width:
