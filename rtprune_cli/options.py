@@ -134,7 +134,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*", text)
     if found is None:
-        raise UsageError(f"shard {text!r} is no part of a whole", "Write --shard K/N, like 3/16")
+        raise UsageError(f"shard {text!r} is not of the form K/N", "Write --shard K/N, like 3/16")
     number, count = int(found[1]), int(found[2])
     if not 1 <= number <= count:
         hint = f"Give K/N with K from 1 to {count or 'N'}; add 1 to a number that a scheduler counts from 0"
@@ -543,7 +543,9 @@ class OutputOptions:
     )
     json: bool = setting(True, "Write NAME.json: the blocks of every page with their boxes.", same_text=True, rare=True)
     raw: bool = setting(False, "Keep the raw model text beside the markdown.", rare=True)
-    md_only: bool = setting(False, "Write NAME.md only: no folders, crops or reports.")
+    md_only: bool = setting(
+        False, "Write NAME.md only: no folders, crops or reports; .rtprune/ stays, for the next run."
+    )
     html: bool = setting(
         False, "Write report.html: pages, visual tokens and text, to look at in a browser.", same_text=True
     )
@@ -626,7 +628,7 @@ class RunOptions:
         if not self.gpus_per_reader >= 0:
             raise UsageError(f"gpus-per-reader is {self.gpus_per_reader:g}", "Give a number of at least 0")
         if self.cluster is not None and self.cluster not in ("local", "auto") and "://" not in self.cluster:
-            raise UsageError(f"cluster {self.cluster!r} is no address", "Give local, auto, or ray://HOST:PORT")
+            raise UsageError(f"cluster {self.cluster!r} is not an address", "Give local, auto, or ray://HOST:PORT")
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def filesystem(url: str) -> tuple[Any, str]:
         log.debug("no library for %s://", scheme, exc_info=True)
         if isinstance(error, ValueError) and package is None:
             raise UsageError(
-                f"{scheme}:// is no address that can be used", f"Give a path, or one of {SCHEMES}"
+                f"{scheme}:// is not an address that can be used", f"Give a path, or one of {SCHEMES}"
             ) from None
         hint = f"Install it: {pip_install(package)}" if package else str(error)
         raise EnvironmentFault(f"{scheme}:// needs a package that is not installed", hint) from None

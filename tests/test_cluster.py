@@ -234,7 +234,7 @@ def test_whatever_readers_do_every_page_comes_once_and_only_killers_fail(seed: i
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RunOptions(cluster="here"), "is no address"),
+        (lambda: RunOptions(cluster="here"), "is not an address"),
         (lambda: RunOptions(readers=0), "readers is 0"),
         (lambda: RunOptions(gpus_per_reader=-1), "gpus-per-reader is -1"),
         (

@@ -885,7 +885,7 @@ def test_names_that_are_taken_are_told_in_one_line(tmp_path: Path, caplog: pytes
         paths.append(str(make_pdf(tmp_path / folder / "x.pdf")))
     find_documents(paths, recursive=False)
     (line,) = caplog.messages
-    assert line.endswith("goes to x_2: the name x is taken, and 2 more with it")
+    assert line.endswith("goes to x_2: the name x is taken, and 2 more go with it")
 
 
 def test_the_first_pages_of_each_document_are_enough_where_asked(tmp_path: Path) -> None:

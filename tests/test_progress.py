@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from rtprune_cli.commandline import command_line
 from rtprune_cli.commands import display
 from rtprune_cli.commands.again import goes_on
 from rtprune_cli.commands.pace import Pace
@@ -296,3 +297,16 @@ def test_ctrl_c_on_a_terminal(make_pdf: Callable[..., Path], tmp_path: Path) -> 
     end = r"interrupted after \d+ of 300 pages; \d+ pages are left\. To go on: (.*)\n"
     found = re.search(end, text)
     assert found and found[1] == f"rtprune ocr {scan} -o '{tmp_path / 'my out'}' --model tiny"
+
+
+def test_reports_name_the_command_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = [
+        "analyze",
+        "a b.pdf",
+        "--password",
+        "secret",
+        "--password=secret",
+        "https://me:secret@host/a.pdf?sig=secret",
+    ]
+    monkeypatch.setattr("sys.argv", ["rtprune", *typed])
+    assert command_line() == "rtprune analyze 'a b.pdf' --password ... --password=... https://host/a.pdf"

@@ -100,7 +100,7 @@ def test_an_object_that_is_named_twice_is_one(s3: Bucket) -> None:
 
 
 def test_addresses_without_a_library_say_what_to_do() -> None:
-    with pytest.raises(UsageError, match="foo:// is no address that can be used"):
+    with pytest.raises(UsageError, match="foo:// is not an address that can be used"):
         find_files(["foo://x/y"], recursive=False)
 
 

@@ -17,6 +17,7 @@ from rtprune_cli.analysis.trajectory import draws, measure
 from rtprune_cli.analysis.webpage import analysis_page
 from rtprune_cli.bench.accuracy.datasets import choose_samples
 from rtprune_cli.bench.accuracy.progress import Tell, showing
+from rtprune_cli.commandline import command_line
 from rtprune_cli.engine.steps import encode_and_prune
 from rtprune_cli.errors import EnvironmentFault, PageFailedError, RtpruneError
 from rtprune_cli.failures import at_page, page_name, tell
@@ -26,7 +27,7 @@ from rtprune_cli.options import InputOptions, LogOptions, PruneOptions, Resolved
 from rtprune_cli.prepare import read_pages, select_pages
 from rtprune_cli.pruning import Pruner, untouched
 from rtprune_cli.records import Document, PageFault, PageImage
-from rtprune_cli.report.facts import TIMED, command_line, model_facts, now, versions
+from rtprune_cli.report.facts import TIMED, model_facts, now, versions
 from rtprune_cli.storage import atomic_write, to_json
 from rtprune_cli.views import make_views
 

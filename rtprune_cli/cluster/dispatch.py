@@ -207,7 +207,7 @@ class Dispatcher:
         hint = "Run the same command without --cluster to see what it does"
         for page in document.left.intersection(unit.pages):
             error = ReaderLostError(
-                f"page {page} of {document.plan.document.name} ends its reader, also by itself", hint
+                f"page {page} of {document.plan.document.name} ends its reader even when it is read alone", hint
             )
             self._events.append(failed(document.plan.document, page, error))
         document.left.difference_update(unit.pages)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from rtprune_cli.remote import is_url, shown
-from rtprune_cli.settings import all_settings
-
-HIDDEN = "..."  # stands for a password
+from rtprune_cli.commandline import without_secrets
 
 
 def goes_on(command: str, arguments: Sequence[str], *, forced: bool, from_stdin: bool) -> str:
@@ -20,23 +17,9 @@ def goes_on(command: str, arguments: Sequence[str], *, forced: bool, from_stdin:
     typed = _without_force(arguments)
     if forced and "--force" not in arguments:
         typed.append("--no-force")
-    return f"To go on: {shlex.join([*command.split(), *_without_secrets(typed)])}"
+    return f"To go on: {shlex.join([*command.split(), *without_secrets(typed)])}"
 
 
 def _without_force(arguments: Sequence[str]) -> list[str]:
     end = arguments.index("--") if "--" in arguments else len(arguments)  # what comes after it are files
     return [each for each in arguments[:end] if each != "--force"] + list(arguments[end:])
-
-
-def _without_secrets(arguments: Sequence[str]) -> list[str]:
-    secret = {setting.flag for setting in all_settings().values() if setting.secret}
-    safe: list[str] = []
-    for each in arguments:
-        flag, _, value = each.partition("=")
-        if safe and safe[-1] in secret:
-            safe.append(HIDDEN)
-        elif flag in secret and value:
-            safe.append(f"{flag}={HIDDEN}")
-        else:
-            safe.append(shown(each) if is_url(each) else each)
-    return safe

@@ -100,7 +100,7 @@ def _original_at(url: str, version: str | None, name: str) -> Document:
     try:
         file = remote.look(url)
     except remote.RemoteError as error:
-        raise InputError(f"the original of {name} cannot be had: {error.reason}", error.hint) from None
+        raise InputError(f"the original of {name} cannot be fetched: {error.reason}", error.hint) from None
     if file is None or file.version != version:
         raise _changed(name)
     return Document(None, name, PurePosixPath(file.path.stem), remote=file)

@@ -104,7 +104,9 @@ class ContextReader:
         except PageFailure:  # the comparison must not cost the text that is there
             log.debug("a context could not be read unpruned to compare", exc_info=True)
         if len(others) != len(parts):
-            log.warning("pages that were read together could not be compared: unpruned, their text is parted otherwise")
+            log.warning(
+                "pages that were read together could not be compared: unpruned, their text has another number of pages"
+            )
             return [None] * len(parts)
         texts = [[self._model.decode_text(part.token_ids) for part in every] for every in (others, parts)]
         return [normalised_edit_distance(other, own) for other, own in zip(*texts, strict=True)]

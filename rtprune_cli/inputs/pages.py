@@ -86,7 +86,7 @@ def _hard_to_read(drawn: Raster) -> tuple[WarningRecord, ...]:
         message = f"the page is a strip of {width} x {height} pixels, too long to be read: cut it into pages"
         return warning("stretched", message)
     if looks_sideways(drawn.image):
-        return warning("sideways", "the lines seem to run upright: see --rotate")
+        return warning("sideways", "the lines seem to run vertically: see --rotate")
     return ()
 
 

@@ -118,7 +118,7 @@ class _Namer:
         for number, moved in enumerate(self._moved):
             if not number:
                 more = len(self._moved) - 1
-                rest = f", and {more} more with it" if more else ""
+                rest = f", and {more} more go with it" if more else ""
                 log.warning("%s goes to %s: the name %s is taken%s", *moved, rest)
             else:
                 log.info("%s goes to %s: the name %s is taken", *moved)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import shutil
 import subprocess
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,11 +32,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def command_line() -> str:
-    """The command, as it can be pasted again."""
-    return shlex.join(["rtprune", *sys.argv[1:]])
 
 
 def now() -> str:

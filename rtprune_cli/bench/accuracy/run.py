@@ -25,6 +25,7 @@ from rtprune_cli.bench.accuracy.scorer import Task, score
 from rtprune_cli.bench.accuracy.summary import summarise
 from rtprune_cli.bench.accuracy.timing import Timings, take_times
 from rtprune_cli.bench.scoring.records import Marks
+from rtprune_cli.commandline import command_line
 from rtprune_cli.errors import UsageError
 from rtprune_cli.logs import NOTICE
 from rtprune_cli.model import Checkpoint
@@ -33,7 +34,7 @@ from rtprune_cli.outputs.layout import STATE
 from rtprune_cli.outputs.lock import FolderLock
 from rtprune_cli.pipeline import run_settings
 from rtprune_cli.records import PageRecord
-from rtprune_cli.report.facts import TIMED, command_line, machine_facts, now, versions
+from rtprune_cli.report.facts import TIMED, machine_facts, now, versions
 from rtprune_cli.storage import atomic_write, make_folder, to_json
 
 log = logging.getLogger("rtprune")

@@ -13,10 +13,11 @@ from rtprune_cli.bench.accuracy.progress import showing
 from rtprune_cli.bench.glyphs.figures import figures, spread
 from rtprune_cli.bench.glyphs.plan import GlyphPlan
 from rtprune_cli.bench.glyphs.probe import GlyphProbe, PageProbe, UnreadPage
+from rtprune_cli.commandline import command_line
 from rtprune_cli.failures import tell as tell_failure
 from rtprune_cli.model import Checkpoint
 from rtprune_cli.options import LogOptions, ResolvedOptions
-from rtprune_cli.report.facts import TIMED, command_line, machine_facts, model_facts, now, versions
+from rtprune_cli.report.facts import TIMED, machine_facts, model_facts, now, versions
 from rtprune_cli.storage import atomic_write, to_json
 
 log = logging.getLogger("rtprune")

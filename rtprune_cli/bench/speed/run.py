@@ -18,6 +18,7 @@ from rtprune_cli.bench.speed.pages import make_page
 from rtprune_cli.bench.speed.plan import SpeedPlan
 from rtprune_cli.bench.speed.stages import SpeedRow, Stages
 from rtprune_cli.bench.speed.table import line
+from rtprune_cli.commandline import command_line
 from rtprune_cli.device.hardware import pick_device, pick_dtype
 from rtprune_cli.errors import EnvironmentFault, UsageError
 from rtprune_cli.failures import free_memory, is_out_of_memory
@@ -59,7 +60,7 @@ def run(plan: SpeedPlan, on_row: Callable[[dict[str, Any]], None] = lambda _: No
         "kind": "speed",
         "complete": False,
         "started": facts.now(),
-        "command": facts.command_line(),
+        "command": command_line(),
         "machine": facts.machine_facts(device),
         "versions": facts.versions(facts.TIMED),
         "model": _model_facts(model),

@@ -92,7 +92,7 @@ class Lease:
             OutputError: another run has taken it over.
         """
         if self._lost:
-            message = f"another run has taken over {self._url!r}, as this one was not heard of for too long"
+            message = f"another run has taken over {self._url!r}, since this one had not been heard from for too long"
             raise OutputError(message, "Wait for it to end and run the same command again: what was read is kept")
 
     def assure(self) -> None:
