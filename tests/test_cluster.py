@@ -514,7 +514,7 @@ def read(books: list[Document], tiny: Checkpoint, out: Path, ray: Any = None, re
         if ray is None:
             return ocr(books, tiny, options, output), None
         rates: list[Sequence[float]] = []
-        source = driver.ClusterSource(ray, options, 1, rates.append)
+        source = driver.ClusterSource(ray, options, 1, lambda pages, alive, wanted: rates.append(pages))
         try:
             source.start()
             totals = ocr(books, source.seen(tiny), options, output, source=source)
@@ -555,7 +555,7 @@ def test_a_cluster_writes_the_same_bytes(
     assert texts(tmp_path)[:3] == plain[:3]
     assert json.loads(texts(tmp_path)[3])["pages"] == json.loads(plain[3])["pages"]  # but for its path, which is null
     assert summary["rates"][0] == [] and len(summary["rates"][-1]) == 2 and all(summary["rates"][-1])
-    (by_reader,) = [each.args for each in caplog.records if each.msg.startswith("pages by reader")]
+    (by_reader,) = [each.args for each in caplog.records if each.msg.startswith("pages that each reader")]
     assert sum(map(int, by_reader[0].split(", "))) == PAGES + 2  # type: ignore[index,union-attr]
 
 

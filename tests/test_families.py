@@ -120,7 +120,7 @@ def test_reports_say_the_settings_that_were_resolved(read: Read) -> None:
     }  # fmt: skip
     assert {name: ours[name] for name in best[read.family]} == best[read.family]
     assert (ours["mode"], ours["prompt"]) == ("side-768", "markdown")
-    assert f"dpi {ours['dpi']}" in (read.root / "report.html").read_text("utf-8")
+    assert f"dpi</th><td>{ours['dpi']}<" in (read.root / "report.html").read_text("utf-8")
     (row,) = read.report["pages"]
     assert (row["merged"] == 0) == (read.family == OCR2)
 

@@ -185,7 +185,7 @@ def test_what_matters_least_is_left_out_first(width: int, text: str) -> None:
         ("a/b.pdf", 6, "…b.pdf"),
         ("in/box/scan-0001.pdf", 15, "…/scan-0001.pdf"),
         ("in/box/scan-0001 of many.pdf", 15, "scan-… many.pdf"),
-        ("日本語.pdf", 8, "日….pdf"),
+        ("日本語.pdf", 8, "…語.pdf"),
         ("a", 0, ""),
     ],
 )

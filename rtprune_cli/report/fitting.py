@@ -109,7 +109,7 @@ def shortened(name: str, width: int) -> str:
     if cell_len(name) <= width:
         return name
     own = name.rstrip("/").rpartition("/")[2]
-    head = own if cell_len(CUT + own) > width else ""
+    head = own if cell_len(CUT + own) > width >= LEAST_NAME else ""
     while head and cell_len(head) > width // 3:
         head = head[:-1]
     tail = name[len(head) :]
