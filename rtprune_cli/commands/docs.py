@@ -177,7 +177,7 @@ def _print_found(word: str) -> None:
 def _print_list() -> None:
     _print_rows(list(pages().items()))
     if sys.stdout.isatty():
-        typer.echo("\nrtprune docs PAGE shows one, rtprune docs --search WORD finds a word in all of them.")
+        typer.echo("\nrtprune docs PAGE shows one, rtprune docs --search WORD looks in all.")
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:

@@ -20,22 +20,22 @@ SPEEDUPS = (
         "flops_speedup",
         "FLOPs ×",
         "prefill FLOPs",
-        "operations of the decoder's prefill without pruning over those with it and the prune step's, counted from "
-        "sizes; no time",
+        "the decoder's operations without pruning, divided by those with pruning and its prune step; counted from the "
+        "model's sizes, not timed",
     ),
     Speedup(
         "prefill_speedup",
         "prefill ×",
         "measured prefill, prune step included",
-        "time of the prefill without pruning over that of the prune step and the prefill with it, pages alone and in "
-        "turns",
+        "time of the prefill without pruning, divided by that with pruning and its prune step; each page alone, both "
+        "in turns",
     ),
     Speedup(
         "page_speedup",
         "page ×",
         "whole page",
-        "time of a page from the encoder to the end of its text without pruning over the same with it, prune step "
-        "included",
+        "time of a page, from the encoder to the end of its text, without pruning, divided by that with pruning and "
+        "its prune step",
     ),
 )
 
