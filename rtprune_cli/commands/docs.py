@@ -104,8 +104,13 @@ def read_page(given: str) -> tuple[str, str]:
         close = get_close_matches(name, known)
         meant = f"Did you mean {', '.join(close)}? " if close else ""
         raise UsageError(f"no page {given!r}", f"{meant}See: rtprune docs")
+    return name, _markdown_of(name)
+
+
+def _markdown_of(name: str) -> str:
+    """A page that is there, without the comment that it may begin with."""
     text = (folder() / f"{name}{ENDING}").read_text(encoding="utf-8")
-    return name, re.sub(r"^<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    return re.sub(r"^<!--.*?-->\s*", "", text, flags=re.DOTALL)
 
 
 # --- Finding a word --------------------------------------------------------------------------------------------------
@@ -163,7 +168,7 @@ def _print_found(word: str) -> None:
     found = [
         (name, line.strip())
         for name in pages()
-        for line in read_page(name)[1].splitlines()
+        for line in _markdown_of(name).splitlines()
         if word.lower() in line.lower()
     ]
     if not found:

@@ -15,7 +15,7 @@ from rtprune_cli.logs import NOTICE, make_console
 from rtprune_cli.outputs import Output
 from rtprune_cli.records import DocumentPlan, failed
 from rtprune_cli.report import Totals
-from rtprune_cli.report.fitting import Fitted, TableColumn, joined
+from rtprune_cli.report.fitting import Fitted, TableColumn, joined, print_line
 
 log = logging.getLogger("rtprune")
 
@@ -97,13 +97,10 @@ def _print_columns(plans: Iterator[tuple[DocumentPlan, Sequence[int]]], output: 
         console.width,
     )
 
-    def show(line: str, style: str = "") -> None:
-        console.print(line, style=style, markup=False, no_wrap=True, overflow="ignore", crop=False)
-
-    show(fitted.heading, "bold")
+    print_line(console, fitted.heading, "bold")
     kept = len(fitted.columns)
     for cells, plan in chain(first, lines):
-        show(fitted.line(cells[:kept]), "red" if plan.error is not None else "")
+        print_line(console, fitted.line(cells[:kept]), "red" if plan.error is not None else "")
         if plan.error is not None:
             console.print(f"  {plan.error}".replace("\n", " "), style="dim", markup=False)
 

@@ -54,11 +54,10 @@ def described(error: Any, root: Any) -> UsageError:
             return UsageError(f"{error.option_name} takes no value", f"Give {error.option_name} alone. {see}")
         return UsageError(f"{error.option_name} lacks its value", f"Give {_usage(command, error.option_name)}. {see}")
     if isinstance(error, _click.MissingParameter) and error.param is not None:
-        param = error.param
-        if param.param_type_name == "argument":
-            name = param.metavar or param.name.upper()
-            return UsageError(f"{name} is missing", f"Give {name}: {_first_lower(param.help)}. {see}")
-        return UsageError(f"{param.opts[0]} is missing", f"Give {_usage(command, param.opts[0])}. {see}")
+        param, name = error.param, param_name(error.param)
+        is_argument = param.param_type_name == "argument"
+        give = f"{name}: {_first_lower(param.help)}" if is_argument else _usage(command, name)
+        return UsageError(f"{name} is missing", f"Give {give}. {see}")
     if isinstance(error, _click.BadParameter) and error.param is not None:
         name = param_name(error.param)
         if found := re.fullmatch(r"(.*) is not a valid (integer|float)\.?", error.message):

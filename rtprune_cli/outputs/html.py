@@ -83,7 +83,7 @@ class ReportFile:
         temporary = temporary_path(place, self._layout.scratch)
         try:
             summary, documents, plots = sums(self._files, rows_of(self._layout.report))
-            settings = settings_of(self._layout, documents)
+            settings = settings_of(self._layout, reversed(documents))
             with open(temporary, "xb") as file:
                 for part in report_page(summary, settings, documents, self._pages(documents), plots):
                     file.write(part.encode("utf-8", "replace"))
@@ -102,7 +102,7 @@ class ReportFile:
     def _pages(self, documents: Sequence[DocumentRow]) -> Iterator[Shown]:
         markdown = {document.folder: document.markdown for document in documents}
         for folder, records in groupby(rows_of(self._layout.report), key=lambda record: record.folder):
-            files = self._layout.of(PurePosixPath(folder))
+            files = self._files(folder)
             texts = texts_of(files)
             for record in records:
                 yield shown_page(files, record, texts.get(record.page), markdown.get(folder))
@@ -118,10 +118,15 @@ def sums(
         for record in own:
             totals.add(record)
         documents.append(document_row(folder, _markdown(files_of(folder)), own))
-        plot = page_plot(own[-1].document, folder, map(plot_point, own))
-        if plot is not None:
-            plots.append(plot)
+        plots += plots_of(own)
     return totals.summary(), documents, plots
+
+
+def plots_of(rows: Iterable[PageRecord]) -> list[PagePlot]:
+    """The plots of documents that have one, of these pages of theirs."""
+    groups = ((folder, list(own)) for folder, own in groupby(rows, key=lambda record: record.folder))
+    plots = (page_plot(own[-1].document, folder, map(plot_point, own)) for folder, own in groups)
+    return [plot for plot in plots if plot is not None]
 
 
 def _markdown(files: DocumentFiles) -> str | None:
@@ -130,9 +135,9 @@ def _markdown(files: DocumentFiles) -> str | None:
     return files.text_path if files.any_exists() else None
 
 
-def settings_of(layout: Layout, documents: Sequence[DocumentRow]) -> dict[str, Any] | None:
-    """The settings of the last document that has a report."""
-    for document in reversed(documents):
+def settings_of(layout: Layout, documents: Iterable[DocumentRow]) -> dict[str, Any] | None:
+    """The settings of the first of these documents that has a report."""
+    for document in documents:
         with suppress(OSError, ValueError, LookupError, TypeError):
             records = layout.of(PurePosixPath(document.folder)).records
             settings = json.loads(records.read_bytes())["settings"]

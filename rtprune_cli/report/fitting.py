@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 GAP = "  "
 LEAST_NAME = 12  # cells that a shortened name has at least
@@ -116,6 +120,11 @@ def shortened(name: str, width: int) -> str:
     while tail and cell_len(head + CUT + tail) > width:
         tail = tail[1:]
     return head + CUT + tail if width > 0 else ""
+
+
+def print_line(console: Console, line: str, style: str = "") -> None:
+    """A line that fits already, as it is: nothing is folded, cut or coloured by what it says."""
+    console.print(line, style=style, markup=False, highlight=False, no_wrap=True, overflow="ignore", crop=False)
 
 
 def joined(parts: Sequence[str], width: int, separator: str = ", ") -> list[str]:

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rtprune_cli.records import PageRecord
-from rtprune_cli.report.fitting import LEAST_NAME, NOTHING, Fitted, TableColumn, joined, shortened, told_once
+from rtprune_cli.report.fitting import (
+    LEAST_NAME,
+    NOTHING,
+    Fitted,
+    TableColumn,
+    joined,
+    print_line,
+    shortened,
+    told_once,
+)
 from rtprune_cli.report.speedups import SPEEDUPS, explained
 from rtprune_cli.report.totals import Totals
 
@@ -45,20 +54,16 @@ def print_table(totals: Totals, console: Console, *, pages: bool = False, where:
     shown = [each for each in SPEEDUPS if any(each.heading == column.heading for column in fitted.columns)]
     shown += [each for each in SPEEDUPS if any(each.heading in words for words in same)]
     for line in joined(same, console.width):
-        _print(line, console, "bold")
-    _print(fitted.heading, console, "bold")
+        print_line(console, line, "bold")
+    print_line(console, fitted.heading, "bold")
     for line, failed in zip(fitted.rows, failing, strict=False):  # no rows where all is alike
-        _print(line, console, "red" if failed else "")
+        print_line(console, line, "red" if failed else "")
     if rows > 1:
-        _print(fitted.total, console, "bold")
+        print_line(console, fitted.total, "bold")
     if count > rows:
-        _print(f"… {count - rows} more {'pages' if pages else 'documents'}{where}", console, "")
+        print_line(console, f"… {count - rows} more {'pages' if pages else 'documents'}{where}")
     for sentence in explained(shown):
         console.print(sentence, style="dim", markup=False, highlight=False)
-
-
-def _print(line: str, console: Console, style: str) -> None:
-    console.print(line, style=style, markup=False, highlight=False, no_wrap=True, overflow="ignore", crop=False)
 
 
 def _failing(totals: Totals, pages: bool) -> list[bool]:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from rtprune_cli.outputs import journal
 from rtprune_cli.outputs.html import record_of
+from rtprune_cli.outputs.htmlreport import page_key
 from rtprune_cli.outputs.layout import DocumentFiles, Layout, is_place
 from rtprune_cli.records import PageRecord
 from rtprune_cli.viewing.files import may_read
@@ -34,8 +35,7 @@ class SeenPage:
     @property
     def key(self) -> str:
         """What the report calls it in links."""
-        record = self.record
-        return f"{record.folder}/{'document' if record.page is None else record.page}"
+        return page_key(self.record)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import groupby
 from pathlib import PurePosixPath
 
-from rtprune_cli.outputs.html import settings_of, shown_page, sums
+from rtprune_cli.outputs.html import plots_of, settings_of, shown_page, sums
 from rtprune_cli.outputs.htmlreport import Frame, Shown, report_page, security_policy
 from rtprune_cli.outputs.layout import STATE, Layout, view_names
 from rtprune_cli.outputs.webpage import Templates
@@ -28,17 +29,19 @@ def live_page(watch: FolderWatch, part: int) -> Iterator[str]:
     layout = Layout(watch.root)
     files = {page.record.folder: document.files for document, page in pages}
     summary, documents, _ = sums(files.__getitem__, (page.record for _, page in pages))
-    plots = sums(files.__getitem__, (page.record for _, page in chosen))[2]
+    plots = plots_of(page.record for _, page in chosen)
     markdown = {document.folder: document.markdown for document in documents}
-    own = [each for each in documents if may_read(watch.root, layout.of(PurePosixPath(each.folder)).records)]
+    latest = (
+        each for each in reversed(documents) if may_read(watch.root, layout.of(PurePosixPath(each.folder)).records)
+    )
     frame = _frame(version, len(pages), part, parts)
     shown = _shown(watch, chosen, markdown)
-    yield from report_page(summary, settings_of(layout, own), documents, shown, plots, frame)
+    yield from report_page(summary, settings_of(layout, latest), documents, shown, plots, frame)
 
 
 def policy() -> str:
     """The security policy of the page, as a header has it: as the page says itself, and in no frame of another."""
-    return f"{security_policy(_frame(0, 0, 0, 1))}; frame-ancestors 'none'"
+    return f"{security_policy(Frame('', *_own()))}; frame-ancestors 'none'"
 
 
 def _shown(watch: FolderWatch, pages: Listed, markdown: Mapping[str, str | None]) -> Iterator[Shown]:
@@ -57,9 +60,9 @@ def _page(watch: FolderWatch, document: SeenDocument, page: SeenPage, text: str 
 
 
 def _frame(version: int, total: int, part: int, parts: int) -> Frame:
-    templates = Templates(__package__)
     markup = (
-        templates.environment()
+        Templates(__package__)
+        .environment()
         .get_template("frame.html.jinja")
         .render(
             version=version,
@@ -70,4 +73,11 @@ def _frame(version: int, total: int, part: int, parts: int) -> Frame:
             search=SEARCH,
         )
     )
-    return Frame(markup, templates.read("view.css"), templates.read("view.js"))
+    return Frame(markup, *_own())
+
+
+@cache
+def _own() -> tuple[str, str]:
+    """The style and the script of what stands around the report."""
+    templates = Templates(__package__)
+    return templates.read("view.css"), templates.read("view.js")

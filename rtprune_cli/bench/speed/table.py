@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rtprune_cli.report.fitting import Fitted, TableColumn, joined, told_once
+from rtprune_cli.report.fitting import Fitted, TableColumn, joined, print_line, told_once
 from rtprune_cli.report.speedups import SPEEDUPS, explained
 
 if TYPE_CHECKING:
@@ -59,14 +59,11 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         same[0] = f"every row: {same[0]}"
     fitted = Fitted(columns, console.width)
 
-    def show(text: str, style: str = "") -> None:
-        console.print(text, style=style, markup=False, highlight=False, no_wrap=True, overflow="ignore", crop=False)
-
     for text in [*joined(title, console.width, " "), *joined(same, console.width)]:
-        show(text, "bold")
-    show(fitted.heading, "bold")
+        print_line(console, text, "bold")
+    print_line(console, fitted.heading, "bold")
     for text in fitted.rows:
-        show(text)
+        print_line(console, text)
     shown = {column.heading for column in fitted.columns}
     shown |= {heading for heading in HEADINGS if any(f"{heading} " in words for words in same)}
     notes = explained([PREFILL] if PREFILL.heading in shown else [])

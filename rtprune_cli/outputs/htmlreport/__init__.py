@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rtprune_cli.outputs.htmlreport.documents import DocumentRow, document_row
 from rtprune_cli.outputs.htmlreport.plot import PagePlot, page_plot, plot_point
-from rtprune_cli.outputs.htmlreport.render import Frame, Shown, report_page, security_policy
+from rtprune_cli.outputs.htmlreport.render import Frame, Shown, page_key, report_page, security_policy
 from rtprune_cli.outputs.htmlreport.view import TOKENS_VERSION, page_view
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "PagePlot",
     "Shown",
     "document_row",
+    "page_key",
     "page_plot",
     "page_view",
     "plot_point",

@@ -22,8 +22,6 @@ class DocumentRow(NamedTuple):
     name: str
     folder: str
     markdown: str | None
-    kept: int
-    merged: int
     started: tuple[str, str] | None
     summary: Summary
 
@@ -43,8 +41,6 @@ def document_row(folder: str, markdown: str | None, records: Sequence[PageRecord
         records[-1].document,
         folder,
         markdown,
-        kept=sum(record.kept or 0 for record in records),
-        merged=sum(record.merged or 0 for record in records),
         started=(min(started), max(started)) if started else None,
         summary=totals.summary(),
     )
@@ -68,8 +64,8 @@ def document_table(documents: Sequence[DocumentRow], speedups: Sequence[Speedup]
             counted(found["pages"]),
             *(counted(found[name]) for name in problems),
             change(found["visual_tokens_before"], found["visual_tokens_after"]),
-            counted(document.kept),
-            counted(document.merged),
+            counted(found["kept"]),
+            counted(found["merged"]),
             *(times(found[each.field]) for each in speedups),
             fixed(sum(found["milliseconds"].values()) / 1000, 1),
         ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -87,7 +88,7 @@ def report_page(
     from markupsafe import Markup
 
     templates = Templates(__package__)
-    script, style = _own(templates)
+    script, style = _own()
     speedups = told_speedups(summary)
     columns = page_columns(speedups)
     milliseconds = {name: total for name, total in summary["milliseconds"].items() if total}
@@ -97,7 +98,7 @@ def report_page(
         .get_template("report.html.jinja")
         .generate(
             summary=summary,
-            figures=_figures(summary, documents),
+            figures=_figures(summary),
             milliseconds=milliseconds,
             longest=max(milliseconds.values(), default=1.0),
             facts=_facts(settings),
@@ -121,7 +122,7 @@ def report_page(
 
 def security_policy(frame: Frame | None = None) -> str:
     """What the page allows itself: its own script and style by their hashes, those of ``frame``, and pictures."""
-    script, style = _own(Templates(__package__))
+    script, style = _own()
     scripts, styles = ([script], [style]) if frame is None else ([script, frame.script], [style, frame.style])
     rules = {
         "default-src": "'none'",
@@ -135,9 +136,16 @@ def security_policy(frame: Frame | None = None) -> str:
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-def _own(templates: Templates) -> tuple[str, str]:
+@cache
+def _own() -> tuple[str, str]:
     """The report's script and style."""
+    templates = Templates(__package__)
     return templates.script("report.js"), templates.style("report.css")
+
+
+def page_key(record: PageRecord) -> str:
+    """What a page is called in links: its document's folder and its number."""
+    return f"{record.folder}/{'document' if record.page is None else record.page}"
 
 
 def page_columns(speedups: Sequence[Speedup]) -> list[str]:
@@ -185,14 +193,12 @@ def _row(page: Shown, speedups: Sequence[Speedup]) -> _Row:
         "read": record.started and f"{moment(record.started)} UTC",
     }
     place = ReportCell("all", -1) if number is None else ReportCell(str(number), number)
-    key = f"{record.folder}/{'document' if number is None else number}"
-    return _Row(key, record.document, place, cells, state, picture, thumbnail, _json(data))
+    return _Row(page_key(record), record.document, place, cells, state, picture, thumbnail, _json(data))
 
 
-def _figures(summary: Summary, documents: Sequence[DocumentRow]) -> list[tuple[str, str, str]]:
+def _figures(summary: Summary) -> list[tuple[str, str, str]]:
     """What a run is told by, largest matters first: name, figure, and what a name does not say."""
     before, after = summary["visual_tokens_before"], summary["visual_tokens_after"]
-    kept, merged = (sum(getattr(document, name) for document in documents) for name in ("kept", "merged"))
     retention = summary["retention"]
     found = [
         ("pages read", f"{summary['pages']:,}", ""),
@@ -201,7 +207,7 @@ def _figures(summary: Summary, documents: Sequence[DocumentRow]) -> list[tuple[s
         ("text tokens", f"{summary['output_tokens']:,}", ""),
         ("read more than once", _unless_none(summary["retried"]), ""),
         ("visual tokens", change(before, after).text, f"before and after pruning: {share(retention).text} stay"),
-        ("kept and merged", f"{kept:,} and {merged:,}", KEPT_AND_MERGED),
+        ("kept and merged", f"{summary['kept']:,} and {summary['merged']:,}", KEPT_AND_MERGED),
         *((f"speed-up, {each.title}", _factor(summary[each.field]), each.meaning) for each in SPEEDUPS),
         ("edit distance to unpruned", fixed(summary["edit_distance_to_unpruned"], 4).text, ""),
         ("ended by", ", ".join(f"{name} {n:,}" for name, n in summary["finish_reasons"].items() if n), ""),
